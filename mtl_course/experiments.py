@@ -1,0 +1,138 @@
+"""What is run: each study of the course as a grid and one short function.
+
+Reported studies and the studies that tuned them never share a seed, and the tuning ones never see
+a test set: their networks are scored on a part of the pool that was held back.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+from mtl_course.datasets import Dataset, handwritten_digits, printed_digits, stream
+from mtl_course.networks import Network
+from mtl_course.studies import Study
+from mtl_course.training import evaluate
+from mtl_course.transfer import WAYS, adapt, pretrain
+
+# ---------------------------------------------------------------------- lesson 01: digits
+
+PRINTED = 60_000  # images of A
+PRETRAINING = 500  # steps of 128 images on A
+STEPS = 300  # steps of up to 64 images on B, the same for every way
+LABELS = (10, 30, 100, 300, 800)  # handwritten images with a label
+PLATEAU = 3000  # steps: more did not help from scratch, see the study "digits_plateau"
+SAME_COMPUTE = STEPS + PRETRAINING * 128 // 64  # steps on B that cost what A and B cost together
+C = 10.0  # the support-vector machine's, the best of a grid, see "digits_tuning"
+
+CONTROLS = {"from scratch, to its plateau": PLATEAU, "from scratch, A's compute added": SAME_COMPUTE}
+MACHINE = "support vectors on pixels"
+ZERO_SHOT = "zero-shot"
+
+
+def _cells(**grid: Sequence) -> list[dict[str, object]]:
+    """Every combination, in order, one mapping each."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+@functools.lru_cache(maxsize=2)
+def printed_source(seed: int) -> Network:
+    """Task A of one seed: its own 60,000 printed digits, its own trunk."""
+    printed = printed_digits(PRINTED, seed=stream(seed, "A"))
+    return pretrain(printed, steps=PRETRAINING, seed=stream(seed, "A network"), progress=False)
+
+
+def _digits(seed: int, way: str, labels: int) -> dict[str, object]:
+    """One network of lesson 01, scored on the 897 handwritten digits of the test."""
+    written = handwritten_digits()
+    if way == ZERO_SHOT:
+        return {"accuracy": _accuracy(printed_source(seed), written.test), "steps": 0}
+    sample = written.train.sample(labels, seed=stream(seed, "B"))
+    if way == MACHINE:
+        return {"accuracy": _support_vectors(sample, written.test, C), "steps": 0}
+    how, steps = ("from scratch", CONTROLS[way]) if way in CONTROLS else (way, STEPS)
+    source = printed_source(seed)
+    target = adapt(source, sample, how, steps=steps, seed=stream(seed, "B network"), progress=False)
+    return {"accuracy": _accuracy(_whole(target), written.test), "steps": steps}
+
+
+def _accuracy(network: Network, data: Dataset) -> float:
+    return float(evaluate(_whole(network), data)["accuracy"].iloc[0])
+
+
+def _whole(network: Network) -> Network:
+    """The network, unless its training was cut short: a row of half a run would be a lie."""
+    if network.history.attrs["interrupted"]:
+        raise KeyboardInterrupt
+    return network
+
+
+def _support_vectors(train: Dataset, test: Dataset, c: float) -> float:
+    """Accuracy of scikit-learn's support-vector machine (radial kernel) on raw pixels."""
+    from sklearn.svm import SVC
+
+    pixels = [data.images.flatten(1).numpy() / 255 for data in (train, test)]
+    machine = SVC(C=c).fit(pixels[0], train.labels.numpy())
+    return float(machine.score(pixels[1], test.labels.numpy()))
+
+
+def _development() -> tuple[Dataset, Dataset]:
+    """Where choices are made: the pool's first 600 to learn from, its last 300 to score on."""
+    pool = handwritten_digits().train
+    return pool.subset(slice(600)), pool.subset(slice(600, None))
+
+
+def _digits_tuning(seed: int, way: str, labels: int, setting: float) -> dict[str, object]:
+    """One candidate for a learning rate (for the support-vector machine: for C)."""
+    pool, held_back = _development()
+    sample = pool.sample(labels, seed=stream(seed, "B"))
+    if way == MACHINE:
+        return {"accuracy": _support_vectors(sample, held_back, setting), "steps": 0}
+    target = adapt(
+        printed_source(seed), sample, way, steps=STEPS, seed=stream(seed, "B network"),
+        learning_rate=setting, progress=False,
+    )  # fmt: skip
+    return {"accuracy": _accuracy(_whole(target), held_back), "steps": STEPS}
+
+
+def _digits_plateau(seed: int, way: str, labels: int, steps: int) -> dict[str, object]:
+    """From scratch, for longer and longer."""
+    pool, held_back = _development()
+    sample = pool.sample(labels, seed=stream(seed, "B"))
+    target = adapt(
+        printed_source(seed), sample, way, steps=steps, seed=stream(seed, "B network"),
+        progress=False,
+    )  # fmt: skip
+    return {"accuracy": _accuracy(_whole(target), held_back)}
+
+
+_DEVELOPMENT = range(1000, 1006)  # seeds that no reported study uses
+_TUNED_ON = (30, 100, 500)  # labels; the development pool has 600
+
+STUDIES = {
+    "digits": Study(
+        "Printed → handwritten digits: which way to transfer, for how many labels?",
+        grid=[
+            *_cells(way=[ZERO_SHOT], labels=[0]),
+            *_cells(way=[*WAYS, *CONTROLS, MACHINE], labels=LABELS),
+        ],
+        train=_digits,
+        seeds=range(10),
+    ),
+    "digits_tuning": Study(
+        "The learning rate of each way and the C of the support vectors, on development data.",
+        grid=[
+            *_cells(way=WAYS, labels=_TUNED_ON, setting=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2]),
+            *_cells(way=[MACHINE], labels=_TUNED_ON, setting=[0.1, 1.0, 10.0, 100.0, 1000.0]),
+        ],
+        train=_digits_tuning,
+        seeds=_DEVELOPMENT,
+    ),
+    "digits_plateau": Study(
+        "How many steps from scratch takes until more do not help, on development data.",
+        grid=_cells(way=["from scratch"], labels=_TUNED_ON, steps=[300, 1000, 3000, 6000]),
+        train=_digits_plateau,
+        seeds=_DEVELOPMENT,
+    ),
+}

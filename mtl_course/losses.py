@@ -1,0 +1,73 @@
+"""The lecture's loss for many yes/no tasks, and softmax's for one question with many classes.
+
+Each public function checks its input. Beside it stands the core that training calls on a `Dataset`,
+which was checked when it was made; the core gives one term a task, so that a history can show them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mtl_course.datasets import UNKNOWN
+
+
+def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
+    """The lecture's loss: (1/m) Σᵢ Σⱼ L(ŷⱼ⁽ⁱ⁾, yⱼ⁽ⁱ⁾) over the known labels (M2, M4).
+
+    L = −y log ŷ − (1 − y) log(1 − ŷ), where ŷ is the sigmoid of the logit.
+
+    logits: floating point (m, tasks). labels: int8 (m, tasks) in {0, 1, UNKNOWN}.
+    Returns: a tensor without dimensions, in the dtype of the logits. Where a label is unknown the
+        gradient is exactly 0; with every label unknown the loss is a 0 that has a gradient.
+    Raises: ValueError when shapes differ, a label is another value, or a logit is not a number.
+    """
+    _check(logits, labels, tuple(logits.shape), "(m, tasks), as the logits have")
+    wrong = labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]
+    if len(wrong):
+        raise ValueError(f"labels must be 0, 1 or UNKNOWN (-1); got {wrong[0].item()}.")
+    return multi_task_terms(logits, labels).sum()
+
+
+def multi_task_terms(logits: Tensor, labels: Tensor) -> Tensor:
+    """`multi_task` before the sum over tasks, unchecked. Returns: (tasks,)."""
+    known = labels != UNKNOWN
+    # Both the logit and its label are made harmless where nothing is known: a gradient through
+    # where() alone would be 0 · ∞ for an infinite logit.
+    safe = torch.where(known, logits, 0)
+    truth = torch.where(known, labels, 0).to(logits.dtype)
+    each = functional.binary_cross_entropy_with_logits(safe, truth, reduction="none")
+    return (each * known).mean(dim=0)
+
+
+def softmax(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax regression's loss: (1/m) Σᵢ −log of the probability given to the true class.
+
+    logits: floating point (m, classes). labels: int64 (m,) in 0 … classes − 1.
+    Returns: a tensor without dimensions, in the dtype of the logits.
+    Raises: ValueError when shapes differ, a label is no class, or a logit is not a number.
+    """
+    _check(logits, labels, tuple(logits.shape[:1]), "(m,)")
+    wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
+    if len(wrong):
+        classes = logits.shape[1]
+        raise ValueError(f"labels must be 0 … {classes - 1}, a class each; got {wrong[0].item()}.")
+    return functional.cross_entropy(logits, labels)
+
+
+def softmax_terms(logits: Tensor, labels: Tensor) -> Tensor:
+    """`softmax`, unchecked, as the only term there is. Returns: (1,)."""
+    return functional.cross_entropy(logits, labels)[None]
+
+
+def _check(logits: Tensor, labels: Tensor, shape: tuple[int, ...], words: str) -> None:
+    if logits.ndim != 2 or not logits.is_floating_point() or 0 in logits.shape:
+        got = f"{logits.dtype} {tuple(logits.shape)}"
+        raise ValueError(f"logits must be floating point (m, outputs) and not empty; got {got}.")
+    if tuple(labels.shape) != shape:
+        raise ValueError(f"labels must have shape {words}; got {tuple(labels.shape)}.")
+    if labels.is_floating_point():
+        raise ValueError(f"labels must be whole numbers; got {labels.dtype}.")
+    if logits.isnan().any():
+        raise ValueError("logits must be numbers; got nan. Look for a division by 0 before them.")

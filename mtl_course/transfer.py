@@ -1,0 +1,65 @@
+"""Transfer learning, A → B: pretrain on A, then adapt to B in one of four ways (T1–T3)."""
+
+from __future__ import annotations
+
+from mtl_course.datasets import Dataset, stream, whole
+from mtl_course.networks import Network, classifier, freeze, fresh, new_head
+from mtl_course.training import fit
+
+WAYS = ("from scratch", "new head", "all layers", "head then all")
+
+LEARNING_RATES = {"from scratch": 3e-3, "new head": 1e-2, "all layers": 1e-3, "head then all": 1e-3}
+"""The best of a small grid on development data, the same grid for every way: see the rows of the
+study "digits_tuning", and `python -m mtl_course.studies digits_tuning` to train them again."""
+
+
+def pretrain(
+    data: Dataset, *, steps: int, seed: int, width: int = 16, batch_size: int = 128, **settings
+) -> Network:
+    """A network with random weights, trained on task A. `settings` go to `training.fit`."""
+    network = classifier(data, width=width, seed=seed)
+    fit(network, data, steps=steps, seed=seed, batch_size=batch_size, **settings)
+    return network
+
+
+def adapt(
+    source: Network,
+    data: Dataset,
+    how: str,
+    *,
+    steps: int,
+    seed: int,
+    learning_rate: float | None = None,
+    **settings,
+) -> Network:
+    """A network for task B, made from one that has learned task A. `source` is left as it was.
+
+    how: "from scratch": the same layers with random weights, the control that ignores A;
+        "new head": the trunk frozen, a new head trained;
+        "all layers": a new head, then every layer trained;
+        "head then all": half of the steps the head alone, then every layer (Kumar et al. 2022).
+    learning_rate: None takes the tuned one of `LEARNING_RATES`; where the head goes first, its
+        half always takes that of "new head". `settings` go to `training.fit`.
+    Runs with one seed start from the same head and see the same batches, whatever `how` is.
+    Raises: ValueError if `how` is not one of these, and what `training.fit` raises.
+    """
+    if how not in WAYS:
+        raise ValueError(f"how must be one of {', '.join(map(repr, WAYS))}; got {how!r}.")
+    steps = whole("steps", steps, least=2 if how == "head then all" else 1)
+    settings["learning_rate"] = LEARNING_RATES[how] if learning_rate is None else learning_rate
+    if how == "from scratch":
+        network = fresh(source, data, seed)
+    else:
+        network = new_head(source, data, seed)
+    if how in ("new head", "head then all"):
+        freeze(network.trunk)
+    if how == "head then all":
+        half = steps // 2
+        first = settings | {"learning_rate": LEARNING_RATES["new head"]}
+        history = fit(network, data, steps=half, seed=stream(seed, "head alone"), **first)
+        if history.attrs["interrupted"]:
+            return network
+        network.trunk.requires_grad_(True)
+        steps -= half
+    fit(network, data, steps=steps, seed=seed, **settings)
+    return network
