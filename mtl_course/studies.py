@@ -9,6 +9,7 @@ of them again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -16,7 +17,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tqdm.auto import tqdm
 
 from mtl_course import datasets, training, transfer
 from mtl_course.datasets import whole
+from mtl_course.networks import Network
 
 HOME = Path(__file__).parent.parent
 SHIPPED = HOME / "assets" / "studies"
@@ -43,17 +45,18 @@ class Study:
 
     question: what the study asks, one sentence.
     grid: one mapping a cell, all with the same keys.
-    train: ``train(seed=…, **cell)`` trains one network and returns its scores and settings.
-    source: the keys of a cell that say which pretrained network it starts from; cells that agree
-        in them and in the seed run one after another in one process, so it is trained once.
+    source: ``source(seed=…)`` makes what the cells of one seed share: the network pretrained on A.
+    train: ``train(source, seed=…, **cell)`` trains one network and returns its scores.
     seeds: the seeds whose rows ship with the course.
+    settings: every constant the rows depend on; when one changes, older rows are stale.
     """
 
     question: str
     grid: Sequence[Mapping[str, object]]
+    source: Callable[..., Network]
     train: Callable[..., dict[str, object]]
     seeds: Sequence[int]
-    source: tuple[str, ...] = ()
+    settings: Mapping[str, object]
 
     @property
     def keys(self) -> list[str]:
@@ -136,15 +139,17 @@ def _train(
     name: str, chosen: Study, missing: list, jobs: int | None, progress: bool
 ) -> Iterable[pd.DataFrame]:
     """Trains what is missing; yields the rows of one group of cells as soon as it is done."""
-    groups: dict[tuple, list] = {}
+    groups: dict[int, list] = {}
     for seed, cell in missing:
-        groups.setdefault((seed, *(cell[key] for key in chosen.source)), []).append(cell)
+        groups.setdefault(seed, []).append(cell)
     if not groups:
         return
     jobs = min(joblib.cpu_count() if jobs is None else whole("jobs", jobs, least=1), len(groups))
-    work = [joblib.delayed(_group)(name, key[0], cells) for key, cells in groups.items()]
+    work = [joblib.delayed(_group)(name, seed, cells) for seed, cells in groups.items()]
     with (
-        tqdm(total=len(missing), desc=name, unit="network", disable=not progress, leave=False) as bar,
+        tqdm(
+            total=len(missing), desc=name, unit="network", disable=not progress, leave=False
+        ) as bar,
         joblib.parallel_config(backend="loky" if jobs > 1 else "sequential"),
     ):
         for rows in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
@@ -153,31 +158,40 @@ def _train(
 
 
 def _group(name: str, seed: int, cells: Sequence[Mapping[str, object]]) -> list[dict]:
-    """One row for each cell, trained one after another on one thread. Runs in a worker."""
+    """One row for each cell of one seed, one after another on one thread. Runs in a worker."""
+    chosen, place = study(name), training.machine()
+    with _one_thread():
+        about = {
+            "device": place.device.type,
+            "precision": place.precision,
+            "processor": platform.machine(),
+            "torch": torch.__version__,
+            "recipe": recipe(name),
+        }
+        source, source_seconds = _timed(chosen.source, seed=seed)
+        rows = []
+        for cell in cells:
+            scores, seconds = _timed(chosen.train, source, seed=seed, **cell)
+            times = {"seconds": seconds, "source_seconds": source_seconds}
+            rows.append({"study": name, **cell, "seed": seed, **scores, **times, **about})
+    return rows
+
+
+def _timed(function: Callable, *arguments, **keywords) -> tuple:
+    start = time.perf_counter()
+    value = function(*arguments, **keywords)
+    return value, round(time.perf_counter() - start, 3)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small networks train fastest, and the same wherever they run, on one thread a process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [_row(name, seed, cell) for cell in cells]
+        yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _row(name: str, seed: int, cell: Mapping[str, object]) -> dict:
-    start = time.perf_counter()
-    scores = study(name).train(seed=seed, **cell)
-    place = training.machine()
-    return {
-        "study": name,
-        **cell,
-        "seed": seed,
-        **scores,
-        "seconds": round(time.perf_counter() - start, 3),
-        "device": place.device.type,
-        "precision": place.precision,
-        "processor": platform.machine(),
-        "torch": torch.__version__,
-        "recipe": recipe(),
-    }
 
 
 # ---------------------------------------------------------------------- keeping rows
@@ -189,28 +203,29 @@ def _stored(name: str, chosen: Study, store: Path) -> pd.DataFrame:
     for folder in dict.fromkeys([SHIPPED, store]):
         path = folder / f"{name}.csv"
         if path.exists():
-            parts.append(_read(path, chosen, keep=folder != SHIPPED))
+            parts.append(_read(path, name, keep=folder != SHIPPED))
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return rows[~pd.Index(_marks(rows, chosen)).duplicated()] if len(rows) else rows
 
 
-def _read(path: Path, chosen: Study, keep: bool) -> pd.DataFrame:
+def _read(path: Path, name: str, keep: bool) -> pd.DataFrame:
     """The rows of one file that were trained by today's recipe.
 
     keep: the file is the reader's own: what cannot be used is moved aside, never overwritten.
     """
+    needed = ["seed", "recipe", *study(name).keys]
     try:
         rows = pd.read_csv(path, dtype={"recipe": str})
-        if lost := {"seed", "recipe", *chosen.keys} - set(rows.columns):
+        if lost := set(needed) - set(rows.columns):
             raise ValueError(f"the columns {', '.join(sorted(lost))} are missing")
-        if rows[["seed", "recipe", *chosen.keys]].isna().any(axis=None):
+        if rows[needed].isna().any(axis=None):
             raise ValueError("a row is cut short")
     except (ValueError, pd.errors.ParserError) as error:
         if not keep:
             raise ValueError(f"{path} is damaged ({error}): restore it from git.") from error
         _log.warning("%s is damaged (%s): kept as %s.", path, error, _aside(path, "damaged"))
-        return pd.DataFrame(columns=["seed", "recipe", *chosen.keys])
-    old = rows["recipe"] != recipe()
+        return pd.DataFrame(columns=needed)
+    old = rows["recipe"] != recipe(name)
     if old.any():
         names = ", ".join(sorted(rows.loc[old, "recipe"].unique()))
         if keep:
@@ -219,7 +234,9 @@ def _read(path: Path, chosen: Study, keep: bool) -> pd.DataFrame:
             if not old.all():
                 _append(path, rows[~old])
         else:
-            _log.warning("%s has %d rows of an older recipe (%s), not used.", path, old.sum(), names)
+            _log.warning(
+                "%s has %d rows of an older recipe (%s), not used.", path, old.sum(), names
+            )
     return rows[~old]
 
 
@@ -248,31 +265,33 @@ def golden_run() -> list[float]:
     Returns: losses and mean squared logits, in float32 on one thread of the CPU.
     """
     settings = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with _one_thread():
         printed, written = datasets.printed_digits(256, seed=0), datasets.handwritten_digits()
         source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **settings)
         sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))
         numbers = source.history["loss"].tolist()
         for how in transfer.WAYS:
-            target = transfer.adapt(source, sample, how, steps=6, **settings)
+            target = transfer.adapt(source, sample, how, steps=6, learning_rate=3e-3, **settings)
             numbers += target.history["loss"].tolist()
             numbers.append(training.predict(target, seen, "cpu", "float32").square().mean().item())
         return numbers
-    finally:
-        torch.set_num_threads(threads)
+
+
+def recipe(name: str) -> str:
+    """The version of how rows of a study are made: 8 hexadecimal digits.
+
+    They are a digest of the golden run and of the study's settings. When training, drawing or a
+    setting changes, so do they, and older rows are stale.
+    """
+    settings = json.dumps(study(name).settings, sort_keys=True)
+    return hashlib.sha256((_golden_digest() + settings).encode()).hexdigest()[:8]
 
 
 @functools.lru_cache(maxsize=1)
-def recipe() -> str:
-    """The version of how rows are made: a digest of the golden run, 8 hexadecimal digits.
-
-    It is the one in ``assets/golden_run.json`` while a new golden run agrees with the one there to
-    5 parts in a thousand; when training changes, so does the digest, and older rows are stale.
-    """
+def _golden_digest() -> str:
+    """The digest in ``assets/golden_run.json`` while a new golden run agrees with the one there."""
     numbers = golden_run()
-    known = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {"numbers": []}
+    known = json.loads(GOLDEN.read_text(encoding="utf-8"))
     same = len(numbers) == len(known["numbers"])
     if same and np.allclose(numbers, known["numbers"], rtol=_TOLERANCE, atol=0):
         return known["digest"]
@@ -293,7 +312,7 @@ def write_golden_run() -> str:
     }
     with training.atomic(GOLDEN) as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    recipe.cache_clear()
+    _golden_digest.cache_clear()
     return content["digest"]
 
 

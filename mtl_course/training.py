@@ -165,7 +165,9 @@ def fit(
                 if checkpoint and (done % _SAVE_EVERY == 0 or done == steps):
                     run.save(checkpoint, done)
     except KeyboardInterrupt:
-        _log.warning("Interrupted after %d of %d steps: the network stays as it is now.", done, steps)
+        _log.warning(
+            "Interrupted after %d of %d steps: the network stays as it is now.", done, steps
+        )
     finally:
         bar.close()
         network.eval()
@@ -275,7 +277,9 @@ def _remember(network: Network, data: Dataset, terms: Tensor, interrupted: bool)
     history.index.name = "step"
     history.attrs["interrupted"] = interrupted
     earlier = getattr(network, "history", None)
-    network.history = history if earlier is None else pd.concat([earlier, history], ignore_index=True)
+    network.history = (
+        history if earlier is None else pd.concat([earlier, history], ignore_index=True)
+    )
     network.history.attrs["interrupted"] = interrupted
     return history
 
@@ -320,8 +324,8 @@ def evaluate(
     labelled = known.sum(dim=0)
     columns = {
         "labelled": labelled,
-        "accuracy": (right & known).sum(dim=0) / labelled,
-        "loss": (terms * known).sum(dim=0) / labelled,
+        "accuracy": (right & known).sum(dim=0).double() / labelled,
+        "loss": (terms * known).sum(dim=0).double() / labelled,
     }
     table = pd.DataFrame({name: values.numpy() for name, values in columns.items()}, index=names)
     return table.rename_axis("task")

@@ -38,8 +38,7 @@ def adapt(
         "new head": the trunk frozen, a new head trained;
         "all layers": a new head, then every layer trained;
         "head then all": half of the steps the head alone, then every layer (Kumar et al. 2022).
-    learning_rate: None takes the tuned one of `LEARNING_RATES`; where the head goes first, its
-        half always takes that of "new head". `settings` go to `training.fit`.
+    learning_rate: None takes the tuned one of `LEARNING_RATES`. `settings` go to `training.fit`.
     Runs with one seed start from the same head and see the same batches, whatever `how` is.
     Raises: ValueError if `how` is not one of these, and what `training.fit` raises.
     """
@@ -47,16 +46,12 @@ def adapt(
         raise ValueError(f"how must be one of {', '.join(map(repr, WAYS))}; got {how!r}.")
     steps = whole("steps", steps, least=2 if how == "head then all" else 1)
     settings["learning_rate"] = LEARNING_RATES[how] if learning_rate is None else learning_rate
-    if how == "from scratch":
-        network = fresh(source, data, seed)
-    else:
-        network = new_head(source, data, seed)
+    network = (fresh if how == "from scratch" else new_head)(source, data, seed)
     if how in ("new head", "head then all"):
         freeze(network.trunk)
     if how == "head then all":
         half = steps // 2
-        first = settings | {"learning_rate": LEARNING_RATES["new head"]}
-        history = fit(network, data, steps=half, seed=stream(seed, "head alone"), **first)
+        history = fit(network, data, steps=half, seed=stream(seed, "head alone"), **settings)
         if history.attrs["interrupted"]:
             return network
         network.trunk.requires_grad_(True)
