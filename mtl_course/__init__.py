@@ -1,0 +1,1 @@
+"""Transfer learning and multi-task learning, taught by experiments that anyone can repeat."""

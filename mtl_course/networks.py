@@ -150,6 +150,22 @@ def layers(network: Network) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def moved(before: Network, after: Network) -> list[str]:
+    """For each row of `layers`, whether any weight or statistic differs: "moved" or "same".
+
+    Raises: ValueError if the two networks do not have the same layers.
+    """
+    if list(layers(before)["layer"]) != list(layers(after)["layer"]):
+        raise ValueError("before and after must have the same layers.")
+    answers = []
+    for name, layer in before.named_modules():
+        if list(layer.parameters(recurse=False)):
+            old, new = layer.state_dict(), after.get_submodule(name).state_dict()
+            same = all(torch.equal(old[key].cpu(), new[key].cpu()) for key in old)
+            answers.append("same" if same else "moved")
+    return answers
+
+
 def _kind(layer: nn.Module) -> str:
     if isinstance(layer, nn.Conv2d):
         height, width = layer.kernel_size

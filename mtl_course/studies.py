@@ -109,7 +109,7 @@ def run(
     for new in _train(name, chosen, missing, jobs, progress):
         rows = pd.concat([rows, new], ignore_index=True)
         if not fresh:
-            _append(Path(store) / f"{name}.csv", new)
+            _append(Path(store) / f"{name}.csv", new, recipe(name))
     asked = {(seed, *cell.values()) for seed, cell in wanted}
     rows = rows[[mark in asked for mark in _marks(rows, chosen)]]
     order = {tuple(cell.values()): i for i, cell in enumerate(cells)}
@@ -232,7 +232,7 @@ def _read(path: Path, name: str, keep: bool) -> pd.DataFrame:
             aside = _aside(path, "older")
             _log.warning("%s has rows of an older recipe (%s): kept as %s.", path, names, aside)
             if not old.all():
-                _append(path, rows[~old])
+                _append(path, rows[~old], recipe(name))
         else:
             _log.warning(
                 "%s has %d rows of an older recipe (%s), not used.", path, old.sum(), names
@@ -248,10 +248,13 @@ def _aside(path: Path, why: str) -> Path:
     return path.rename(target)
 
 
-def _append(path: Path, rows: pd.DataFrame) -> None:
-    old = pd.read_csv(path, dtype={"recipe": str}) if path.exists() else pd.DataFrame()
+def _append(path: Path, rows: pd.DataFrame, current: str) -> None:
+    """Adds rows to a file. Stale ones, which only a shipped file still holds, go: git has them."""
+    if path.exists():
+        old = pd.read_csv(path, dtype={"recipe": str})
+        rows = pd.concat([old[old["recipe"] == current], rows], ignore_index=True)
     with training.atomic(path) as file:
-        pd.concat([old, rows], ignore_index=True).to_csv(file, index=False, lineterminator="\n")
+        rows.to_csv(file, index=False, lineterminator="\n")
 
 
 # ---------------------------------------------------------------------- the recipe
@@ -391,12 +394,12 @@ def _detectable(differences: pd.Series, power: float = 0.8) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m mtl_course.studies NAME``: trains the rows of a study again, or what is missing."""
+    """Trains the rows of a study: those that are missing, or with --fresh all of them again."""
     parser = argparse.ArgumentParser(prog="python -m mtl_course.studies", description=main.__doc__)
     parser.add_argument("name", nargs="?", help="a study; without it, the studies are listed")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those that ship")
     parser.add_argument("--only", action="append", default=[], metavar="KEY=VALUE",
-                        help="only these cells, such as --only labels=100; may be repeated")  # fmt: skip
+                        help="only these cells, such as labels=100; may be repeated")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="train every row again, store none")
     parser.add_argument("--ship", action="store_true", help="store in assets, for the course")
     parser.add_argument("--jobs", type=int, help="processes; default: one a core")

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import logging
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -221,7 +221,7 @@ def _batches(
 
 
 def _learner(network: Network, data: Dataset, place: Machine) -> tuple[nn.Module, Tensor]:
-    """What is trained, and on what: the network on images, or the head on a frozen trunk's features.
+    """What is trained, and on what: the network on images, or the head on a frozen trunk's output.
 
     A frozen trunk gives the same features at every step, so they are computed once.
     """
@@ -341,13 +341,12 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """A file beside `path` to write to; it takes the place of `path` only once it is whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield draft
+        os.replace(draft, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 

@@ -1,0 +1,300 @@
+"""Guards mtl_course.datasets: the checks of a Dataset, drawing it, and the two kinds of digits."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from mtl_course import datasets
+from mtl_course.datasets import (
+    UNKNOWN,
+    Dataset,
+    handwritten_digits,
+    normalise,
+    printed_digits,
+    stream,
+)
+
+
+def pictures(m, channels=1, side=8):
+    return torch.arange(m * channels * side * side).remainder(256).to(torch.uint8).reshape(
+        m, channels, side, side
+    )
+
+
+def numbered(labels, classes="abc"):
+    """A dataset whose image i is filled with i, so that a test can tell which images it got."""
+    m = len(labels)
+    images = torch.arange(m, dtype=torch.uint8)[:, None, None, None].expand(m, 1, 2, 2).clone()
+    return Dataset(images, torch.tensor(labels), classes=tuple(classes))
+
+
+def which(data):
+    return data.images[:, 0, 0, 0].tolist()
+
+
+# ---------------------------------------------------------------------- streams
+
+
+def test_streams_of_roles_and_seeds_are_all_different():
+    roles = ["A", "B", "A network", "B network", "trunk", "head", "sample", "epoch 0", "epoch 1"]
+    words = [stream(seed, role) for seed, role in itertools.product(range(50), roles)]
+    assert len(set(words)) == len(words), "two roles or seeds share a stream of random numbers"
+    assert all(0 <= word < 2**63 for word in words)
+
+
+def test_a_stream_is_the_same_on_every_machine():
+    # Worked out from numpy's documented SeedSequence, whose output numpy promises not to change.
+    state = np.random.SeedSequence([3, 65]).generate_state(1, np.uint64)[0]
+    assert stream(3, "A") == int(state) // 2
+
+
+def test_streams_share_no_draws():
+    draws = [
+        set(np.random.default_rng(stream(seed, role)).random(1000).tolist())
+        for seed, role in itertools.product(range(3), ["A", "B", "test"])
+    ]
+    assert not any(one & other for one, other in itertools.combinations(draws, 2))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "3", None])
+def test_a_seed_that_is_no_whole_number_is_named(seed):
+    with pytest.raises(ValueError, match="seed"):
+        stream(seed, "A")
+
+
+def test_numpy_integers_are_whole_numbers():
+    assert stream(np.int64(3), "A") == stream(3, "A")
+
+
+# ---------------------------------------------------------------------- Dataset
+
+IMAGES, CLASSES = pictures(3), torch.tensor([0, 1, 2])
+TASKS = torch.tensor([[0, 1], [UNKNOWN, 0], [1, UNKNOWN]], dtype=torch.int8)
+
+
+def test_a_dataset_tells_its_length_and_names():
+    assert len(Dataset(IMAGES, CLASSES, classes="abc")) == 3
+    assert Dataset(IMAGES, CLASSES, classes=["a", "b", "c"]).names == ("a", "b", "c")
+    assert Dataset(IMAGES, TASKS, tasks=["car", "sign"]).names == ("car", "sign")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "names", "word"),
+    [
+        (IMAGES.float(), CLASSES, {"classes": "abc"}, "images"),
+        (IMAGES.numpy(), CLASSES, {"classes": "abc"}, "images"),
+        (IMAGES[:, 0], CLASSES, {"classes": "abc"}, "images"),
+        (IMAGES[:0], CLASSES[:0], {"classes": "abc"}, "images.*empty"),
+        (IMAGES[..., :0], CLASSES, {"classes": "abc"}, "images.*empty"),
+        (IMAGES, CLASSES, {"classes": "ab"}, "labels.*2"),
+        (IMAGES, CLASSES - 1, {"classes": "abc"}, "labels.*-1"),
+        (IMAGES, CLASSES.int(), {"classes": "abc"}, "labels.*int32"),
+        (IMAGES, [0, 1, 2], {"classes": "abc"}, "labels.*list"),
+        (IMAGES, CLASSES[:2], {"classes": "abc"}, "labels.*shape"),
+        (IMAGES, CLASSES[:, None], {"classes": "abc"}, "labels.*shape"),
+        (IMAGES, TASKS * 2, {"tasks": "ab"}, "labels.*UNKNOWN.*[2-]"),
+        (IMAGES, TASKS.long(), {"tasks": "ab"}, "labels.*int64"),
+        (IMAGES, TASKS.float(), {"tasks": "ab"}, "labels.*float32"),
+        (IMAGES, TASKS, {"tasks": "abc"}, "labels.*shape"),
+        (IMAGES, TASKS.T, {"tasks": "ab"}, "labels.*shape"),
+        (IMAGES, CLASSES, {}, "classes or tasks"),
+        (IMAGES, CLASSES, {"classes": "abc", "tasks": "abc"}, "classes or tasks"),
+        (IMAGES, CLASSES, {"classes": ("a", "b", "b")}, "names.*b, b"),
+        (IMAGES, TASKS, {"tasks": "aa"}, "names"),
+    ],
+)
+def test_a_dataset_that_cannot_be_right_is_refused_by_name(images, labels, names, word):
+    with pytest.raises(ValueError, match=word):
+        Dataset(images, labels, **names)
+
+
+def test_subset_keeps_order_labels_and_names():
+    data = numbered([0, 1, 2, 0])
+    part = data.subset([3, 1])
+    assert which(part) == [3, 1]
+    assert part.labels.tolist() == [0, 1]
+    assert part.classes == data.classes
+    assert which(data.subset(slice(1, 3))) == [1, 2]
+    with pytest.raises(ValueError, match="empty"):
+        data.subset([])
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 10, 29, 60])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_sample_is_as_even_over_the_classes_as_can_be(n, seed):
+    # Sorted and very uneven on purpose; 20 is the most that the rarest class can give.
+    data = numbered([0] * 100 + [1] * 60 + [2] * 20)
+    part = data.sample(n, seed)
+    counts = torch.bincount(part.labels, minlength=3)
+    assert counts.sum() == n
+    assert counts.max() - counts.min() <= 1
+    rows = which(part)
+    assert len(set(rows)) == n, "an image was drawn twice"
+    assert data.labels[rows].tolist() == part.labels.tolist()
+
+
+def test_a_sample_depends_on_its_seed_alone():
+    data = numbered([0, 1, 2] * 20)
+    first = data.sample(12, seed=5)
+    torch.rand(3)
+    np.random.rand(3)  # noqa: NPY002
+    assert which(data.sample(12, seed=5)) == which(first)
+    assert which(data.sample(12, seed=6)) != which(first)
+
+
+def test_which_classes_get_one_more_is_drawn_too():
+    data = numbered([0, 1, 2] * 10)
+    extra = {data.sample(4, seed).labels.bincount().argmax().item() for seed in range(30)}
+    assert extra == {0, 1, 2}
+
+
+def test_a_sample_may_take_everything_and_copes_with_absent_classes():
+    data = numbered([0] * 5 + [2] * 5)  # no image of class b
+    assert sorted(which(data.sample(10, seed=0))) == list(range(10))
+    assert sorted(data.sample(2, seed=0).labels.tolist()) == [0, 2]
+
+
+def test_a_sample_of_tasks_is_drawn_without_replacement():
+    images = numbered([0] * 40).images
+    data = Dataset(images, torch.zeros(40, 2, dtype=torch.int8), tasks="ab")
+    assert len(set(which(data.sample(30, seed=0)))) == 30
+
+
+@pytest.mark.parametrize("n", [0, -1, 2, 31, 4.0])
+def test_a_sample_that_cannot_be_drawn_is_refused(n):
+    with pytest.raises(ValueError, match="n must be"):
+        numbered([0, 1, 2] * 10).sample(n, seed=0)
+
+
+def test_a_sample_refuses_a_negative_seed():
+    with pytest.raises(ValueError, match="seed"):
+        numbered([0, 1, 2]).sample(3, seed=-1)
+
+
+def test_normalise_maps_bytes_to_minus_one_to_one():
+    every = torch.arange(256, dtype=torch.uint8).reshape(4, 1, 8, 8)
+    got = normalise(every)
+    assert got.dtype == torch.float32
+    assert got.shape == every.shape
+    assert got.flatten()[0] == -1
+    assert got.flatten()[255] == 1
+    want = torch.linspace(-1, 1, 256, dtype=torch.float64)
+    assert torch.allclose(got.flatten().double(), want, atol=1e-6)
+    assert every.flatten().tolist() == list(range(256)), "normalise changed its input"
+
+
+# ---------------------------------------------------------------------- printed digits
+
+
+def test_printed_digits_are_bytes_with_class_labels():
+    data = printed_digits(7, seed=0)
+    assert data.images.dtype == torch.uint8
+    assert data.images.shape == (7, 1, 8, 8)
+    assert data.labels.dtype == torch.int64
+    assert data.labels.shape == (7,)
+    assert data.classes == tuple("0123456789")
+
+
+@pytest.fixture(scope="module")
+def long_draw():
+    return printed_digits(2100, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (0, 1024), (1020, 1030), (1023, 1024), (1024, 1025), (900, 2100)]
+)
+def test_a_printed_digit_depends_on_seed_and_index_alone(long_draw, start, stop):
+    part = printed_digits(stop - start, seed=4, start=start)
+    assert torch.equal(part.images, long_draw.images[start:stop])
+    assert torch.equal(part.labels, long_draw.labels[start:stop])
+
+
+def test_no_printed_digit_repeats_within_or_between_draws(long_draw):
+    def distinct(*sets):
+        return len({image.numpy().tobytes() for data in sets for image in data.images})
+
+    other = printed_digits(2100, seed=5)
+    # A few 8 × 8 pictures may coincide by chance; a shared stream would halve the number.
+    assert distinct(long_draw) > 2090
+    assert distinct(long_draw, other) > 4180
+
+
+def test_task_a_of_two_seeds_and_other_roles_shares_no_image():
+    roles = [(0, "A"), (1, "A"), (0, "B"), (0, "test")]
+    draws = [printed_digits(64, seed=stream(seed, role)) for seed, role in roles]
+    for one, other in itertools.combinations(draws, 2):
+        same = (one.images == other.images).flatten(1).all(dim=1)
+        assert not same.any()
+        assert not torch.equal(one.labels, other.labels)
+
+
+def test_every_digit_is_printed_about_equally_often(long_draw):
+    counts = long_draw.labels.bincount(minlength=10)
+    # 210 expected each, standard deviation 13.7: beyond 5 of them something is wrong.
+    assert (counts - 210).abs().max() < 70, counts.tolist()
+
+
+def test_printed_digits_of_a_class_look_alike(long_draw):
+    # The label belongs to the image: the nearest mean image finds it far above chance (10 %).
+    grey = long_draw.images.flatten(1).double()
+    train, test = slice(0, 1500), slice(1500, None)
+    means = torch.stack([grey[train][long_draw.labels[train] == d].mean(0) for d in range(10)])
+    found = torch.cdist(grey[test], means).argmin(dim=1)
+    assert (found == long_draw.labels[test]).double().mean() > 0.5
+
+
+def test_printed_digits_are_ink_on_empty_paper(long_draw):
+    assert long_draw.images.amax(dim=(1, 2, 3)).min() > 40, "an image without ink"
+    assert long_draw.images.amin(dim=(1, 2, 3)).float().mean() < 5, "paper is not empty"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"count": 0, "seed": 0}, "count"),
+        ({"count": 2.5, "seed": 0}, "count"),
+        ({"count": 1, "seed": -1}, "seed"),
+        ({"count": 1, "seed": 0, "start": -1}, "start"),
+    ],
+)
+def test_printed_digits_name_the_argument_that_is_wrong(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        printed_digits(**arguments)
+
+
+def test_every_typeface_has_ten_glyphs_that_differ():
+    glyphs = datasets._glyphs()
+    assert glyphs.shape == (len(datasets.TYPEFACES), 10, 64, 64)
+    assert ((glyphs > 0).flatten(2).sum(dim=2) > 50).all(), "a glyph without ink"
+    flat = {glyph.numpy().tobytes() for face in glyphs for glyph in face}
+    assert len(flat) == len(datasets.TYPEFACES) * 10
+
+
+# ---------------------------------------------------------------------- handwritten digits
+
+
+def test_handwritten_digits_are_sklearns_in_their_order():
+    split, source = handwritten_digits(), load_digits()
+    assert (len(split.train), len(split.test)) == (900, 897)
+    images = torch.cat([split.train.images, split.test.images])
+    labels = torch.cat([split.train.labels, split.test.labels])
+    want = np.round(source.images * 255 / 16)  # 0 … 16 to bytes, in float64
+    assert images.shape == (1797, 1, 8, 8)
+    assert np.array_equal(images[:, 0].numpy(), want)
+    assert np.array_equal(labels.numpy(), source.target)
+    assert images.max() == 255
+    assert images.min() == 0
+
+
+def test_no_handwritten_digit_is_in_training_and_test():
+    split = handwritten_digits()
+    train, test = ({x.numpy().tobytes() for x in data.images} for data in split)
+    assert not train & test
+
+
+def test_handwritten_digits_fit_a_network_that_learned_printed_ones():
+    assert handwritten_digits().train.names == printed_digits(1, seed=0).names
+    assert handwritten_digits().test.names == printed_digits(1, seed=0).names

@@ -1,0 +1,209 @@
+"""Guards mtl_course.networks: building a network, and the surgery of transfer learning."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_course import training
+from mtl_course.datasets import Dataset
+from mtl_course.networks import (
+    Network,
+    classifier,
+    freeze,
+    fresh,
+    frozen,
+    layers,
+    new_head,
+    trainable,
+)
+
+QUICK = {"device": "cpu", "precision": "float32", "progress": False}
+
+
+def toy(classes="abc", m=12, seed=0, channels=1, side=8):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(
+        0, 256, (m, channels, side, side), generator=generator, dtype=torch.uint8
+    )
+    return Dataset(images, torch.arange(m) % len(classes), classes=tuple(classes))
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(one, other):
+    """Bit for bit the same weights and statistics."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def trained():
+    """A network that has left its initial weights and statistics."""
+    network = classifier(toy(), width=2, seed=0)
+    training.fit(network, toy(), steps=3, seed=0, batch_size=4, **QUICK)
+    return network
+
+
+# ---------------------------------------------------------------------- building
+
+
+def test_a_classifier_has_the_layers_its_docstring_promises():
+    data, width = toy(channels=3, side=16), 3
+    network = classifier(data, width=width)
+    assert network.names == ("a", "b", "c")
+    assert network.trunk(torch.zeros(5, 3, 16, 16)).shape == (5, 8 * width)
+    assert network(data.images).shape == (12, 3)
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    assert [c.out_channels for c in convolutions] == [width, 2 * width, 2 * width]
+
+
+def test_a_classifier_sees_bytes_as_minus_one_to_one():
+    network = classifier(toy(), width=2).eval()
+    images = toy().images
+    want = network.head(network.trunk(images.double().div(255).mul(2).sub(1).float()))
+    assert torch.allclose(network(images), want, atol=1e-5)
+
+
+def test_a_classifier_depends_on_its_seed_alone():
+    first = state(classifier(toy(), width=2, seed=7))
+    torch.rand(5)
+    assert same(first, state(classifier(toy(seed=3), width=2, seed=7)))
+    other = state(classifier(toy(), width=2, seed=8))
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+    assert not torch.equal(first["trunk.0.0.weight"], other["trunk.0.0.weight"])
+
+
+def test_building_leaves_torchs_own_generator_alone():
+    torch.manual_seed(0)
+    want = torch.rand(3)
+    torch.manual_seed(0)
+    source = classifier(toy(), width=2, seed=1)
+    new_head(source, toy(), seed=1)
+    fresh(source, toy(), seed=1)
+    assert torch.equal(torch.rand(3), want)
+
+
+@pytest.mark.parametrize("width", [0, -1, 1.5])
+def test_a_width_that_cannot_be_is_named(width):
+    with pytest.raises(ValueError, match="width"):
+        classifier(toy(), width=width)
+
+
+def test_images_too_small_for_the_trunk_are_named():
+    with pytest.raises(ValueError, match=r"8 × 8.*\(7, 7\)"):
+        classifier(toy(side=7))
+
+
+def test_names_and_outputs_must_agree():
+    with pytest.raises(ValueError, match="names.*3.*2"):
+        Network(nn.Sequential(), nn.Linear(4, 3), ["a", "b"])
+
+
+# ---------------------------------------------------------------------- surgery
+
+
+def test_new_head_keeps_the_trunk_and_leaves_the_source(trained):
+    before = state(trained)
+    target = new_head(trained, toy("vwxyz"), seed=3)
+    assert target.names == tuple("vwxyz")
+    assert target.head.weight.shape == (5, 16)
+    assert same(state(target.trunk), state(trained.trunk))
+    training.fit(target, toy("vwxyz"), steps=3, seed=0, learning_rate=0.1, **QUICK)
+    assert not same(state(target.trunk), state(trained.trunk))
+    assert same(state(trained), before), "training the copy changed the network it came from"
+    assert trained.names == ("a", "b", "c")
+
+
+def test_new_head_frees_a_frozen_trunk_in_the_copy_only(trained):
+    freeze(trained.trunk)
+    target = new_head(trained, toy(), seed=3)
+    assert not frozen(target.trunk)
+    assert frozen(trained.trunk)
+
+
+def test_a_new_head_is_random_and_paired_by_seed(trained):
+    heads = [new_head(trained, toy(), seed).head for seed in (3, 3, 4)]
+    assert same(state(heads[0]), state(heads[1]))
+    assert not torch.equal(heads[0].weight, heads[2].weight)
+    assert not torch.equal(heads[0].weight, trained.head.weight)
+    assert same(state(heads[0]), state(fresh(trained, toy(), seed=3).head))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_fresh_is_what_classifier_makes_bit_for_bit(width):
+    source = classifier(toy(), width=width, seed=0)
+    training.fit(source, toy(), steps=3, seed=0, batch_size=4, **QUICK)
+    before, data = state(source), toy("vwxyz")
+    network = fresh(source, data, seed=9)
+    assert same(state(network), state(classifier(data, width=width, seed=9)))
+    assert network.names == tuple("vwxyz")
+    assert same(state(source), before)
+
+
+def test_a_frozen_trunk_does_not_move_in_training(trained):
+    trained.history = None
+    freeze(trained.trunk)
+    before = state(trained)
+    assert any("running_mean" in name for name in before), "no statistics, nothing to guard"
+    training.fit(trained, toy(), steps=5, seed=0, batch_size=4, learning_rate=0.1, **QUICK)
+    assert same(state(trained.trunk), {n[6:]: v for n, v in before.items() if n[:6] == "trunk."})
+    assert not torch.equal(trained.head.weight, before["head.weight"])
+
+
+def test_a_partly_frozen_trunk_keeps_its_frozen_part(trained):
+    # The features are not computed once here: the frozen block runs in training mode at each step.
+    freeze(trained.trunk[0])
+    before, rest = state(trained.trunk[0]), state(trained.trunk[2])
+    training.fit(trained, toy(), steps=5, seed=0, batch_size=4, learning_rate=0.1, **QUICK)
+    assert same(state(trained.trunk[0]), before)
+    now = state(trained.trunk[2])
+    assert not any(torch.equal(now[name], rest[name]) for name in rest)
+
+
+def test_freezing_can_be_undone(trained):
+    assert freeze(trained.trunk) is trained.trunk
+    trained.trunk.requires_grad_(True)
+    before = state(trained.trunk)
+    training.fit(trained, toy(), steps=2, seed=0, learning_rate=0.1, **QUICK)
+    now = state(trained.trunk)
+    assert not any(torch.equal(now[name], before[name]) for name in before)
+
+
+def test_trainable_counts_what_training_would_change():
+    width, network = 2, classifier(toy(), width=2)
+    blocks = [(1, width), (width, 2 * width), (2 * width, 2 * width)]
+    trunk = sum(9 * a * b + 2 * b for a, b in blocks)  # 3 × 3 weights, scale and shift
+    head = (8 * width + 1) * 3
+    assert trainable(network) == trunk + head
+    assert not frozen(network)
+    freeze(network.trunk)
+    assert trainable(network) == head
+    assert frozen(network.trunk)
+    assert not frozen(network)
+    assert trainable(freeze(network)) == 0
+
+
+def test_the_table_of_layers_lists_every_weight():
+    network = classifier(toy(), width=2)
+    freeze(network.trunk)
+    table = layers(network)
+    assert list(table.columns) == ["part", "layer", "weights", "trains"]
+    assert table["part"].tolist() == ["trunk"] * 6 + ["head"]
+    assert table["layer"].tolist() == [
+        "convolution 3×3, 1 → 2",
+        "batch normalisation, 2",
+        "convolution 3×3, 2 → 4",
+        "batch normalisation, 4",
+        "convolution 3×3, 4 → 4",
+        "batch normalisation, 4",
+        "linear, 16 → 3",
+    ]
+    assert table["weights"].tolist() == [18, 4, 72, 8, 144, 8, 51]
+    assert table["trains"].tolist() == ["no"] * 6 + ["yes"]
+
+
+def test_a_network_survives_a_deep_copy(trained):
+    assert same(state(copy.deepcopy(trained)), state(trained))
