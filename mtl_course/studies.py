@@ -337,6 +337,20 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, 
     return mean, mean - reach, mean + reach
 
 
+def predicted(rows: pd.DataFrame, keys: Sequence[str], score: str = "accuracy") -> pd.DataFrame:
+    """Where one further seed should land: Student's 95 % prediction interval, one row a group.
+
+    Returns: the `keys`, then seeds (their number), mean, low, high.
+    Raises: ValueError for a group of fewer than two rows.
+    """
+    table = []
+    for group, values in rows.groupby(list(keys), sort=False)[score]:
+        mean, low, _ = interval(values)
+        reach = (mean - low) * np.sqrt(len(values) + 1)  # s √(1 + 1/n) in place of s / √n
+        table.append([*group, len(values), mean, mean - reach, mean + reach])
+    return pd.DataFrame(table, columns=[*keys, "seeds", "mean", "low", "high"])
+
+
 def gain(
     rows: pd.DataFrame, way: str, over: str, *, score: str = "accuracy", margin: float = 0.01
 ) -> pd.DataFrame:

@@ -19,8 +19,11 @@ from mtl_course.datasets import (
 
 
 def pictures(m, channels=1, side=8):
-    return torch.arange(m * channels * side * side).remainder(256).to(torch.uint8).reshape(
-        m, channels, side, side
+    return (
+        torch.arange(m * channels * side * side)
+        .remainder(256)
+        .to(torch.uint8)
+        .reshape(m, channels, side, side)
     )
 
 
@@ -140,7 +143,7 @@ def test_a_sample_depends_on_its_seed_alone():
     data = numbered([0, 1, 2] * 20)
     first = data.sample(12, seed=5)
     torch.rand(3)
-    np.random.rand(3)  # noqa: NPY002
+    np.random.rand(3)
     assert which(data.sample(12, seed=5)) == which(first)
     assert which(data.sample(12, seed=6)) != which(first)
 

@@ -144,7 +144,6 @@ def test_fresh_is_what_classifier_makes_bit_for_bit(width):
 
 
 def test_a_frozen_trunk_does_not_move_in_training(trained):
-    trained.history = None
     freeze(trained.trunk)
     before = state(trained)
     assert any("running_mean" in name for name in before), "no statistics, nothing to guard"

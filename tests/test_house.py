@@ -1,0 +1,142 @@
+"""The house around the course: style, README, versions, docstrings, imports."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from notebook_files import ROOT
+from packaging.requirements import Requirement
+
+import mtl_course
+
+README = ROOT / "README.md"
+COMMANDS = {
+    "open": "python -m pip install -r requirements.txt"
+    " && python -m jupyter lab notebooks/00_start_here.ipynb",
+    "test": 'python -m pip install -r requirements.txt -e ".[test,grading]" && python -m pytest',
+}
+# Spelt so that this file does not name such a path itself.
+MACHINE_PATH = re.compile(r"(?<![\w.~$}/])/(?:home|Users|root|work)/\w+|\b[A-Z]:\\\\?Users\\")
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=" ".join)
+def test_ruff_is_content(arguments: tuple[str, ...]):
+    command = [sys.executable, "-m", "ruff", *arguments, "."]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ----------------------------------------------------------------------------------------- README
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_readme_prints_the_command(name: str):
+    mark = re.escape(f"<!-- command: {name} -->")
+    text = README.read_text(encoding="utf-8")
+    blocks = re.findall(rf"^{mark}\n\s*```\w*\n(.*?)\n```", text, flags=re.MULTILINE | re.DOTALL)
+    assert blocks == [COMMANDS[name]]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_local_links_lead_somewhere(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(\s*<?([^)\s>]+)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    local = [t.split("#")[0] for t in targets if not re.match(r"[a-z][a-z0-9+.-]*:", t)]
+    assert not [t for t in local if t and not (ROOT / unquote(t)).exists()]
+
+
+# --------------------------------------------------------------------------------------- versions
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package and version of every line NAME==VERSION."""
+    found = {}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"([\w.-]+)==(\S+)", line.strip()):
+            found[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+    return found
+
+
+def test_pins_satisfy_the_lower_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    student, everything = pins("requirements.txt"), pins(".ci/constraints.txt")
+    for line in project["dependencies"]:
+        bound = Requirement(line)
+        assert bound.specifier.contains(student[bound.name]), line
+    for line in project["dependencies"] + extras["test"] + extras["grading"]:
+        bound = Requirement(line)
+        assert bound.specifier.contains(everything[bound.name]), line
+    assert student.items() <= everything.items(), "requirements.txt and .ci/constraints.txt differ"
+
+
+# ---------------------------------------------------------------------------------------- package
+
+
+def tracked() -> list[Path]:
+    """The files that git keeps or would keep."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:  # not a clone
+        skipped = {".venv", "results", "build", "dist"}
+        return [p for p in ROOT.rglob("*") if p.is_file() and not skipped & set(p.parts)]
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_machine_paths():
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        if (match := MACHINE_PATH.search(text)) or str(ROOT) in text:
+            found.append(f"{path.relative_to(ROOT)}: {match[0] if match else ROOT}")
+    assert not found
+
+
+def public() -> list:
+    """Every public function and class of the package."""
+    found = []
+    for module in pkgutil.walk_packages(mtl_course.__path__, "mtl_course."):
+        if module.name.rpartition(".")[2].startswith("_"):
+            continue
+        for name, thing in vars(importlib.import_module(module.name)).items():
+            own = getattr(thing, "__module__", None) == module.name
+            if (
+                own
+                and not name.startswith("_")
+                and (inspect.isfunction(thing) or isinstance(thing, type))
+            ):
+                found.append(pytest.param(thing, id=f"{module.name}.{name}"))
+    return found
+
+
+@pytest.mark.parametrize("thing", public())
+def test_public_things_are_documented(thing):
+    text = inspect.getdoc(thing)
+    assert text, "no docstring"
+    if not inspect.isfunction(thing):
+        return
+    takes = [str(p.annotation) for p in inspect.signature(thing).parameters.values()]
+    if any("Tensor" in annotation for annotation in takes):
+        says = re.search(r"return|raise|shape|\(m\b|\(B\b", text, flags=re.IGNORECASE)
+        assert says, "takes tensors and says no shape, Returns or Raises"
+
+
+def test_training_imports_little():
+    heavy = ["matplotlib", "sklearn", "scipy.stats", "torchvision"]
+    code = f"import sys, mtl_course.training; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

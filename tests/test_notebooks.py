@@ -1,0 +1,150 @@
+"""The notebooks: a static look at what is committed, and runs with other parameters.
+
+The committed parameters are run against the committed outputs by nbval.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+from urllib.parse import unquote
+
+import papermill
+import pytest
+from notebook_files import (
+    ROOT,
+    alt_texts,
+    code_cells,
+    faults,
+    label,
+    notebooks,
+    poll_in_slices,
+    read,
+    result,
+    tags,
+)
+
+EXECUTED = ROOT / "results" / "executed"
+OTHER = {"seed": 11}
+ALSO = {"01_transfer": {"labels": 30}}
+
+every_notebook = pytest.mark.parametrize("path", notebooks(), ids=label)
+
+
+def test_the_first_notebooks_are_found():
+    assert {"00_start_here", "01_transfer"} <= {label(path) for path in notebooks()}
+
+
+# ------------------------------------------------------------------------------------- static
+
+
+@every_notebook
+def test_executed_once_from_top_to_bottom(path: Path):
+    counts = [cell.execution_count for cell in code_cells(read(path))]
+    assert counts == list(range(1, len(counts) + 1)), "run tests/execute_notebooks.py"
+
+
+@every_notebook
+def test_one_parameters_cell(path: Path):
+    cells = [cell for cell in code_cells(read(path)) if "parameters" in tags(cell)]
+    assert len(cells) == 1, f"{len(cells)} cells tagged parameters"
+    assert {"seed", "scale"} <= set(papermill.inspect_notebook(path))
+
+
+@every_notebook
+def test_kernel_is_python3(path: Path):
+    assert read(path).metadata.kernelspec.name == "python3"
+
+
+@every_notebook
+def test_committed_outputs_have_no_faults(path: Path):
+    notebook = read(path)
+    assert not faults(notebook)
+    assert "widgets" not in notebook.metadata, "run tests/execute_notebooks.py"
+
+
+@every_notebook
+def test_committed_outputs_end_with_a_result(path: Path):
+    assert {"seed", "scale", "verdicts"} <= set(result(read(path)))
+
+
+@every_notebook
+def test_code_cells_are_short(path: Path):
+    lengths = {
+        number: sum(bool(line.strip()) for line in cell.source.splitlines())
+        for number, cell in enumerate(code_cells(read(path)), 1)
+    }
+    assert not {number: length for number, length in lengths.items() if length > 20}
+    assert statistics.median(lengths.values()) <= 6
+
+
+@every_notebook
+def test_figures_say_what_they_show(path: Path):
+    for number, cell in enumerate(code_cells(read(path)), 1):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            alts = alt_texts("".join(data.get("text/html", "")))
+            short = [alt for alt in alts if len(alt) < 40]
+            assert not short, f"code cell {number}: alt text too short: {short}"
+            bare = any(kind.startswith("image/") for kind in data) and not alts
+            assert not bare, f"code cell {number}: a picture without HTML that has alt text"
+
+
+@every_notebook
+def test_file_is_small(path: Path):
+    assert path.stat().st_size < 2_000_000
+
+
+@every_notebook
+def test_local_links_lead_somewhere(path: Path):
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    targets = re.findall(r"\]\(\s*<?([^)\s>]+)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    local = [t.split("#")[0] for t in targets if not re.match(r"[a-z][a-z0-9+.-]*:", t)]
+    missing = [t for t in local if t and not (path.parent / unquote(t)).exists()]
+    assert not missing
+
+
+# --------------------------------------------------------------------------- other parameters
+
+
+def run_with(path: Path, parameters: dict, *, timeout: int) -> dict:
+    """Run a copy of the notebook, check it, and return its result."""
+    known = papermill.inspect_notebook(path)
+    assert set(parameters) <= set(known), "papermill would only warn of unknown parameters"
+    for name, value in parameters.items():
+        assert known[name]["default"].strip("'\"") != str(value), f"{name} is the committed one"
+
+    ending = "-".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+    executed = EXECUTED / f"{label(path)}-{ending}.ipynb"
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    poll_in_slices()
+    papermill.execute_notebook(
+        path,
+        executed,
+        parameters=parameters,
+        cwd=path.parent,
+        kernel_name="python3",
+        execution_timeout=timeout,
+        progress_bar=False,
+    )
+    notebook = read(executed)
+    assert not faults(notebook)
+    found = result(notebook)
+    assert {"seed", "scale", "verdicts"} <= set(found)
+    for name in set(parameters) & set(found):
+        assert found[name] == parameters[name], f"{name} had no effect"
+    assert found != result(read(path)), "the parameters had no effect"
+    return found
+
+
+@every_notebook
+def test_runs_with_other_parameters(path: Path):
+    run_with(path, OTHER | ALSO.get(label(path), {}), timeout=120)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("scale", ["class", "full"])
+@every_notebook
+def test_runs_at_a_larger_scale(path: Path, scale: str):
+    run_with(path, {"scale": scale}, timeout=3600)

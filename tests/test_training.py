@@ -1,0 +1,666 @@
+"""Guards mtl_course.training: fit against a plain loop, checkpoints, evaluation, device choice."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+import torch
+
+from mtl_course import training
+from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.networks import classifier, freeze
+
+QUICK = {"device": "cpu", "precision": "float32", "progress": False}
+RUN = {"steps": 12, "seed": 3, "batch_size": 5, "learning_rate": 0.01, **QUICK}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums over several threads may differ in the last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def toy(m=13, classes="abc", seed=0, channels=1):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (m, channels, 8, 8), generator=generator, dtype=torch.uint8)
+    return Dataset(images, torch.arange(m) % len(classes), classes=tuple(classes))
+
+
+def toy_tasks(m=13, unknown=0.3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (m, 2), generator=generator, dtype=torch.int8)
+    labels[torch.rand(m, 2, generator=generator) < unknown] = UNKNOWN
+    return Dataset(toy(m).images, labels, tasks=("car", "sign"))
+
+
+def build(data, seed=0, trunk_frozen=False):
+    network = classifier(data, width=2, seed=seed)
+    if trunk_frozen:
+        freeze(network.trunk)
+    return network
+
+
+def trained(data=None, trunk_frozen=False, **settings):
+    data = toy() if data is None else data
+    network = build(data, trunk_frozen=trunk_frozen)
+    return network, training.fit(network, data, **RUN | settings)
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Interrupt:
+    """Stands in for training._step: presses Ctrl-C just before update number `at`."""
+
+    def __init__(self, at):
+        self.left, self.step = at, training._step
+
+    def __call__(self, *arguments):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.step(*arguments)
+
+
+# ---------------------------------------------------------------------- fit
+
+
+def share(step, steps):
+    """The docstring's schedule, written out: up over the first tenth, then linearly down to 0."""
+    warm = max(1, round(0.1 * steps))
+    rising = (step + 1) / warm
+    falling = 1 - (step - warm) / max(1, steps - warm)
+    return rising if step < warm else falling
+
+
+def plain_loop(network, data, steps, seed, batch_size, learning_rate):
+    """`fit` as a beginner would write it: the whole network on every batch, no short cut."""
+    weights = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=1e-4)
+    history = []
+    network.train()
+    cpu = torch.device("cpu")
+    for step, rows in enumerate(training._batches(len(data), batch_size, 0, steps, seed, cpu)):
+        optimiser.param_groups[0]["lr"] = learning_rate * share(step, steps)
+        logits, labels = network(data.images[rows]), data.labels[rows]
+        if data.classes:
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+        else:
+            known = labels != UNKNOWN
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                logits[known], labels[known].float(), reduction="sum"
+            ) / len(rows)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        history.append(loss.item())
+    network.eval()
+    return history
+
+
+@pytest.mark.parametrize("trunk_frozen", [False, True])
+@pytest.mark.parametrize("make", [toy, toy_tasks])
+def test_fit_does_what_a_plain_loop_does(make, trunk_frozen):
+    data, settings = make(), {"steps": 20, "seed": 3, "batch_size": 5, "learning_rate": 0.01}
+    plain, ours = build(data, trunk_frozen=trunk_frozen), build(data, trunk_frozen=trunk_frozen)
+    losses = plain_loop(plain, data, **settings)
+    history = training.fit(ours, data, **settings, **QUICK)
+    assert np.allclose(history["loss"], losses, rtol=1e-4, atol=1e-5)
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(ours.state_dict()[name], value, rtol=1e-3, atol=1e-4), name
+
+
+def test_two_runs_of_one_seed_agree_bit_for_bit_and_two_seeds_do_not():
+    (one, first), (two, second), (_, third) = trained(), trained(), trained(seed=4)
+    assert same(one, two)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert not first["loss"].equals(third["loss"])
+
+
+def test_training_learns_what_can_be_learned():
+    images = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)
+    images[::2] = 255
+    data = Dataset(images, torch.tensor([1, 0] * 10), classes=("dark", "light"))
+    network = build(data)
+    history = training.fit(network, data, **RUN | {"steps": 40})
+    assert history["loss"].iloc[-1] < 0.2 * history["loss"].iloc[0]
+    assert training.evaluate(network, data, "cpu", "float32")["accuracy"].item() == 1
+
+
+def test_the_history_has_a_row_a_step_and_a_column_a_task():
+    _, history = trained()
+    assert list(history.columns) == ["loss"]
+    assert history.index.tolist() == list(range(12))
+    assert history.attrs["interrupted"] is False
+    _, history = trained(toy_tasks())
+    assert list(history.columns) == ["loss", "car", "sign"]
+    assert np.allclose(history["loss"], history["car"] + history["sign"])
+
+
+def test_the_network_keeps_the_history_of_all_its_training():
+    network, first = trained()
+    second = training.fit(network, toy(), **RUN | {"steps": 5})
+    assert network.history["loss"].tolist() == first["loss"].tolist() + second["loss"].tolist()
+
+
+def test_the_first_loss_of_a_task_is_the_lectures():
+    data = toy_tasks()
+    network = build(data)
+    network.train()
+    with torch.no_grad():
+        logits = network(data.images).double()
+    _, history = trained(data, batch_size=100, steps=1)
+    each = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, data.labels.clamp(min=0).double(), reduction="none"
+    )
+    want = (each * (data.labels != UNKNOWN)).sum(0) / len(data)
+    assert np.allclose(history.loc[0, ["car", "sign"]].astype(float), want, rtol=1e-4)
+
+
+def test_an_unknown_label_teaches_nothing():
+    data = toy_tasks(unknown=0)
+    labels = data.labels.clone()
+    labels[:, 1] = UNKNOWN
+    data = Dataset(data.images, labels, tasks=data.tasks)
+    network = build(data)
+    before = network.head.weight.detach().clone()
+    training.fit(network, data, **RUN)
+    # Weight decay shrinks the second row a little; nothing else may touch it.
+    turned = torch.nn.functional.cosine_similarity(network.head.weight, before, dim=1)
+    assert turned[1].item() == pytest.approx(1, abs=1e-6)
+    assert turned[0].item() < 1 - 1e-5
+
+
+def test_fit_leaves_the_data_and_torchs_generator_alone():
+    data = toy()
+    images, labels = data.images.clone(), data.labels.clone()
+    torch.manual_seed(0)
+    want = torch.rand(2)
+    torch.manual_seed(0)
+    trained(data)
+    assert torch.equal(torch.rand(2), want)
+    assert torch.equal(data.images, images)
+    assert torch.equal(data.labels, labels)
+
+
+def test_a_trained_network_is_left_in_evaluation_mode():
+    network, _ = trained()
+    assert not any(layer.training for layer in network.modules())
+
+
+# ---------------------------------------------------------------------- batches and schedule
+
+
+@pytest.mark.parametrize(("m", "size"), [(10, 3), (10, 5), (7, 7), (5, 4), (1, 1)])
+def test_every_epoch_visits_every_image_once(m, size):
+    steps = 3 * m  # a whole number of epochs
+    batches = list(training._batches(m, size, 0, steps, 1, torch.device("cpu")))
+    assert {len(rows) for rows in batches} == {size}
+    visits = torch.cat(batches).reshape(-1, m)  # (epochs, m)
+    assert (visits.sort(dim=1).values == torch.arange(m)).all()
+    if m > 4:
+        assert len({tuple(epoch) for epoch in visits.tolist()}) > 1, "every epoch in one order"
+
+
+def test_batches_go_on_from_any_step_and_depend_on_the_seed():
+    def rows(start, seed):
+        return [b.tolist() for b in training._batches(10, 4, start, 15, seed, torch.device("cpu"))]
+
+    assert rows(6, 1) == rows(0, 1)[6:]
+    assert rows(0, 1) != rows(0, 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+def test_the_learning_rate_goes_up_and_then_down_to_almost_0(steps):
+    rates = [training._schedule(step, steps) for step in range(steps)]
+    assert max(rates) == 1
+    assert min(rates) > 0, "a step that learns nothing"
+    top = rates.index(1)
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates == pytest.approx([share(step, steps) for step in range(steps)])
+
+
+# ---------------------------------------------------------------------- when something goes wrong
+
+
+def test_ctrl_c_keeps_the_network_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(training, "_step", Interrupt(7))
+    network, history = trained()
+    monkeypatch.undo()
+    assert "Interrupted after 7 of 12 steps" in caplog.text
+    assert history.attrs["interrupted"] is True
+    assert network.history.attrs["interrupted"] is True
+    assert len(history) == 7
+    _, whole = trained()
+    assert history["loss"].tolist() == whole["loss"].tolist()[:7]
+    assert not any(layer.training for layer in network.modules())
+
+
+def test_ctrl_c_before_the_first_step_leaves_the_network_as_it_was(monkeypatch):
+    monkeypatch.setattr(training, "_step", Interrupt(0))
+    network, history = trained()
+    assert len(history) == 0
+    assert same(network, build(toy()))
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_what_to_do(monkeypatch):
+    real, calls = training._step, []
+
+    def step(*arguments):
+        calls.append(1)
+        terms = real(*arguments)
+        return terms * float("nan") if len(calls) - 1 >= 6 else terms
+
+    monkeypatch.setattr(training, "_step", step)
+    with pytest.raises(FloatingPointError, match=r"step 6\b.*softmax.*learning_rate below 0\.01"):
+        trained()
+
+
+def test_a_loss_that_is_not_finite_names_the_task(monkeypatch):
+    real = training._step
+
+    def step(*arguments):
+        terms = real(*arguments)
+        terms[1] = float("inf")
+        return terms
+
+    monkeypatch.setattr(training, "_step", step)
+    with pytest.raises(FloatingPointError, match=r"inf at step 0.*task 'sign'"):
+        trained(toy_tasks())
+
+
+def test_a_loss_that_is_not_finite_is_found_at_its_step_after_many(monkeypatch):
+    real, calls = training._step, []
+
+    def step(*arguments):
+        calls.append(1)
+        return real(*arguments) * (float("nan") if len(calls) - 1 == 17 else 1)
+
+    monkeypatch.setattr(training, "_step", step)
+    monkeypatch.setattr(training, "_READ_EVERY", 5)
+    with pytest.raises(FloatingPointError, match=r"step 17\b"):
+        trained(steps=40)
+    assert len(calls) == 20, "training went on after the next look at the loss"
+
+
+def test_weights_that_are_not_finite_stop_training_for_real():
+    data = toy()
+    network = build(data)
+    with torch.no_grad():
+        network.head.bias.fill_(float("inf"))
+    with pytest.raises(FloatingPointError, match="step 0"):
+        training.fit(network, data, **RUN)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 2.5}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"learning_rate": -1}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
+        ({"seed": -1}, "seed"),
+        ({"device": "abacus"}, "device.*abacus"),
+        ({"precision": "float16"}, "precision.*float16"),
+    ],
+)
+def test_fit_names_the_argument_that_is_wrong(settings, word):
+    network = build(toy())
+    with pytest.raises(ValueError, match=word):
+        training.fit(network, toy(), **RUN | settings)
+    assert same(network, build(toy())), "a refused run changed the network"
+
+
+def test_fit_refuses_what_cannot_be_learned():
+    network = build(toy())
+    with pytest.raises(ValueError, match=r"network answers a, b, c.*x, y, z.*new_head"):
+        training.fit(network, toy(classes="xyz"), **RUN)
+    with pytest.raises(ValueError, match="1 channels.*3"):
+        training.fit(network, toy(channels=3), **RUN)
+    with pytest.raises(ValueError, match="frozen"):
+        training.fit(freeze(network), toy(), **RUN)
+    nothing = toy_tasks(unknown=2)
+    with pytest.raises(ValueError, match="UNKNOWN"):
+        training.fit(build(nothing), nothing, **RUN)
+
+
+# ---------------------------------------------------------------------- evaluate and predict
+
+
+def test_evaluate_agrees_with_sklearn():
+    network, _ = trained()
+    data = toy(m=40, seed=9)
+    table = training.evaluate(network, data, "cpu", "float32")
+    with torch.no_grad():
+        logits = network(data.images)
+    probability = logits.double().softmax(dim=1).numpy()
+    labels = data.labels.numpy()
+    assert table.index.tolist() == ["class"]
+    assert table["labelled"].item() == 40
+    want = sklearn.metrics.accuracy_score(labels, probability.argmax(axis=1))
+    assert table["accuracy"].item() == pytest.approx(want)
+    assert 0 < want < 1, "the test would not see a wrong accuracy"
+    want = sklearn.metrics.log_loss(labels, probability)
+    assert table["loss"].item() == pytest.approx(want, rel=1e-5)
+
+
+def test_evaluate_of_tasks_looks_at_known_labels_only():
+    network, _ = trained(toy_tasks())
+    data = toy_tasks(m=40, seed=9)
+    table = training.evaluate(network, data, "cpu", "float32")
+    with torch.no_grad():
+        probability = torch.sigmoid(network(data.images).double()).numpy()
+    assert table.index.tolist() == ["car", "sign"]
+    for j, task in enumerate(data.tasks):
+        known = (data.labels[:, j] != UNKNOWN).numpy()
+        truth, believed = data.labels[:, j].numpy()[known], probability[known, j]
+        assert 0 < known.sum() < 40
+        row = table.loc[task]
+        assert row["labelled"] == known.sum()
+        accuracy = sklearn.metrics.accuracy_score(truth, believed > 0.5)
+        assert row["accuracy"] == pytest.approx(accuracy)
+        loss = sklearn.metrics.log_loss(truth, believed, labels=[0, 1])
+        assert row["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_task_without_a_known_label_has_no_score():
+    data = toy_tasks(unknown=0)
+    network = build(data)
+    labels = data.labels.clone()
+    labels[:, 0] = UNKNOWN
+    table = training.evaluate(network, Dataset(data.images, labels, tasks=data.tasks), "cpu")
+    assert table.loc["car", "labelled"] == 0
+    assert table.loc["car", ["accuracy", "loss"]].isna().all()
+    assert table.loc["sign"].notna().all()
+
+
+def test_predict_goes_through_the_data_in_order(monkeypatch):
+    network, _ = trained()
+    data = toy(m=11)
+    with torch.no_grad():
+        want = network(data.images)
+    monkeypatch.setattr(training, "_EVALUATE", 4)
+    got = training.predict(network, data, "cpu", "float32")
+    assert got.dtype == torch.float32
+    assert torch.allclose(got, want, atol=1e-5)
+
+
+def test_evaluate_changes_nothing():
+    network, _ = trained()
+    other, _ = trained()
+    training.evaluate(network, toy(m=40, seed=9), "cpu", "float32")
+    assert same(network, other)
+
+
+def test_evaluate_refuses_data_with_other_names():
+    network = build(toy())
+    with pytest.raises(ValueError, match="network answers"):
+        training.evaluate(network, toy(classes="xyz"))
+    with pytest.raises(ValueError, match="1 channels"):
+        training.evaluate(network, toy(channels=3))
+
+
+# ---------------------------------------------------------------------- checkpoints
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """A checkpoint every 4 steps."""
+    monkeypatch.setattr(training, "_READ_EVERY", 2)
+    monkeypatch.setattr(training, "_SAVE_EVERY", 4)
+
+
+@pytest.mark.parametrize("trunk_frozen", [False, True])
+@pytest.mark.parametrize("make", [toy, toy_tasks])
+@pytest.mark.parametrize("at", [3, 4, 10])
+def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(
+    tmp_path, monkeypatch, often, make, trunk_frozen, at
+):
+    data, file = make(), tmp_path / "run.pt"
+    whole, history = trained(data, trunk_frozen)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_step", Interrupt(at))
+        trained(data, trunk_frozen, checkpoint=file)
+    assert file.exists() == (at >= 4)
+    counted = Interrupt(100)
+    monkeypatch.setattr(training, "_step", counted)
+    resumed, again = trained(data, trunk_frozen, checkpoint=file)
+    assert 100 - counted.left == 12 - at // 4 * 4, "steps were trained again, or left out"
+    assert same(resumed, whole)
+    pd.testing.assert_frame_equal(again, history, check_exact=True)
+    assert again.attrs["interrupted"] is False
+
+
+def test_a_checkpoint_after_250_steps_is_written_without_asking(tmp_path, monkeypatch):
+    whole, _ = trained(steps=260, batch_size=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_step", Interrupt(255))
+        trained(steps=260, batch_size=2, checkpoint=tmp_path / "run.pt")
+    resumed, history = trained(steps=260, batch_size=2, checkpoint=tmp_path / "run.pt")
+    assert same(resumed, whole)
+    assert len(history) == 260
+
+
+def test_a_checkpoint_changes_nothing_and_a_finished_run_is_not_trained_again(
+    tmp_path, monkeypatch, often
+):
+    file = tmp_path / "deep" / "run.pt"
+    plain, history = trained()
+    first, _ = trained(checkpoint=file)
+    assert same(first, plain)
+    monkeypatch.setattr(training, "_step", None)
+    second, again = trained(checkpoint=file)
+    assert same(second, plain)
+    pd.testing.assert_frame_equal(again, history, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"steps": 13}, "steps"),
+        ({"seed": 4}, "seed"),
+        ({"batch_size": 6}, "batch_size"),
+        ({"learning_rate": 0.02}, "learning_rate"),
+        ({"data": toy(seed=1)}, "data"),
+        ({"data": toy(m=14)}, "images"),
+        ({"trunk_frozen": True}, "trains"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, settings, word):
+    file = tmp_path / "run.pt"
+    trained(checkpoint=file)
+    with pytest.raises(ValueError, match=rf"run\.pt is of another run \(look at .*{word}"):
+        trained(checkpoint=file, **settings)
+
+
+def test_a_saved_network_comes_back_bit_for_bit(tmp_path):
+    network, _ = trained()
+    training.save(network, tmp_path / "network.pt")
+    other = build(toy(), seed=5)
+    assert not same(other, network)
+    assert training.load(other, tmp_path / "network.pt") is other
+    assert same(other, network)
+
+
+def test_a_checkpoint_of_a_run_can_be_loaded_as_a_network(tmp_path):
+    network, _ = trained(checkpoint=tmp_path / "run.pt")
+    assert same(training.load(build(toy(), seed=5), tmp_path / "run.pt"), network)
+
+
+def test_a_saved_network_is_no_run_to_go_on_from(tmp_path):
+    network, _ = trained()
+    training.save(network, tmp_path / "network.pt")
+    with pytest.raises(ValueError, match="finished network, not a run"):
+        trained(checkpoint=tmp_path / "network.pt")
+
+
+def test_a_network_of_other_layers_or_names_is_refused(tmp_path):
+    network, _ = trained()
+    training.save(network, tmp_path / "network.pt")
+    wider = classifier(toy(), width=3)
+    before = {name: value.clone() for name, value in wider.state_dict().items()}
+    with pytest.raises(ValueError, match=r"network\.pt is of another network .*layer"):
+        training.load(wider, tmp_path / "network.pt")
+    assert all(torch.equal(before[name], value) for name, value in wider.state_dict().items())
+    with pytest.raises(ValueError, match=r"another network .*names"):
+        training.load(build(toy(classes="xyz")), tmp_path / "network.pt")
+
+
+def test_a_checkpoint_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
+        training.load(build(toy()), tmp_path / "nowhere.pt")
+
+
+class Evil:
+    """Unpickling it calls a function: what weights_only is there to stop."""
+
+    called = False
+
+    def __reduce__(self):
+        return (_burgle, ())
+
+
+def _burgle():
+    Evil.called = True
+    return 0
+
+
+def damaged(file):
+    training.save(build(toy()), file)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+FOREIGN = {
+    "a file cut in half": (damaged, "damaged"),
+    "text": (lambda file: file.write_text("not a checkpoint"), "damaged"),
+    "nothing": (lambda file: file.write_bytes(b""), "damaged"),
+    "a pickle": (lambda file: file.write_bytes(pickle.dumps({"a": 1})), "run|damaged|not written"),
+    "other tensors": (lambda file: torch.save({"a": torch.ones(1)}, file), "not written by"),
+    "a list": (lambda file: torch.save([1, 2], file), "not written by"),
+    "a pickled object": (lambda file: torch.save({"format": Evil()}, file), "damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, kind):
+    write, word = FOREIGN[kind]
+    file = tmp_path / "odd.pt"
+    write(file)
+    content = file.read_bytes()
+    network = build(toy())
+    for use in (
+        lambda: training.load(network, file),
+        lambda: training.fit(network, toy(), **RUN, checkpoint=file),
+    ):
+        with pytest.raises(ValueError, match=rf"odd\.pt.*({word})"):
+            use()
+    assert not Evil.called, "reading a checkpoint ran code from it"
+    assert same(network, build(toy()))
+    assert file.read_bytes() == content, "a file that is not ours was overwritten"
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    network, _ = trained()
+    file = tmp_path / "network.pt"
+    training.save(network, file)
+    content = file.read_bytes()
+
+    def half(_, target):
+        target.write_bytes(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="no space"):
+        training.save(build(toy(), seed=5), file)
+    assert file.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["network.pt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_atomic_leaves_the_old_file_and_no_other(tmp_path, error):
+    file = tmp_path / "notes.txt"
+    file.write_text("old")
+    with pytest.raises(error), training.atomic(file) as new:
+        new.write_text("new")
+        assert file.read_text() == "old"
+        raise error
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+    with training.atomic(file) as new:
+        new.write_text("new")
+    assert file.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+# ---------------------------------------------------------------------- device and precision
+
+
+def test_the_cpu_trains_in_what_it_is_good_at(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    place = training.machine("cpu")
+    assert (place.device.type, place.precision) == ("cpu", "float32")
+    assert place.reason == "as asked; float32 is the safe choice here"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert training.machine("cpu").precision == "bfloat16"
+    assert training.machine("cpu", "float32").precision == "float32"
+
+
+def test_without_a_gpu_the_cpu_is_taken(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    place = training.machine()
+    assert place.device.type == "cpu"
+    assert "no GPU here" in place.reason
+    with pytest.raises(ValueError, match=r"'cuda' is not on this machine, which has: cpu\."):
+        training.machine("cuda")
+
+
+def test_with_a_gpu_the_gpu_is_taken(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for capability, precision in [((9, 0), "bfloat16"), ((7, 5), "float32")]:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        place = training.machine()
+        assert (place.device.type, place.precision) == ("cuda", precision)
+    with pytest.raises(ValueError, match="'cuda:1' is not on this machine"):
+        training.machine("cuda:1")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="'cuda' is not on this machine"):
+        training.fit(build(toy()), toy(), **RUN | {"device": "cuda"})
+
+
+@pytest.mark.parametrize("device", ["abacus", "cpu:x", "meta", "xpu"])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(ValueError, match=device):
+        training.machine(device)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bf16", "", 32])
+def test_an_unknown_precision_is_refused(precision):
+    with pytest.raises(ValueError, match="precision must be"):
+        training.machine("cpu", precision)
+
+
+def test_bfloat16_is_what_the_forward_pass_runs_in():
+    network, data = build(toy()), toy()
+    low = training.predict(network, data, "cpu", "bfloat16")
+    high = training.predict(network, data, "cpu", "float32")
+    assert low.dtype == torch.float32
+    assert torch.equal(low, low.bfloat16().float()), "the answers were not bfloat16"
+    assert not torch.equal(low, high)
+    assert torch.allclose(low, high, atol=0.05)
