@@ -9,7 +9,6 @@ of them again.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import hashlib
 import importlib
@@ -17,7 +16,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,7 +159,7 @@ def _train(
 def _group(name: str, seed: int, cells: Sequence[Mapping[str, object]]) -> list[dict]:
     """One row for each cell of one seed, one after another on one thread. Runs in a worker."""
     chosen, place = study(name), training.machine()
-    with _one_thread():
+    with training.one_thread():
         about = {
             "device": place.device.type,
             "precision": place.precision,
@@ -181,17 +180,6 @@ def _timed(function: Callable, *arguments, **keywords) -> tuple:
     start = time.perf_counter()
     value = function(*arguments, **keywords)
     return value, round(time.perf_counter() - start, 3)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small networks train fastest, and the same wherever they run, on one thread a process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # ---------------------------------------------------------------------- keeping rows
@@ -268,7 +256,7 @@ def golden_run() -> list[float]:
     Returns: losses and mean squared logits, in float32 on one thread of the CPU.
     """
     settings = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
-    with _one_thread():
+    with training.one_thread():
         printed, written = datasets.printed_digits(256, seed=0), datasets.handwritten_digits()
         source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **settings)
         sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))

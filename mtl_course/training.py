@@ -103,9 +103,26 @@ def _bfloat16(device: torch.device) -> tuple[bool, str]:
     return False, "float32 is the safe choice here"
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch on the CPU: what `fit` and `predict` use, also as a decorator.
+
+    On several threads the small networks of the course gain little while the machine is idle, and
+    fall to a tenth of their speed when another process takes a core. It also makes sums come out
+    in the same order whatever the number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 # ---------------------------------------------------------------------- training
 
 
+@one_thread()
 def fit(
     network: Network,
     data: Dataset,
@@ -287,6 +304,7 @@ def _remember(network: Network, data: Dataset, terms: Tensor, interrupted: bool)
 # ---------------------------------------------------------------------- evaluation
 
 
+@one_thread()
 def predict(
     network: Network, data: Dataset, device: str | None = None, precision: str | None = None
 ) -> Tensor:

@@ -7,7 +7,11 @@ import pytest
 from mtl_course import experiments, studies
 
 CLAIMS = [
-    @@CLAIMS@@
+    ("new head", "from scratch", 10, "supported"),
+    ("new head", "all layers", 10, "cannot tell"),
+    ("all layers", "new head", 800, "supported"),
+    ("all layers", "from scratch", 800, "supported"),
+    ("all layers", experiments.MACHINE, 800, "supported"),
 ]
 
 
@@ -27,7 +31,7 @@ def test_ten_other_seeds_hold_the_claim(way, over, labels, verdict):
 
 
 def test_a_new_seed_lands_where_the_shipped_rows_say():
-    """Two cheap cells of a new seed, its own A included; 99.9 % bounds, so chance rarely fails it."""
+    """Two cheap cells of a new seed with its own A; chance alone fails it once in 500 runs."""
     from scipy.stats import t
 
     only = {"labels": [100], "way": ["new head", experiments.MACHINE]}

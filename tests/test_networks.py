@@ -98,7 +98,7 @@ def test_images_too_small_for_the_trunk_are_named():
 
 
 def test_names_and_outputs_must_agree():
-    with pytest.raises(ValueError, match="names.*3.*2"):
+    with pytest.raises(ValueError, match=r"names.*3.*2"):
         Network(nn.Sequential(), nn.Linear(4, 3), ["a", "b"])
 
 

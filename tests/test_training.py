@@ -326,7 +326,7 @@ def test_fit_refuses_what_cannot_be_learned():
     network = build(toy())
     with pytest.raises(ValueError, match=r"network answers a, b, c.*x, y, z.*new_head"):
         training.fit(network, toy(classes="xyz"), **RUN)
-    with pytest.raises(ValueError, match="1 channels.*3"):
+    with pytest.raises(ValueError, match=r"1 channels.*3"):
         training.fit(network, toy(channels=3), **RUN)
     with pytest.raises(ValueError, match="frozen"):
         training.fit(freeze(network), toy(), **RUN)

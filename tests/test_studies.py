@@ -1,0 +1,590 @@
+"""Guards mtl_course.studies and .experiments: the runner, what it keeps, and the shipped rows."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from mtl_course import experiments, studies, training, transfer
+
+GRID = [{"way": way, "labels": labels} for way in ("one", "two") for labels in (10, 30)]
+
+
+class Fake:
+    """A study that trains nothing, but counts what it is asked to."""
+
+    def __init__(self):
+        self.sources, self.trained, self.broken = [], [], set()
+
+    def source(self, seed):
+        self.sources.append(seed)
+        return f"source {seed}"
+
+    def train(self, source, seed, way, labels):
+        assert source == f"source {seed}", "a cell was given the source of another seed"
+        if seed in self.broken:
+            raise RuntimeError("the disk is full")
+        self.trained.append((seed, way, labels))
+        return {"accuracy": self.accuracy(seed, way, labels)}
+
+    @staticmethod
+    def accuracy(seed, way, labels):
+        return (seed * 7 + len(way) * 3 + labels + (way == "two")) % 97 / 97
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    """The study "toy": in STUDIES, with empty folders for shipped rows and for the reader's."""
+    made = Fake()
+    toy = studies.Study("Which is better?", GRID, made.source, made.train, range(3), {"k": 1})
+    monkeypatch.setitem(experiments.STUDIES, "toy", toy)
+    monkeypatch.setattr(studies, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
+    return made
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "results"
+
+
+def run(store, seeds=None, **settings):
+    return studies.run("toy", seeds, store=store, jobs=1, progress=False, **settings)
+
+
+def change_settings(monkeypatch):
+    newer = dataclasses.replace(experiments.STUDIES["toy"], settings={"k": 2})
+    monkeypatch.setitem(experiments.STUDIES, "toy", newer)
+
+
+# ---------------------------------------------------------------------- running
+
+
+def test_a_run_trains_every_cell_of_every_seed_from_one_source_a_seed(fake, store):
+    rows = run(store)
+    assert sorted(fake.sources) == [0, 1, 2]
+    assert sorted(fake.trained) == sorted(
+        (seed, cell["way"], cell["labels"]) for seed in range(3) for cell in GRID
+    )
+    want = [(cell["way"], cell["labels"], seed) for cell in GRID for seed in range(3)]
+    assert list(zip(rows["way"], rows["labels"], rows["seed"], strict=True)) == want
+    for row in rows.itertuples():
+        assert row.accuracy == Fake.accuracy(row.seed, row.way, row.labels)
+    about = {"study", "seconds", "source_seconds", "device", "precision", "processor", "torch"}
+    assert about | {"recipe"} <= set(rows.columns)
+    assert set(rows["recipe"]) == {studies.recipe("toy")}
+
+
+def test_stored_rows_are_read_and_only_missing_ones_trained(fake, store):
+    first = run(store, [0, 1])
+    fake.trained.clear()
+    again = run(store, [1, 0])
+    assert fake.trained == []
+    pd.testing.assert_frame_equal(again, first, check_dtype=False)
+    more = run(store, [0, 1, 2])
+    assert {seed for seed, _, _ in fake.trained} == {2}
+    assert len(more) == 12
+    run(store)
+    assert len(fake.trained) == 4
+    assert len(pd.read_csv(store / "toy.csv")) == 12
+
+
+def test_only_one_missing_cell_is_trained(fake, store):
+    run(store)
+    rows = pd.read_csv(store / "toy.csv", dtype={"recipe": str})
+    rows.drop(index=5).to_csv(store / "toy.csv", index=False)
+    lost = rows.loc[5]
+    fake.trained.clear()
+    assert len(run(store)) == 12
+    assert fake.trained == [(lost["seed"], lost["way"], lost["labels"])]
+
+
+def test_shipped_rows_are_used_and_never_written_to(fake, store):
+    run(studies.SHIPPED)
+    content = (studies.SHIPPED / "toy.csv").read_bytes()
+    fake.trained.clear()
+    assert len(run(store)) == 12
+    assert fake.trained == []
+    assert not store.exists()
+    run(store, [7])
+    assert {seed for seed, _, _ in fake.trained} == {7}
+    assert (studies.SHIPPED / "toy.csv").read_bytes() == content
+    assert set(pd.read_csv(store / "toy.csv")["seed"]) == {7}
+
+
+def test_fresh_trains_every_row_and_stores_none(fake, store):
+    run(store)
+    content = (store / "toy.csv").read_bytes()
+    fake.trained.clear()
+    assert len(run(store, fresh=True)) == 12
+    assert len(fake.trained) == 12
+    assert (store / "toy.csv").read_bytes() == content
+
+
+def test_only_keeps_the_cells_that_were_asked_for(fake, store):
+    rows = run(store, only={"labels": [30], "way": ["two"]})
+    assert set(rows["labels"]) == {30}
+    assert set(rows["way"]) == {"two"}
+    assert len(fake.trained) == 3
+    run(store)
+    assert len(fake.trained) == 12, "cells were trained twice"
+
+
+def test_a_seed_given_twice_is_one_seed(fake, store):
+    assert len(run(store, [0, 0])) == 4
+    assert len(fake.trained) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"only": {"colour": [1]}}, "colour.*way, labels"),
+        ({"only": {"labels": [11]}}, r"labels has no 11.*\[10, 30\]"),
+        ({"only": {"labels": []}}, "no cell"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"seeds": [0.5]}, "seeds"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_trained(fake, store, settings, word):
+    with pytest.raises(ValueError, match=word):
+        run(store, **settings)
+    assert fake.sources == []
+
+
+def test_jobs_must_be_at_least_one(fake, store):
+    with pytest.raises(ValueError, match="jobs"):
+        studies.run("toy", store=store, jobs=0, progress=False)
+
+
+def test_an_unknown_study_is_refused_with_the_ones_there_are(fake):
+    with pytest.raises(ValueError, match=r"digits, .*toy; got 'nosuch'"):
+        studies.run("nosuch")
+
+
+# ---------------------------------------------------------------------- nothing is lost
+
+
+def test_seeds_that_were_trained_are_kept_when_a_later_one_fails(fake, store):
+    fake.broken = {2}
+    with pytest.raises(RuntimeError, match="disk is full"):
+        run(store)
+    assert sorted(set(pd.read_csv(store / "toy.csv")["seed"])) == [0, 1]
+    fake.broken.clear()
+    fake.trained.clear()
+    assert len(run(store)) == 12
+    assert {seed for seed, _, _ in fake.trained} == {2}
+
+
+DAMAGE = {
+    "cut short": lambda text: text[: len(text) // 2].rsplit(",", 9)[0],
+    "a column lost": lambda text: text.replace("recipe", "recette", 1),
+    "empty": lambda text: "",
+    "not a table": lambda text: "a,b\n1,2,3\n1,2,3,4,5\n",
+    "bytes": lambda text: "\x00\x01",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_of_the_readers_is_kept_aside(fake, store, caplog, damage):
+    run(store)
+    text = DAMAGE[damage]((store / "toy.csv").read_text())
+    (store / "toy.csv").write_text(text)
+    fake.trained.clear()
+    assert len(run(store)) == 12
+    assert len(fake.trained) == 12
+    assert "damaged" in caplog.text
+    assert (store / "toy.damaged-1.csv").read_text() == text
+    assert len(pd.read_csv(store / "toy.csv")) == 12
+    (store / "toy.csv").write_text(text)
+    run(store)
+    assert (store / "toy.damaged-1.csv").read_text() == text
+    assert (store / "toy.damaged-2.csv").read_text() == text
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_shipped_file_is_an_error_that_says_what_to_do(fake, store, damage):
+    run(studies.SHIPPED)
+    file = studies.SHIPPED / "toy.csv"
+    text = DAMAGE[damage](file.read_text())
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"toy\.csv is damaged(?s:.)*git"):
+        run(store)
+    assert file.read_text() == text
+
+
+def test_the_readers_rows_of_an_older_recipe_are_kept_aside(fake, store, caplog, monkeypatch):
+    run(store)
+    content, old = (store / "toy.csv").read_bytes(), studies.recipe("toy")
+    change_settings(monkeypatch)
+    fake.trained.clear()
+    rows = run(store)
+    assert len(fake.trained) == 12
+    assert set(rows["recipe"]) == {studies.recipe("toy")} != {old}
+    assert "older recipe" in caplog.text
+    assert old in caplog.text
+    assert (store / "toy.older-1.csv").read_bytes() == content
+    assert len(pd.read_csv(store / "toy.csv")) == 12
+
+
+def test_rows_of_todays_recipe_stay_when_older_ones_go(fake, store, monkeypatch):
+    run(store, [0])
+    older = pd.read_csv(store / "toy.csv", dtype={"recipe": str})
+    change_settings(monkeypatch)
+    run(store, [1])
+    mixed = pd.concat([older, pd.read_csv(store / "toy.csv", dtype={"recipe": str})])
+    mixed.to_csv(store / "toy.csv", index=False)
+    fake.trained.clear()
+    run(store, [1])
+    assert fake.trained == []
+    assert set(pd.read_csv(store / "toy.csv")["seed"]) == {1}
+    assert len(pd.read_csv(store / "toy.older-2.csv")) == 8
+
+
+def test_shipped_rows_of_an_older_recipe_are_not_used(fake, store, caplog, monkeypatch):
+    run(studies.SHIPPED)
+    content = (studies.SHIPPED / "toy.csv").read_bytes()
+    change_settings(monkeypatch)
+    fake.trained.clear()
+    rows = run(store)
+    assert len(fake.trained) == 12
+    assert set(rows["recipe"]) == {studies.recipe("toy")}
+    assert "12 rows of an older recipe" in caplog.text
+    assert (studies.SHIPPED / "toy.csv").read_bytes() == content
+
+
+def test_shipping_again_replaces_rows_of_an_older_recipe(fake, monkeypatch):
+    run(studies.SHIPPED)
+    change_settings(monkeypatch)
+    run(studies.SHIPPED)
+    shipped = pd.read_csv(studies.SHIPPED / "toy.csv", dtype={"recipe": str})
+    assert set(shipped["recipe"]) == {studies.recipe("toy")}, "stale rows would ship"
+    assert len(shipped) == 12
+
+
+# ---------------------------------------------------------------------- the recipe
+
+
+def test_the_golden_run_is_repeatable():
+    assert studies.golden_run() == studies.golden_run()
+
+
+def test_the_golden_run_agrees_with_the_one_in_assets():
+    known = json.loads(studies.GOLDEN.read_text(encoding="utf-8"))
+    assert np.allclose(studies.golden_run(), known["numbers"], rtol=studies._TOLERANCE, atol=0), (
+        "drawing, training or evaluating has changed. If that was meant, run "
+        "`python -m mtl_course.studies --golden` and train the shipped rows again."
+    )
+    assert studies._golden_digest() == known["digest"]
+
+
+def test_writing_the_golden_run_makes_it_the_known_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "GOLDEN", tmp_path / "golden.json")
+    digest = studies.write_golden_run()
+    try:
+        content = json.loads((tmp_path / "golden.json").read_text(encoding="utf-8"))
+        assert content["digest"] == digest == studies._golden_digest()
+        assert np.allclose(content["numbers"], studies.golden_run(), rtol=1e-5)
+    finally:
+        studies._golden_digest.cache_clear()
+
+
+def test_the_recipe_depends_on_the_settings(fake, monkeypatch):
+    old = studies.recipe("toy")
+    assert len(old) == 8
+    assert set(old) <= set("0123456789abcdef")
+    assert studies.recipe("toy") == old
+    change_settings(monkeypatch)
+    assert studies.recipe("toy") != old
+
+
+def test_the_recipe_depends_on_how_training_works(fake, monkeypatch):
+    old = studies.recipe("toy")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "_WARM_UP", 0.9)
+            studies._golden_digest.cache_clear()
+            assert studies.recipe("toy") != old
+    finally:
+        studies._golden_digest.cache_clear()
+    assert studies.recipe("toy") == old
+
+
+def test_the_recipe_forgives_what_differs_between_processors(fake, monkeypatch):
+    old, numbers = studies.recipe("toy"), studies.golden_run()
+    try:
+        for factor, agrees in [(1.001, True), (1.02, False)]:
+            with monkeypatch.context() as patch:
+                patch.setattr(studies, "golden_run", lambda f=factor: [f * x for x in numbers])
+                studies._golden_digest.cache_clear()
+                assert (studies.recipe("toy") == old) == agrees, factor
+    finally:
+        studies._golden_digest.cache_clear()
+
+
+# ---------------------------------------------------------------------- what rows say
+
+VALUES = np.random.default_rng(0).normal(0.9, 0.02, size=10)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_an_interval_is_students(n, confidence):
+    mean, low, high = studies.interval(VALUES[:n], confidence)
+    want = scipy.stats.ttest_1samp(VALUES[:n], 0).confidence_interval(confidence)
+    assert mean == pytest.approx(VALUES[:n].mean())
+    assert (low, high) == pytest.approx((want.low, want.high))
+
+
+@pytest.mark.parametrize("values", [[], [0.9]])
+def test_one_run_has_no_interval(values):
+    with pytest.raises(ValueError, match="at least two seeds"):
+        studies.interval(values)
+
+
+def paired(differences, labels=10):
+    """Rows of two ways whose accuracies differ so, on bases that vary much more."""
+    base = np.random.default_rng(1).uniform(0.2, 0.8, size=len(differences))
+    rows = [
+        {"study": "toy", "way": way, "labels": labels, "seed": seed, "accuracy": value}
+        for seed, (b, d) in enumerate(zip(base, differences, strict=True))
+        for way, value in (("two", b + d), ("one", b))
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)  # rows come in any order
+
+
+def test_a_gain_is_the_paired_t_interval(fake):
+    differences = np.random.default_rng(2).normal(0.01, 0.02, size=8)
+    other = np.random.default_rng(3).normal(-0.03, 0.02, size=5)
+    table = studies.gain(pd.concat([paired(differences), paired(other, 30)]), "two", "one")
+    assert list(table.columns) == [
+        "labels", "seeds", "mean", "low", "high", "verdict", "detectable",
+    ]  # fmt: skip
+    assert table["labels"].tolist() == [10, 30]
+    assert table["seeds"].tolist() == [8, 5]
+    for row, values in zip(table.itertuples(), (differences, other), strict=True):
+        want = scipy.stats.ttest_rel(values, np.zeros(len(values))).confidence_interval(0.95)
+        assert row.mean == pytest.approx(values.mean())
+        assert (row.low, row.high) == pytest.approx((want.low, want.high))
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([0.02, 0.03, 0.025], "supported"),
+        ([0.001, 0.0012, 0.0011], "supported"),
+        ([-0.02, -0.03, -0.025], "opposite"),
+        ([0.001, -0.001, 0.0], "no difference"),
+        ([0.0, 0.0, 0.0], "no difference"),
+        ([0.1, -0.1, 0.02], "cannot tell"),
+        ([0.03, 0.001, -0.001], "cannot tell"),
+    ],
+)
+def test_the_verdict_is_read_off_the_interval(fake, differences, verdict):
+    assert studies.gain(paired(differences), "two", "one")["verdict"].item() == verdict
+
+
+def test_the_margin_decides_between_no_difference_and_cannot_tell(fake):
+    rows = paired([0.004, -0.004, 0.001, 0.0])
+    table = studies.gain(rows, "two", "one", margin=0.01)
+    assert table["verdict"].item() == "no difference"
+    assert max(-table["low"].item(), table["high"].item()) > 0.005
+    assert studies.gain(rows, "two", "one", margin=0.005)["verdict"].item() == "cannot tell"
+
+
+def test_a_gain_turned_round_is_a_loss(fake):
+    rows = paired([0.02, 0.03, 0.025])
+    there, back = studies.gain(rows, "two", "one"), studies.gain(rows, "one", "two")
+    assert back["mean"].item() == pytest.approx(-there["mean"].item())
+    assert back["low"].item() == pytest.approx(-there["high"].item())
+    assert back["verdict"].item() == "opposite"
+
+
+def test_a_gain_uses_the_seeds_that_have_both_ways(fake):
+    rows = paired([0.02, 0.03, 0.025, 0.5])
+    rows = rows[(rows["seed"] != 3) | (rows["way"] != "one")]
+    table = studies.gain(rows, "two", "one")
+    assert table["seeds"].item() == 3
+    assert table["mean"].item() == pytest.approx(0.025)
+
+
+def test_a_gain_of_another_score(fake):
+    rows = paired([0.02, 0.03, 0.025])
+    rows["loss"] = -2 * rows["accuracy"]
+    table = studies.gain(rows, "two", "one", score="loss")
+    assert table["mean"].item() == pytest.approx(-0.05)
+
+
+def test_a_gain_that_cannot_be_told_is_refused(fake):
+    rows = paired([0.02, 0.03])
+    with pytest.raises(ValueError, match=r"'(one|two)', '(one|two)'; got 'three'"):
+        studies.gain(rows, "three", "one")
+    apart = rows[(rows["seed"] == 0) == (rows["way"] == "one")]
+    with pytest.raises(ValueError, match="no cell and seed has both"):
+        studies.gain(apart, "two", "one")
+    with pytest.raises(ValueError, match="two seeds"):
+        studies.gain(rows[rows["seed"] == 0], "two", "one")
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 30])
+def test_a_detectable_gain_is_found_four_times_in_five(n):
+    pattern = np.random.default_rng(4).normal(size=n)
+    spread = 0.02
+    pattern = pd.Series((pattern - pattern.mean()) / pattern.std(ddof=1) * spread)
+    detectable = studies._detectable(pattern)
+    worlds = np.random.default_rng(5).normal(detectable, spread, size=(20_000, n))
+    found = (scipy.stats.ttest_1samp(worlds, 0, axis=1).pvalue < 0.05).mean()
+    assert found == pytest.approx(0.8, abs=0.012)  # 4 standard errors of 20,000 worlds
+    assert studies._detectable(pattern + 0.5) == pytest.approx(detectable), "depends on the mean"
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def command(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        studies.main(list(arguments))
+    told = capsys.readouterr()
+    return stop.value.code, told.out + told.err
+
+
+def test_the_command_refuses_an_unknown_study(fake, capsys):
+    code, told = command(capsys, "nosuch")
+    assert code == 2
+    assert all(name in told for name in experiments.STUDIES)
+
+
+def test_the_command_lists_the_studies(fake, capsys):
+    code, told = command(capsys)
+    assert not code
+    assert all(f"{n}: {s.question}" in told for n, s in experiments.STUDIES.items())
+
+
+def test_the_command_prints_a_table_and_stores_the_rows(fake, capsys):
+    code, told = command(
+        capsys, "toy", "--seeds", "0", "1", "--only", "labels=30", "--only", "way=two",
+        "--jobs", "1",
+    )  # fmt: skip
+    assert not code
+    assert sorted(fake.trained) == [(0, "two", 30), (1, "two", 30)]
+    scores = [Fake.accuracy(seed, "two", 30) for seed in (0, 1)]
+    line = told.strip().splitlines()[-1].split()
+    assert line[:3] == ["two", "30", "2"]
+    assert [float(x) for x in line[3:]] == pytest.approx(
+        [np.mean(scores), min(scores), max(scores)], abs=1e-3
+    )
+    assert len(pd.read_csv(studies.RESULTS / "toy.csv")) == 2
+    assert not studies.SHIPPED.exists()
+
+
+def test_the_command_can_ship_and_can_store_nothing(fake, capsys):
+    command(capsys, "toy", "--seeds", "0", "--fresh", "--jobs", "1")
+    assert not studies.SHIPPED.exists()
+    assert not studies.RESULTS.exists()
+    command(capsys, "toy", "--seeds", "0", "--ship", "--jobs", "1")
+    assert len(pd.read_csv(studies.SHIPPED / "toy.csv")) == 4
+    assert not studies.RESULTS.exists()
+
+
+@pytest.mark.parametrize("pair", ["labels=11", "colour=red", "labels"])
+def test_the_command_refuses_a_cell_that_is_not_there(fake, capsys, pair):
+    code, told = command(capsys, "toy", "--only", pair)
+    assert code == 2
+    assert "only: " in told
+    assert fake.trained == []
+
+
+# ---------------------------------------------------------------------- the course's own studies
+
+
+def shipped(name):
+    file = studies.SHIPPED / f"{name}.csv"
+    again = f"`python -m mtl_course.studies {name} --ship`"
+    assert file.exists(), f"{file} is not there; train it with {again}"
+    return pd.read_csv(file, dtype={"recipe": str}), again
+
+
+@pytest.mark.parametrize("name", sorted(experiments.STUDIES))
+def test_shipped_rows_are_complete_and_of_todays_recipe(name):
+    rows, again = shipped(name)
+    chosen = experiments.STUDIES[name]
+    about = ["seconds", "source_seconds", "device", "precision", "processor", "torch", "recipe"]
+    columns = {"study", "seed", "accuracy", *chosen.keys, *about}
+    assert columns <= set(rows.columns), f"columns {columns - set(rows.columns)}: run {again}"
+    assert not rows[sorted(columns)].isna().any(axis=None), f"a row is cut short: run {again}"
+    stale = rows[rows["recipe"] != studies.recipe(name)]
+    assert stale.empty, (
+        f"{len(stale)} rows of {name} are of recipe {sorted(set(stale['recipe']))}, today's is "
+        f"{studies.recipe(name)}; remove them and run {again}:\n"
+        f"{stale[[*chosen.keys, 'seed', 'recipe']].to_string(max_rows=20)}"
+    )
+    have = studies._marks(rows, chosen)
+    want = {(s, *cell.values()) for s, cell in itertools.product(chosen.seeds, chosen.grid)}
+    assert len(set(have)) == len(have), f"{name} holds rows twice: run {again}"
+    assert set(have) == want, (
+        f"{name}: missing {sorted(want - set(have), key=str)[:10]}, "
+        f"beyond the grid {sorted(set(have) - want, key=str)[:10]}: run {again}"
+    )
+    assert set(rows["study"]) == {name}
+    assert rows["accuracy"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("name", sorted(experiments.STUDIES))
+def test_every_cell_of_a_study_is_named_once_by_the_same_keys(name):
+    chosen = experiments.STUDIES[name]
+    assert len({tuple(cell) for cell in chosen.grid}) == 1
+    assert len({tuple(cell.values()) for cell in chosen.grid}) == len(chosen.grid)
+    assert len(set(chosen.seeds)) == len(chosen.seeds) >= 2
+
+
+def test_what_is_tuned_never_shares_a_seed_with_what_is_reported():
+    reported = set(experiments.STUDIES["digits"].seeds)
+    for name in ("digits_tuning", "digits_plateau"):
+        assert not reported & set(experiments.STUDIES[name].seeds)
+
+
+def test_choices_are_made_without_the_test_set():
+    seen = {image.numpy().tobytes() for data in experiments._development() for image in data.images}
+    test = {image.numpy().tobytes() for image in experiments.handwritten_digits().test.images}
+    assert not seen & test
+    train, held_back = ({i.numpy().tobytes() for i in d.images} for d in experiments._development())
+    assert not train & held_back
+
+
+def best_setting(way):
+    """The setting with the best accuracy, averaged over the tuned label counts and the seeds."""
+    rows, _ = shipped("digits_tuning")
+    means = rows[rows["way"] == way].groupby("setting")["accuracy"].mean()
+    return means.idxmax(), means.round(4).to_dict()
+
+
+@pytest.mark.parametrize("way", transfer.WAYS)
+def test_the_learning_rate_of_each_way_is_the_best_on_development_data(way):
+    best, means = best_setting(way)
+    assert transfer.LEARNING_RATES[way] == best, f"{way}: {means}"
+
+
+def test_the_c_of_the_support_vectors_is_the_best_on_development_data():
+    best, means = best_setting(experiments.MACHINE)
+    assert best == experiments.C, means
+
+
+def test_from_scratch_has_reached_its_plateau():
+    rows, _ = shipped("digits_plateau")
+    means = rows.pivot_table(index="steps", columns="labels", values="accuracy")
+    assert experiments.PLATEAU in means.index
+    longer = means.loc[experiments.PLATEAU + 1 :]
+    assert len(longer), "nothing longer was tried, so nothing shows a plateau"
+    more = longer - means.loc[experiments.PLATEAU]
+    # 0.01 is the course's margin for "no difference" (studies.gain).
+    assert (more < 0.01).all(axis=None), f"training for longer still helps:\n{more}"
+
+
+def test_the_controls_cost_what_their_names_say():
+    on_a = experiments.PRETRAINING * 128
+    assert on_a + experiments.STEPS * 64 == experiments.SAME_COMPUTE * 64
+    assert experiments.CONTROLS["from scratch, to its plateau"] == experiments.PLATEAU
