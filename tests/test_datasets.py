@@ -125,6 +125,12 @@ def test_subset_keeps_order_labels_and_names():
         data.subset([])
 
 
+@pytest.mark.parametrize("rows", [torch.tensor([False, True, False, True]), torch.tensor([0.9])])
+def test_subset_never_takes_a_mask_or_a_fraction_for_row_numbers(rows):
+    with pytest.raises(ValueError, match="rows"):
+        numbered([0, 1, 2, 0]).subset(rows)
+
+
 @pytest.mark.parametrize("n", [3, 4, 5, 10, 29, 60])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_sample_is_as_even_over_the_classes_as_can_be(n, seed):

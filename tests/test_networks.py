@@ -15,6 +15,7 @@ from mtl_course.networks import (
     fresh,
     frozen,
     layers,
+    moved,
     new_head,
     trainable,
 )
@@ -202,6 +203,20 @@ def test_the_table_of_layers_lists_every_weight():
     ]
     assert table["weights"].tolist() == [18, 4, 72, 8, 144, 8, 51]
     assert table["trains"].tolist() == ["no"] * 6 + ["yes"]
+
+
+def test_moved_tells_which_layers_training_changed(trained):
+    before = copy.deepcopy(trained)
+    assert moved(before, trained) == ["same"] * 7
+    freeze(trained.trunk[0])
+    training.fit(trained, toy(), steps=3, seed=0, batch_size=4, learning_rate=0.1, **QUICK)
+    assert moved(before, trained) == ["same"] * 2 + ["moved"] * 5
+    assert len(layers(trained)) == 7
+    other = copy.deepcopy(before)
+    other.trunk[2][1].running_mean += 1  # the fourth row: statistics count as well
+    assert moved(before, other) == ["same"] * 3 + ["moved"] + ["same"] * 3
+    with pytest.raises(ValueError, match="same layers"):
+        moved(before, classifier(toy(), width=3))
 
 
 def test_a_network_survives_a_deep_copy(trained):

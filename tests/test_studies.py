@@ -346,6 +346,25 @@ def test_one_run_has_no_interval(values):
         studies.interval(values)
 
 
+def test_a_further_seed_lands_in_the_predicted_interval_19_times_in_20():
+    worlds = np.random.default_rng(6).normal(0.9, 0.02, size=(1000, 5))
+    rows = pd.DataFrame(
+        {
+            "way": np.repeat(np.arange(1000), 4),
+            "labels": 10,
+            "accuracy": worlds[:, :4].ravel(),
+        }
+    )
+    table = studies.predicted(rows, ["way", "labels"])
+    assert list(table.columns) == ["way", "labels", "seeds", "mean", "low", "high"]
+    assert set(table["seeds"]) == {4}
+    assert np.allclose(table["mean"], worlds[:, :4].mean(axis=1))
+    inside = (table["low"] < worlds[:, 4]) & (worlds[:, 4] < table["high"])
+    assert inside.mean() == pytest.approx(0.95, abs=0.03)  # 4 standard errors of 1000 worlds
+    with pytest.raises(ValueError, match="two seeds"):
+        studies.predicted(rows[:1], ["way", "labels"])
+
+
 def paired(differences, labels=10):
     """Rows of two ways whose accuracies differ so, on bases that vary much more."""
     base = np.random.default_rng(1).uniform(0.2, 0.8, size=len(differences))

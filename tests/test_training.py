@@ -16,15 +16,6 @@ QUICK = {"device": "cpu", "precision": "float32", "progress": False}
 RUN = {"steps": 12, "seed": 3, "batch_size": 5, "learning_rate": 0.01, **QUICK}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums over several threads may differ in the last bit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def toy(m=13, classes="abc", seed=0, channels=1):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (m, channels, 8, 8), generator=generator, dtype=torch.uint8)
@@ -188,6 +179,28 @@ def test_fit_leaves_the_data_and_torchs_generator_alone():
     assert torch.equal(torch.rand(2), want)
     assert torch.equal(data.images, images)
     assert torch.equal(data.labels, labels)
+
+
+def test_fit_and_predict_take_one_thread_and_give_the_others_back(monkeypatch):
+    seen, real = [], training._step
+
+    def step(*arguments):
+        seen.append(torch.get_num_threads())
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "_step", step)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        network, _ = trained()
+        network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+        training.predict(network, toy(), "cpu", "float32")
+        with pytest.raises(ValueError, match="steps"):
+            trained(steps=0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1] * 13
 
 
 def test_a_trained_network_is_left_in_evaluation_mode():
@@ -440,6 +453,21 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(
     assert same(resumed, whole)
     pd.testing.assert_frame_equal(again, history, check_exact=True)
     assert again.attrs["interrupted"] is False
+
+
+def test_the_network_that_was_interrupted_can_go_on_itself(tmp_path, monkeypatch, often):
+    # What a student does: press stop, then run the same cell again.
+    whole, _ = trained()
+    data, file = toy(), tmp_path / "run.pt"
+    network = build(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_step", Interrupt(10))
+        training.fit(network, data, **RUN, checkpoint=file)
+    training.fit(network, data, **RUN, checkpoint=file)
+    assert same(network, whole)
+    assert network.history["loss"].tolist() == whole.history["loss"].tolist(), (
+        "steps that were trained again are in the history twice"
+    )
 
 
 def test_a_checkpoint_after_250_steps_is_written_without_asking(tmp_path, monkeypatch):

@@ -161,6 +161,15 @@ def test_two_adaptations_of_one_seed_agree_bit_for_bit(source, how):
     assert not same(one, other)
 
 
+@pytest.mark.parametrize("how", transfer.WAYS)
+def test_every_way_can_go_on_from_a_checkpoint(source, tmp_path, how):
+    file = tmp_path / "run.pt"
+    plain = transfer.adapt(source, B, how, seed=3, **RUN)
+    for _ in range(2):  # the second time everything is there already
+        target = transfer.adapt(source, B, how, seed=3, checkpoint=file, **RUN)
+        assert same(target, plain)
+
+
 def test_ctrl_c_in_the_first_half_ends_the_whole_adaptation(source, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
