@@ -105,10 +105,13 @@ class Dataset:
     def subset(self, rows: Tensor | Sequence[int] | slice) -> Dataset:
         """The images and labels at `rows`, in that order.
 
-        Raises: ValueError if no row is left.
+        Raises: ValueError if no row is left or `rows` are not whole numbers (a mask is not).
         """
         if not isinstance(rows, slice):
-            rows = torch.as_tensor(rows, dtype=torch.int64)
+            rows = torch.as_tensor(rows)
+            if len(rows) and (rows.dtype == torch.bool or rows.is_floating_point()):
+                raise ValueError(f"rows must be row numbers; got {rows.dtype}.")
+            rows = rows.long()
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
     def sample(self, n: int, seed: int) -> Dataset:

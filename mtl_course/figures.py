@@ -110,7 +110,7 @@ def history(history: pd.DataFrame, window: int = 25) -> Figure:
 def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     """Rows of small grey pictures under a title each.
 
-    groups: uint8 (n, 1, height, width) by title, ink dark on white paper.
+    groups: uint8 (m, 1, height, width) by title, ink dark on white paper.
     """
     heights = [-(-len(images) // columns) for images in groups.values()]
     with mpl.rc_context(_STYLE):
@@ -128,7 +128,7 @@ def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
 def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     """First-layer filters, blue below 0 and red above it, on one scale for all groups.
 
-    groups: float32 (filters, 1, height, width) by title.
+    groups: float32 (m, 1, height, width), a filter each, by title.
     """
     reach = max(float(weights.abs().max()) for weights in groups.values())
     with mpl.rc_context(_STYLE):

@@ -21,12 +21,14 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
     logits: floating point (m, tasks). labels: int8 (m, tasks) in {0, 1, UNKNOWN}.
     Returns: a tensor without dimensions, in the dtype of the logits. Where a label is unknown the
         gradient is exactly 0; with every label unknown the loss is a 0 that has a gradient.
-    Raises: ValueError when shapes differ, a label is another value, or a logit is not a number.
+    Raises: ValueError when shapes differ, a label is another value, or a logit is not finite.
     """
     _check(logits, labels, tuple(logits.shape), "(m, tasks), as the logits have")
     wrong = labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]
     if len(wrong):
         raise ValueError(f"labels must be 0, 1 or UNKNOWN (-1); got {wrong[0].item()}.")
+    if logits[labels != UNKNOWN].isinf().any():
+        raise ValueError("logits must be finite where a label is known; got an infinite one.")
     return multi_task_terms(logits, labels).sum()
 
 
@@ -46,13 +48,15 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
     logits: floating point (m, classes). labels: int64 (m,) in 0 … classes − 1.
     Returns: a tensor without dimensions, in the dtype of the logits.
-    Raises: ValueError when shapes differ, a label is no class, or a logit is not a number.
+    Raises: ValueError when shapes differ, a label is no class, or a logit is not finite.
     """
     _check(logits, labels, tuple(logits.shape[:1]), "(m,)")
     wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
     if len(wrong):
         classes = logits.shape[1]
         raise ValueError(f"labels must be 0 … {classes - 1}, a class each; got {wrong[0].item()}.")
+    if logits.isinf().any():
+        raise ValueError("logits must be finite; got an infinite one.")
     return functional.cross_entropy(logits, labels)
 
 

@@ -15,6 +15,7 @@ import importlib
 import json
 import logging
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ def run(
     Raises: ValueError for an unknown study, key or value, or a damaged file of shipped rows.
     """
     chosen = study(name)
-    seeds = [whole("seeds", seed, least=0) for seed in (chosen.seeds if seeds is None else seeds)]
+    seeds = chosen.seeds if seeds is None else seeds
+    seeds = list(dict.fromkeys(whole("seeds", seed, least=0) for seed in seeds))
     if not seeds:
         raise ValueError("seeds must hold at least one seed.")
     cells = _cells(chosen, only or {})
@@ -361,11 +363,11 @@ def gain(
             known = ", ".join(map(repr, rows["way"].unique()))
             raise ValueError(f"way must be one of {known}; got {name!r}.")
         sides.append(rows[rows["way"] == name].set_index([*keys, "seed"])[score])
-    difference = (sides[0] - sides[1]).dropna()
+    difference = (sides[0] - sides[1]).dropna().rename(score)
     if difference.empty:
         raise ValueError(f"no cell and seed has both {way!r} and {over!r}.")
     table = []
-    for cell, values in difference.groupby(level=keys, sort=True):
+    for cell, values in difference.reset_index().groupby(keys)[score]:
         mean, low, high = interval(values)
         verdict = _verdict(low, high, margin)
         table.append([*cell, len(values), mean, low, high, verdict, _detectable(values)])
@@ -420,7 +422,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     table = rows.groupby(chosen.keys, sort=False)["accuracy"].agg(["count", "mean", "min", "max"])
-    parser.exit(message=table.round(3).to_string() + "\n")
+    sys.stdout.write(table.round(3).to_string() + "\n")
+    parser.exit()
 
 
 def _only(chosen: Study, pairs: Sequence[str]) -> dict[str, list]:

@@ -153,8 +153,8 @@ def fit(
         no longer finite, with the step, the task and what to do.
     """
     steps, batch_size = whole("steps", steps, least=1), whole("batch_size", batch_size, least=1)
-    if not 0 < learning_rate < float("inf"):
-        raise ValueError(f"learning_rate must be above 0; got {learning_rate}.")
+    if not (isinstance(learning_rate, (int, float)) and 0 < learning_rate < float("inf")):
+        raise ValueError(f"learning_rate must be a number above 0; got {learning_rate!r}.")
     _check(network, data)
     place = machine(device, precision)
     network.to(place.device, memory_format=torch.channels_last).train()
@@ -167,7 +167,7 @@ def fit(
 
     run = _Run(network, optimiser, terms, _describe(network, data, place, steps=steps,
                batch_size=batch_size, learning_rate=learning_rate, seed=seed))  # fmt: skip
-    done = run.resume(checkpoint) if checkpoint else 0
+    resumed = done = run.resume(checkpoint) if checkpoint else 0
     batches = _batches(len(data), min(batch_size, len(data)), done, steps, seed, place.device)
     bar = tqdm(total=steps, initial=done, desc="training", disable=not progress, leave=False)
     try:
@@ -188,7 +188,7 @@ def fit(
     finally:
         bar.close()
         network.eval()
-    return _remember(network, data, terms[:done], interrupted=done < steps)
+    return _remember(network, data, terms[:done], run.about, bool(resumed), done < steps)
 
 
 def _step(
@@ -287,16 +287,20 @@ def _read(terms: Tensor, data: Dataset, learning_rate: float) -> float:
     )
 
 
-def _remember(network: Network, data: Dataset, terms: Tensor, interrupted: bool) -> pd.DataFrame:
+def _remember(
+    network: Network, data: Dataset, terms: Tensor, about: dict, resumed: bool, interrupted: bool
+) -> pd.DataFrame:
+    """The history of this run, which `network.history` joins to those of earlier runs."""
     history = pd.DataFrame(terms.cpu().numpy(), columns=list(data.tasks) or ["loss"])
     if data.tasks:
         history.insert(0, "loss", history.sum(axis=1))
     history.index.name = "step"
     history.attrs["interrupted"] = interrupted
-    earlier = getattr(network, "history", None)
-    network.history = (
-        history if earlier is None else pd.concat([earlier, history], ignore_index=True)
-    )
+    runs = getattr(network, "_runs", [])
+    if resumed and runs and runs[-1][0] == about:
+        runs = runs[:-1]  # the same run, gone on with: its steps are all in this history
+    network._runs = [*runs, (about, history)]
+    network.history = pd.concat([history for _, history in network._runs], ignore_index=True)
     network.history.attrs["interrupted"] = interrupted
     return history
 

@@ -51,7 +51,10 @@ def adapt(
         freeze(network.trunk)
     if how == "head then all":
         half = steps // 2
-        history = fit(network, data, steps=half, seed=stream(seed, "head alone"), **settings)
+        first = dict(settings)
+        if first.get("checkpoint"):  # two runs, two files
+            first["checkpoint"] = f"{first['checkpoint']}.head"
+        history = fit(network, data, steps=half, seed=stream(seed, "head alone"), **first)
         if history.attrs["interrupted"]:
             return network
         network.trunk.requires_grad_(True)
