@@ -468,7 +468,7 @@ def command(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
         studies.main(list(arguments))
     told = capsys.readouterr()
-    return stop.value.code, told.out + told.err
+    return stop.value.code, told.err + told.out
 
 
 def test_the_command_refuses_an_unknown_study(fake, capsys):
