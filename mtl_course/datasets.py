@@ -1,4 +1,4 @@
-"""Images and their labels: the `Dataset`, printed digits and handwritten digits.
+"""Images and their labels: the `Dataset`, hiding labels, printed digits and handwritten digits.
 
 Everything starts here. A `Dataset` keeps its images as bytes and is checked once, when it is made;
 a batch becomes floating point only when `normalise` meets it on the device that trains.
@@ -7,7 +7,8 @@ a batch becomes floating point only when `normalise` meets it on the device that
 from __future__ import annotations
 
 import functools
-import operator
+import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,38 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtl_course.base import stream, whole
+
 UNKNOWN = -1
 """The label of a question nobody has answered, the lecture's '?' (M4)."""
-
-
-# ---------------------------------------------------------------------- seeds and streams
-
-
-def stream(seed: int, role: str) -> int:
-    """A seed of its own for one role of one experiment, such as ``stream(3, "A")``.
-
-    Task A, task B, the initial weights and the order of batches each draw from their own stream,
-    so that none of them ever sees another's random numbers (numpy's `SeedSequence`).
-
-    Returns: an int in [0, 2⁶³), the same on every machine.
-    Raises: ValueError if `seed` is negative or not an integer.
-    """
-    words = np.random.SeedSequence([whole("seed", seed, least=0), *role.encode()])
-    return int(words.generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def whole(name: str, value: int, least: int) -> int:
-    """`value` as an int, or an error that names the argument: the check every count here shares.
-
-    Raises: ValueError if `value` is not an integer or is below `least`.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number; got {value!r}.") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}; got {number}.")
-    return number
 
 
 # ---------------------------------------------------------------------- the dataset
@@ -153,6 +126,106 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(f"images must have shape (m, channels, height, width); got {shape}.")
     if 0 in images.shape:
         raise ValueError(f"images must not be empty; got shape {tuple(images.shape)}.")
+
+
+# ---------------------------------------------------------------------- other labels
+
+
+def hide(
+    data: Dataset, fraction: float | Sequence[float], *, seed: int, weight: Tensor | None = None
+) -> Dataset:
+    """The same images with some of their labels made UNKNOWN: the lecture's '?' (M4).
+
+    Of the n labels of a task that are known, round(fraction × n) are hidden. Which ones depends on
+    (seed, the task's name), not on the other tasks, and from one seed a larger fraction hides what
+    a smaller one hides and more.
+
+    fraction: a number in [0, 1], or one for each task, in order.
+    weight: floating point (m, tasks), finite, at least 0; None hides at random. With weights the
+        labels of a task are drawn one after another, each in proportion to its weight among those
+        left; weight 0 is hidden only after all others. That is hiding *not* at random.
+    Raises: ValueError if `data` has classes, `fraction` or `weight` is not as stated here, or no
+        known label would be left.
+    Source: P. Efraimidis and P. Spirakis, Weighted random sampling with a reservoir, 2006.
+    """
+    if not data.tasks:
+        raise ValueError("data must have tasks; a class cannot be hidden.")
+    weight = torch.ones(data.labels.shape) if weight is None else _weights(weight, data)
+    labels = data.labels.clone()
+    for j, share in enumerate(_fractions(fraction, len(data.tasks))):
+        generator = np.random.default_rng(stream(seed, f"hide {data.tasks[j]}"))
+        luck = generator.gumbel(size=len(data))
+        # The order of log(weight) + Gumbel noise is that of drawing in proportion to weight.
+        order = np.lexsort((luck, weight[:, j].cpu().double().log().numpy() + luck))[::-1].copy()
+        order = torch.from_numpy(order)
+        known = order[(data.labels[:, j].cpu() != UNKNOWN)[order]]
+        labels[known[: round(share * len(known))], j] = UNKNOWN
+    if not (labels != UNKNOWN).any():
+        raise ValueError(f"fraction hides every label, so nothing can be learned; got {fraction}.")
+    return replace(data, labels=labels)
+
+
+def _fractions(fraction: float | Sequence[float], tasks: int) -> list[float]:
+    try:
+        shares = np.asarray(fraction, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"fraction must be a number or one a task; got {fraction!r}.") from None
+    if shares.shape not in ((), (tasks,)):
+        raise ValueError(f"fraction must be one number or {tasks}, one a task; got {fraction}.")
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"fraction must be in [0, 1]; got {fraction}.")
+    return np.broadcast_to(shares, tasks).tolist()
+
+
+def _weights(weight: Tensor, data: Dataset) -> Tensor:
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        got = getattr(weight, "dtype", type(weight).__name__)
+        raise ValueError(f"weight must be a tensor of floating point; got {got}.")
+    if weight.shape != data.labels.shape:
+        want = tuple(data.labels.shape)
+        raise ValueError(f"weight must have shape {want}; got {tuple(weight.shape)}.")
+    wrong = weight[~(weight.isfinite() & (weight >= 0))]
+    if len(wrong):
+        raise ValueError(f"weight must be finite and at least 0; got {wrong[0].item()}.")
+    return weight
+
+
+def one_label(data: Dataset, *, seed: int) -> Dataset:
+    """The same images with one class each, as softmax regression wants them (against M3).
+
+    The classes are the tasks and "none of them". An image's class is one of the tasks whose answer
+    is 1, drawn at random, or "none of them"; an unknown answer counts as not 1.
+
+    Raises: ValueError if `data` has no tasks, or one that is called "none of them".
+    """
+    if not data.tasks:
+        raise ValueError("data must have tasks; it has one class an image already.")
+    generator = np.random.default_rng(stream(seed, "one label"))
+    lots = torch.from_numpy(generator.random(data.labels.shape)).to(data.labels.device)
+    highest, task = lots.masked_fill(data.labels != 1, -1).max(dim=1)  # (m,)
+    labels = task.masked_fill(highest < 0, len(data.tasks))
+    return replace(data, labels=labels, classes=(*data.tasks, "none of them"), tasks=())
+
+
+# ---------------------------------------------------------------------- pixels
+
+
+def stored(folder: str | os.PathLike) -> Dataset:
+    """A dataset that was written to disk, its images left there until they are asked for.
+
+    folder: holds images.npy, labels.npy and names.json, as `python -m mtl_course.scenes` writes.
+    Raises: FileNotFoundError; ValueError if a file is damaged or they do not fit together.
+    """
+    folder = Path(folder)
+    if not (folder / "names.json").exists():
+        raise FileNotFoundError(f"folder {folder} holds no dataset: names.json is not there.")
+    try:
+        names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
+        # "c" maps the file copy-on-write: torch wants memory that it could write to
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "labels")]
+        return Dataset(*map(torch.from_numpy, arrays), **names)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise ValueError(f"folder {folder} is damaged ({error}): write it again.") from error
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from mtl_course.datasets import Dataset, handwritten_digits, printed_digits, stream
+from mtl_course.base import stream
+from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
 from mtl_course.networks import Network
 from mtl_course.studies import Study
 from mtl_course.training import evaluate

@@ -19,8 +19,9 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
     L = −y log ŷ − (1 − y) log(1 − ŷ), where ŷ is the sigmoid of the logit.
 
     logits: floating point (m, tasks). labels: int8 (m, tasks) in {0, 1, UNKNOWN}.
-    Returns: a tensor without dimensions, in the dtype of the logits. Where a label is unknown the
-        gradient is exactly 0; with every label unknown the loss is a 0 that has a gradient.
+    Returns: a tensor without dimensions, in the dtype of the logits; the sums are made in float32
+        or finer. Where a label is unknown the gradient is exactly 0; with every label unknown the
+        loss is a 0 that has a gradient.
     Raises: ValueError when shapes differ, a label is another value, or a logit is not finite.
     """
     _check(logits, labels, tuple(logits.shape), "(m, tasks), as the logits have")
@@ -29,18 +30,29 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(f"labels must be 0, 1 or UNKNOWN (-1); got {wrong[0].item()}.")
     if logits[labels != UNKNOWN].isinf().any():
         raise ValueError("logits must be finite where a label is known; got an infinite one.")
-    return multi_task_terms(logits, labels).sum()
+    return multi_task_terms(logits, labels).sum().to(logits.dtype)
 
 
 def multi_task_terms(logits: Tensor, labels: Tensor) -> Tensor:
-    """`multi_task` before the sum over tasks, unchecked. Returns: (tasks,)."""
+    """`multi_task` before the sum over tasks, unchecked. Returns: float32 or finer (tasks,)."""
+    return multi_task_sums(logits, labels)[0] / len(logits)
+
+
+def multi_task_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Each task's Σᵢ L(ŷⱼ⁽ⁱ⁾, yⱼ⁽ⁱ⁾) over its known labels, and how many those are, unchecked.
+
+    Their quotient is a task's mean loss; `multi_task` divides by all m images instead.
+
+    Returns: the sums, float32 or finer (tasks,), and the counts, int64 (tasks,).
+    """
     known = labels != UNKNOWN
     # Both the logit and its label are made harmless where nothing is known: a gradient through
     # where() alone would be 0 · ∞ for an infinite logit.
     safe = torch.where(known, logits, 0)
-    truth = torch.where(known, labels, 0).to(logits.dtype)
+    safe = safe.to(torch.promote_types(logits.dtype, torch.float32))  # 16 bits are too few to add
+    truth = torch.where(known, labels, 0).to(safe.dtype)
     each = functional.binary_cross_entropy_with_logits(safe, truth, reduction="none")
-    return (each * known).mean(dim=0)
+    return (each * known).sum(dim=0), known.sum(dim=0)  # (tasks,), (tasks,)
 
 
 def softmax(logits: Tensor, labels: Tensor) -> Tensor:

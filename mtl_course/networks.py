@@ -1,6 +1,8 @@
 """Trunk and head: the networks of the course, and the surgery that transfer learning does on them.
 
 The trunk turns an image into features; the head, one linear layer, turns features into logits.
+What the logits mean is the loss's business: `classifier` is for softmax over classes, `shared` for
+many yes/no tasks on one trunk (M1), and `separate` for the same tasks on a trunk each.
 Transfer learning takes the head off and puts a new one on (`new_head`), and either holds the trunk
 still (`freeze`) or lets it move.
 """
@@ -15,18 +17,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mtl_course.datasets import Dataset, normalise, stream, whole
+from mtl_course.base import stream, whole
+from mtl_course.datasets import Dataset, normalise
 
 
 class Network(nn.Module):
     """A trunk and a head.
 
     trunk: float32 images (m, channels, height, width) in [-1, 1] → features (m, head.in_features).
-    head: features → logits (m, len(names)); `names` says what each logit answers.
+    head: features → logits (m, head.out_features); `names` says what each logit answers.
     Raises: ValueError if the head has another number of outputs than there are names.
     """
 
-    def __init__(self, trunk: nn.Sequential, head: nn.Linear, names: Sequence[str]) -> None:
+    def __init__(self, trunk: nn.Module, head: nn.Module, names: Sequence[str]) -> None:
         if head.out_features != len(names):
             raise ValueError(f"names must have {head.out_features} entries; got {len(names)}.")
         super().__init__()
@@ -47,18 +50,81 @@ class Network(nn.Module):
 
 
 def classifier(data: Dataset, width: int = 16, seed: int = 0) -> Network:
-    """A network with random weights for the images and the names of `data`.
+    """A network with random weights for the images and the classes of `data`, for softmax.
 
     Three blocks of 3 × 3 convolution, batch normalisation and ReLU with `width`, 2 `width` and
     2 `width` channels. The picture is halved after the first two, and what is left of it is
     averaged down to 2 × 2, so there are 8 `width` features. The head is linear.
+    Only the loss makes it softmax's: of a dataset with tasks, this is `shared`'s network.
 
     Raises: ValueError if `width` is below 1 or the images are smaller than 8 × 8.
     """
-    width = whole("width", width, least=1)
     channels, *size = data.images.shape[1:]
     if min(size) < 8:
         raise ValueError(f"data must hold images of at least 8 × 8 pixels; got {tuple(size)}.")
+    return _network(channels, width, data.names, seed)
+
+
+def shared(tasks: Sequence[str], *, width: int = 16, seed: int = 0, channels: int = 3) -> Network:
+    """One network for many yes/no tasks: shared layers, and a logit a task (M1).
+
+    The layers and the random weights are those of `classifier`.
+
+    channels: of the images, which have at least 8 × 8 pixels.
+    Raises: ValueError if `tasks` are not names that differ, or `width` or `channels` is below 1.
+    """
+    return _network(channels, width, _names(tasks), seed)
+
+
+def separate(tasks: Sequence[str], *, width: int = 16, seed: int = 0, channels: int = 3) -> Network:
+    """One network per task, side by side: what `shared` is measured against (M7).
+
+    Task j has a `shared` network of its own, with weights from a stream of (seed, its name).
+    AdamW changes every weight by that weight's gradient alone and no weight serves two tasks, so
+    training them together on the lecture's loss is training each alone on the same batches.
+
+    The arguments, and what is raised, are as in `shared`; `width` is that of each part.
+    """
+    parts = [
+        shared([task], width=width, seed=stream(seed, f"network for {task}"), channels=channels)
+        for task in _names(tasks)
+    ]
+    return Network(_Trunks(p.trunk for p in parts), _Heads(p.head for p in parts), tasks)
+
+
+class _Trunks(nn.ModuleList):
+    """Trunks that see the same images and put their features side by side."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([trunk(images) for trunk in self], dim=1)  # (m, parts × features)
+
+
+class _Heads(nn.ModuleList):
+    """Linear heads that each read their own share of the features, for a logit each."""
+
+    @property
+    def in_features(self) -> int:
+        return sum(head.in_features for head in self)
+
+    @property
+    def out_features(self) -> int:
+        return sum(head.out_features for head in self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        shares = features.split([head.in_features for head in self], dim=1)
+        return torch.cat([head(x) for head, x in zip(self, shares, strict=True)], dim=1)
+
+
+def _names(tasks: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(tasks, str) or not all(isinstance(task, str) for task in tasks):
+        raise ValueError(f"tasks must be a sequence of names; got {tasks!r}.")
+    if not tasks or len(set(tasks)) < len(tasks):
+        raise ValueError(f"tasks must be at least one name, all different; got {tuple(tasks)}.")
+    return tuple(tasks)
+
+
+def _network(channels: int, width: int, names: Sequence[str], seed: int) -> Network:
+    channels, width = whole("channels", channels, least=1), whole("width", width, least=1)
     with _seeded(stream(seed, "trunk")):
         trunk = nn.Sequential(
             _block(channels, width),  # (m, width, h, w)
@@ -69,7 +135,7 @@ def classifier(data: Dataset, width: int = 16, seed: int = 0) -> Network:
             nn.AdaptiveAvgPool2d(2),
             nn.Flatten(),  # (m, 8 width)
         )
-    return Network(trunk, _head(8 * width, data.names, seed), data.names)
+    return Network(trunk, _head(8 * width, names, seed), names)
 
 
 def _block(channels: int, width: int) -> nn.Sequential:
@@ -97,16 +163,18 @@ def new_head(network: Network, data: Dataset, seed: int) -> Network:
     """A copy of `network` with its head taken off and a random new one for `data` put on.
 
     The copy's trunk starts from the same weights and statistics, and all of it trains until you
-    `freeze` it; `network` itself is left as it was.
+    `freeze` it; `network` itself is left as it was. The new head reads every feature, also when
+    `network` is `separate` and its old ones did not.
     """
     trunk = copy.deepcopy(network.trunk).requires_grad_(True)
     return Network(trunk, _head(network.head.in_features, data.names, seed), data.names)
 
 
 def fresh(network: Network, data: Dataset, seed: int) -> Network:
-    """A network of the same layers as `network`, with random weights and a head for `data`.
+    """What `new_head` gives, but with random weights in the trunk too.
 
-    The same as `classifier` makes from this seed: what "from scratch" starts from.
+    What "from scratch" starts from: on one trunk, the network that `classifier` or `shared` makes
+    from this seed.
     """
     trunk = copy.deepcopy(network.trunk).requires_grad_(True)
     with _seeded(stream(seed, "trunk")):

@@ -17,6 +17,7 @@ import logging
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ import torch
 from tqdm.auto import tqdm
 
 from mtl_course import datasets, training, transfer
-from mtl_course.datasets import whole
+from mtl_course.base import atomic, one_thread, whole
 from mtl_course.networks import Network
 
 HOME = Path(__file__).parent.parent
@@ -152,7 +153,11 @@ def _train(
             total=len(missing), desc=name, unit="network", disable=not progress, leave=False
         ) as bar,
         joblib.parallel_config(backend="loky" if jobs > 1 else "sequential"),
+        warnings.catch_warnings(),
     ):
+        # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
+        # would end the thread that hands out the work, and the study would wait for ever.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs")
         for rows in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
             bar.update(len(rows))
             yield pd.DataFrame(rows)
@@ -161,7 +166,7 @@ def _train(
 def _group(name: str, seed: int, cells: Sequence[Mapping[str, object]]) -> list[dict]:
     """One row for each cell of one seed, one after another on one thread. Runs in a worker."""
     chosen, place = study(name), training.machine()
-    with training.one_thread():
+    with one_thread():
         about = {
             "device": place.device.type,
             "precision": place.precision,
@@ -243,7 +248,7 @@ def _append(path: Path, rows: pd.DataFrame, current: str) -> None:
     if path.exists():
         old = pd.read_csv(path, dtype={"recipe": str})
         rows = pd.concat([old[old["recipe"] == current], rows], ignore_index=True)
-    with training.atomic(path) as file:
+    with atomic(path) as file:
         rows.to_csv(file, index=False, lineterminator="\n")
 
 
@@ -258,7 +263,7 @@ def golden_run() -> list[float]:
     Returns: losses and mean squared logits, in float32 on one thread of the CPU.
     """
     settings = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
-    with training.one_thread():
+    with one_thread():
         printed, written = datasets.printed_digits(256, seed=0), datasets.handwritten_digits()
         source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **settings)
         sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))
@@ -303,7 +308,7 @@ def write_golden_run() -> str:
         "digest": _digest(numbers),
         "numbers": [float(f"{x:.6g}") for x in numbers],
     }
-    with training.atomic(GOLDEN) as file:
+    with atomic(GOLDEN) as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     _golden_digest.cache_clear()
     return content["digest"]

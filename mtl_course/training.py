@@ -6,12 +6,10 @@ indices, compute the loss, go back, step. Nothing else happens in the loop.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import logging
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +20,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from mtl_course import losses
-from mtl_course.datasets import UNKNOWN, Dataset, normalise, stream, whole
+from mtl_course.base import atomic, one_thread, stream, whole
+from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.networks import Network, frozen
 
 _log = logging.getLogger(__name__)
@@ -103,22 +102,6 @@ def _bfloat16(device: torch.device) -> tuple[bool, str]:
     return False, "float32 is the safe choice here"
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch on the CPU: what `fit` and `predict` use, also as a decorator.
-
-    On several threads the small networks of the course gain little while the machine is idle, and
-    fall to a tenth of their speed when another process takes a core. It also makes sums come out
-    in the same order whatever the number of cores.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 # ---------------------------------------------------------------------- training
 
 
@@ -147,8 +130,10 @@ def fit(
     checkpoint: a file that is written as training goes and, if it is there, gone on from; on the
         CPU the result is then bit for bit that of a run without a break.
     Returns: the history, one row a step: `loss`, and with tasks also a column for each task's
-        part of it. Its `attrs["interrupted"]` tells whether the run was cut short. The network
-        keeps the history of all its training as `network.history`.
+        part of it. Its `attrs["interrupted"]` tells whether the run was cut short, and
+        `attrs["labels"]`, a dict, from how many known labels each task has learned (an image that
+        came twice counts twice). The network keeps the history of all its training as
+        `network.history`.
     Raises: ValueError for arguments that do not fit together; FloatingPointError when the loss is
         no longer finite, with the step, the task and what to do.
     """
@@ -168,7 +153,8 @@ def fit(
     run = _Run(network, optimiser, terms, _describe(network, data, place, steps=steps,
                batch_size=batch_size, learning_rate=learning_rate, seed=seed))  # fmt: skip
     resumed = done = run.resume(checkpoint) if checkpoint else 0
-    batches = _batches(len(data), min(batch_size, len(data)), done, steps, seed, place.device)
+    size = min(batch_size, len(data))
+    batches = _batches(len(data), size, done, steps, seed, place.device)
     bar = tqdm(total=steps, initial=done, desc="training", disable=not progress, leave=False)
     try:
         for rows in batches:
@@ -188,7 +174,8 @@ def fit(
     finally:
         bar.close()
         network.eval()
-    return _remember(network, data, terms[:done], run.about, bool(resumed), done < steps)
+    attrs = {"interrupted": done < steps, "labels": _labels_seen(data, done * size, seed)}
+    return _remember(network, data, terms[:done], run.about, bool(resumed), attrs)
 
 
 def _step(
@@ -220,14 +207,12 @@ def _batches(
 ) -> Iterator[Tensor]:
     """The rows of batch `start`, `start` + 1, …: slices of one epoch's shuffle after another's.
 
-    Each epoch's order depends on (seed, epoch) alone, so a run can go on from any step.
     Yields: int64 (size,) on `device`.
     """
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(stream(seed, f"epoch {epoch}"))
-        return torch.randperm(m, generator=generator).to(device)
+        return _order(m, seed, epoch).to(device)
 
     for step in range(start, steps):
         epoch, first = divmod(step * size, m)
@@ -235,6 +220,27 @@ def _batches(
         if len(rows) < size:
             rows = torch.cat([rows, order(epoch + 1)[: size - len(rows)]])
         yield rows
+
+
+def _order(m: int, seed: int, epoch: int) -> Tensor:
+    """One epoch's shuffle, from (seed, epoch) alone, so a run can go on from any step."""
+    generator = torch.Generator().manual_seed(stream(seed, f"epoch {epoch}"))
+    return torch.randperm(m, generator=generator)
+
+
+def _labels_seen(data: Dataset, images: int, seed: int) -> dict[str, int]:
+    """How many known labels each task has among the first `images` that `_batches` goes through.
+
+    Worked out from the order of the images, so it costs the loop nothing and is the same however
+    often a run was broken off and gone on with.
+    """
+    if data.classes:
+        return {}
+    known = data.labels.cpu() != UNKNOWN
+    epochs, rest = divmod(images, len(data))
+    part = known[_order(len(data), seed, epochs)[:rest]]
+    seen = epochs * known.sum(dim=0) + part.sum(dim=0)  # (tasks,)
+    return dict(zip(data.tasks, seen.tolist(), strict=True))
 
 
 def _learner(network: Network, data: Dataset, place: Machine) -> tuple[nn.Module, Tensor]:
@@ -288,20 +294,22 @@ def _read(terms: Tensor, data: Dataset, learning_rate: float) -> float:
 
 
 def _remember(
-    network: Network, data: Dataset, terms: Tensor, about: dict, resumed: bool, interrupted: bool
+    network: Network, data: Dataset, terms: Tensor, about: dict, resumed: bool, attrs: dict
 ) -> pd.DataFrame:
     """The history of this run, which `network.history` joins to those of earlier runs."""
     history = pd.DataFrame(terms.cpu().numpy(), columns=list(data.tasks) or ["loss"])
     if data.tasks:
         history.insert(0, "loss", history.sum(axis=1))
     history.index.name = "step"
-    history.attrs["interrupted"] = interrupted
+    history.attrs = attrs
     runs = getattr(network, "_runs", [])
     if resumed and runs and runs[-1][0] == about:
         runs = runs[:-1]  # the same run, gone on with: its steps are all in this history
     network._runs = [*runs, (about, history)]
     network.history = pd.concat([history for _, history in network._runs], ignore_index=True)
-    network.history.attrs["interrupted"] = interrupted
+    seen = [earlier.attrs["labels"] for _, earlier in network._runs]
+    labels = {task: sum(run[task] for run in seen) for task in data.tasks}
+    network.history.attrs = attrs | {"labels": labels}
     return history
 
 
@@ -328,48 +336,64 @@ def evaluate(
 ) -> pd.DataFrame:
     """How well the network answers, one row a task (one row in all for a dataset with classes).
 
-    Columns: labelled (images whose label is known), accuracy and loss over those; a task without
-        a known label has nan.
+    Columns: labelled (images whose label is known), and over those accuracy and mean loss. With
+        tasks also positive (the share of 1), auc (the area under the ROC curve: how often a 1 ranks
+        above a 0) and average_precision. nan where there is nothing to score: a task without a
+        known label, auc without both a 1 and a 0, average_precision without a 1.
     Raises: ValueError if network and data do not fit together.
     """
     _check_fit(network, data)
-    logits, labels = predict(network, data, device, precision), data.labels.cpu()
-    if data.classes:
-        right = (logits.argmax(dim=1) == labels)[:, None]  # (m, 1)
-        known, names = torch.ones_like(right), ["class"]
-        terms = nn.functional.cross_entropy(logits, labels, reduction="none")[:, None]
+    logits = predict(network, data, device, precision).double()
+    labels = data.labels.cpu()
+    if data.tasks:
+        columns, names = _scores(logits, labels), data.tasks
     else:
-        known, names = labels != UNKNOWN, list(data.tasks)
-        right = (logits > 0) == (labels == 1)  # (m, tasks)
-        truth = labels.clamp(min=0).float()
-        terms = nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    labelled = known.sum(dim=0)
+        right = (logits.argmax(dim=1) == labels).double().mean()
+        loss = losses.softmax_terms(logits, labels)
+        columns = {"labelled": [len(data)], "accuracy": [right.item()], "loss": loss.tolist()}
+        names = ["class"]
+    return pd.DataFrame(columns, index=pd.Index(names, name="task"))
+
+
+def _scores(logits: Tensor, labels: Tensor) -> dict[str, list]:
+    """The columns of `evaluate` for tasks. logits: float64 (m, tasks). labels: int8 (m, tasks)."""
+    sums, labelled = losses.multi_task_sums(logits, labels)  # (tasks,), (tasks,)
+    positive = labels == 1
+    right = ((logits > 0) == positive) & (labels != UNKNOWN)
+    auc, average_precision = _ranking(logits, labels)
     columns = {
         "labelled": labelled,
-        "accuracy": (right & known).sum(dim=0).double() / labelled,
-        "loss": (terms * known).sum(dim=0).double() / labelled,
+        "positive": positive.sum(dim=0) / labelled.double(),
+        "accuracy": right.sum(dim=0) / labelled.double(),
+        "auc": auc,
+        "average_precision": average_precision,
+        "loss": sums / labelled,
     }
-    table = pd.DataFrame({name: values.numpy() for name, values in columns.items()}, index=names)
-    return table.rename_axis("task")
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def _ranking(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each task's area under the ROC curve and average precision. Returns: float64 (2, tasks)."""
+    # Here, because it brings torchvision with it and takes seconds.
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+    scores = torch.full((2, logits.shape[1]), float("nan"), dtype=torch.float64)
+    for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
+        known = truth != UNKNOWN
+        truth = truth[known].long()
+        if 1 not in truth or column[known].isnan().any():
+            continue
+        # Places instead of logits: torchmetrics squashes logits, and large ones would tie.
+        place = column[known].unique(return_inverse=True)[1] / len(column)
+        scores[1, j] = binary_average_precision(place.double(), truth)
+        if 0 in truth:
+            scores[0, j] = binary_auroc(place.double(), truth)
+    return scores
 
 
 # ---------------------------------------------------------------------- checkpoints
 
 _FORMAT = "mtl_course checkpoint 1"
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` only once it is whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        yield draft
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def save(network: Network, path: str | os.PathLike) -> None:

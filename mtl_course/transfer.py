@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mtl_course.datasets import Dataset, stream, whole
+from mtl_course.base import stream, whole
+from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, classifier, freeze, fresh, new_head
 from mtl_course.training import fit
 

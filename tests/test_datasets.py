@@ -12,7 +12,9 @@ from mtl_course.datasets import (
     UNKNOWN,
     Dataset,
     handwritten_digits,
+    hide,
     normalise,
+    one_label,
     printed_digits,
     stream,
 )
@@ -181,6 +183,175 @@ def test_a_sample_that_cannot_be_drawn_is_refused(n):
 def test_a_sample_refuses_a_negative_seed():
     with pytest.raises(ValueError, match="seed"):
         numbered([0, 1, 2]).sample(3, seed=-1)
+
+
+# ---------------------------------------------------------------------- hiding labels
+
+
+def roads(m=100, tasks=("car", "sign", "light"), unknown=0.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (m, len(tasks)), generator=generator, dtype=torch.int8)
+    labels[torch.rand(m, len(tasks), generator=generator) < unknown] = UNKNOWN
+    return Dataset(pictures(m), labels, tasks=tasks)
+
+
+def hidden(data, *arguments, **settings):
+    """Which labels `hide` took away: bool (m, tasks)."""
+    after = hide(data, *arguments, **settings)
+    assert after.images is data.images
+    assert after.tasks == data.tasks
+    gone = (after.labels == UNKNOWN) & (data.labels != UNKNOWN)
+    assert torch.equal(after.labels[~gone], data.labels[~gone]), "a label that was kept changed"
+    return gone
+
+
+@pytest.mark.parametrize("unknown", [0, 0.4])
+@pytest.mark.parametrize("fraction", [0, 0.1, 0.5, 0.77, (0.2, 1, 0)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_hide_takes_exactly_the_fraction_of_what_is_known(unknown, fraction, weighted):
+    data = roads(unknown=unknown)
+    before = data.labels.clone()
+    weight = torch.rand(100, 3, generator=torch.Generator().manual_seed(0)) if weighted else None
+    gone = hidden(data, fraction, seed=1, weight=weight)
+    known = (data.labels != UNKNOWN).sum(0).tolist()
+    shares = fraction if isinstance(fraction, tuple) else [fraction] * 3
+    want = [round(share * n) for share, n in zip(shares, known, strict=True)]
+    assert gone.sum(0).tolist() == want
+    assert torch.equal(data.labels, before), "hide changed the dataset it was given"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_larger_fraction_hides_what_a_smaller_one_does_and_more(weighted):
+    data = roads(unknown=0.2)
+    weight = torch.rand(100, 3, generator=torch.Generator().manual_seed(0)) if weighted else None
+    fractions = [0, 0.05, 0.3, 0.31, 0.8, 0.99]
+    sets = [hidden(data, fraction, seed=1, weight=weight) for fraction in fractions]
+    assert all((small <= large).all() for small, large in itertools.pairwise(sets))
+
+
+def test_what_is_hidden_depends_on_the_seed_and_the_tasks_name_alone():
+    data = roads()
+    torch.rand(3)
+    np.random.rand(3)
+    first = hidden(data, 0.5, seed=1)
+    assert torch.equal(first, hidden(data, 0.5, seed=1))
+    assert not torch.equal(first, hidden(data, 0.5, seed=2))
+    assert not torch.equal(first[:, 0], first[:, 1]), "two tasks hide the same images"
+    other = Dataset(data.images, data.labels[:, [2, 0]], tasks=("light", "car"))
+    assert torch.equal(hidden(other, 0.5, seed=1), first[:, [2, 0]])
+    assert torch.equal(hidden(data, (0.5, 0, 0.1), seed=1)[:, 0], first[:, 0])
+
+
+def test_equal_weights_are_no_weights():
+    data = roads()
+    weight = torch.full((100, 3), 0.25, dtype=torch.float64)
+    assert torch.equal(hidden(data, 0.5, seed=1, weight=weight), hidden(data, 0.5, seed=1))
+
+
+def frequencies(weight, fraction, draws=2000):
+    """How often each label of one task was hidden, over seeds: float64 (m,)."""
+    weight = torch.as_tensor(weight)[:, None]
+    data = roads(m=len(weight), tasks=("car",))
+    chosen = [hidden(data, fraction, seed=seed, weight=weight) for seed in range(draws)]
+    return torch.stack(chosen).double().mean(0)[:, 0]
+
+
+def test_without_weights_every_label_is_hidden_equally_often():
+    often = frequencies(torch.ones(8), 0.25)
+    # Standard error 0.0097: beyond 5 of them something is wrong.
+    assert (often - 0.25).abs().max() < 0.05, often.tolist()
+
+
+def test_weights_are_those_of_drawing_one_after_another():
+    weight = [5.0, 3.0, 1.0, 1.0, 0.0]
+    first = frequencies(weight, 0.2)
+    assert (first - torch.tensor(weight).double() / 10).abs().max() < 0.06, first.tolist()
+    # Two of them: hidden first, or second after some other one.
+    both = [
+        w / 10 + sum(v / 10 * w / (10 - v) for k, v in enumerate(weight) if k != i)
+        for i, w in enumerate(weight)
+    ]
+    assert sum(both) == pytest.approx(2)
+    second = frequencies(weight, 0.4)
+    assert (second - torch.tensor(both)).abs().max() < 0.06, second.tolist()
+
+
+def test_weight_0_is_hidden_last_and_then_at_random():
+    often = frequencies([0.0, 1e-30, 0.0, 1e30, 0.0, 0.0], 4 / 6, draws=400)
+    assert often[[1, 3]].tolist() == [1, 1]
+    # Half of the other four; standard error 0.025.
+    assert (often[[0, 2, 4, 5]] - 0.5).abs().max() < 0.13, often.tolist()
+
+
+WEIGHT = torch.ones(100, 3)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "weight", "word"),
+    [
+        (-0.1, None, "fraction"),
+        (1.1, None, "fraction"),
+        (float("nan"), None, "fraction.*nan"),
+        ("half", None, "fraction.*half"),
+        (None, None, "fraction"),
+        ([0.5, 0.5], None, "fraction.*3"),
+        ([0.5], None, "fraction.*3"),
+        ([0.5, 0.5, 2], None, "fraction.*2"),
+        ([[0.5, 0.5, 0.5]], None, "fraction.*3"),
+        (1, None, "fraction hides every label"),
+        (0.999, None, "fraction hides every label"),
+        (0.5, WEIGHT[:, :2], r"weight.*shape.*\(100, 3\)"),
+        (0.5, WEIGHT[:, 0], "weight.*shape"),
+        (0.5, -WEIGHT, "weight.*-1"),
+        (0.5, WEIGHT * float("nan"), "weight.*nan"),
+        (0.5, WEIGHT * float("inf"), "weight.*inf"),
+        (0.5, WEIGHT.long(), "weight.*int64"),
+        (0.5, WEIGHT.numpy(), "weight"),
+    ],
+)
+def test_hide_names_the_argument_that_is_wrong(fraction, weight, word):
+    with pytest.raises(ValueError, match=word):
+        hide(roads(), fraction, seed=0, weight=weight)
+
+
+def test_hide_refuses_classes_and_a_seed_that_is_none():
+    with pytest.raises(ValueError, match="data must have tasks"):
+        hide(numbered([0, 1]), 0.5, seed=0)
+    with pytest.raises(ValueError, match="seed"):
+        hide(roads(), 0.5, seed=-1)
+
+
+# ---------------------------------------------------------------------- one label an image
+
+
+def test_one_label_is_a_task_whose_answer_is_1_or_none_of_them():
+    data = roads(m=500, unknown=0.3)
+    single = one_label(data, seed=0)
+    assert single.images is data.images
+    assert single.classes == ("car", "sign", "light", "none of them")
+    positive = data.labels == 1
+    for row, label in zip(positive, single.labels.tolist(), strict=True):
+        assert row[label] if label < 3 else not row.any()
+    assert len(single.labels.unique()) == 4
+
+
+def test_one_label_draws_evenly_and_from_its_seed_alone():
+    data = Dataset(pictures(3000), torch.tensor([[1, 0, 1]] * 3000, dtype=torch.int8), tasks="abc")
+    counts = one_label(data, seed=0).labels.bincount(minlength=4)
+    # 1,500 expected, standard deviation 27.
+    assert counts[[1, 3]].tolist() == [0, 0]
+    assert abs(counts[0] - 1500) < 140
+    labels = [one_label(data, seed=seed).labels for seed in (0, 0, 1)]
+    assert torch.equal(labels[0], labels[1])
+    assert not torch.equal(labels[0], labels[2])
+
+
+def test_one_label_refuses_classes():
+    with pytest.raises(ValueError, match="data must have tasks"):
+        one_label(numbered([0, 1]), seed=0)
+
+
+# ---------------------------------------------------------------------- pixels
 
 
 def test_normalise_maps_bytes_to_minus_one_to_one():

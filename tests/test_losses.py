@@ -12,7 +12,7 @@ from mtl_course import losses
 from mtl_course.datasets import UNKNOWN
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4))
-LOGITS = st.floats(-30, 30, allow_nan=False)
+LOGITS = st.floats(-30, 30) | st.floats(-1e4, 1e4)
 
 
 @st.composite
@@ -71,23 +71,47 @@ def test_multi_task_is_the_lectures_double_sum(batch):
 
 @settings(max_examples=40, deadline=None)
 @given(multi_task_batches())
-def test_multi_task_terms_add_up_and_leave_each_task_its_own(batch):
+def test_multi_task_terms_and_sums_leave_each_task_its_own(batch):
     logits, labels = batch
     terms = losses.multi_task_terms(logits, labels)
-    assert terms.shape == (logits.shape[1],)
+    sums, known = losses.multi_task_sums(logits, labels)
+    assert terms.shape == sums.shape == (logits.shape[1],)
     assert terms.sum().item() == pytest.approx(losses.multi_task(logits, labels).item())
+    assert known.tolist() == [(column != UNKNOWN).sum() for column in labels.T]
     for j in range(len(terms)):
         alone, _ = by_hand(logits[:, [j]], labels[:, [j]])
         assert terms[j].item() == pytest.approx(alone, rel=1e-9, abs=1e-12)
+        assert sums[j].item() == pytest.approx(alone * len(logits), rel=1e-9, abs=1e-12)
 
 
-def test_multi_task_with_every_label_known_is_torchs_loss_times_the_tasks():
+@settings(max_examples=40, deadline=None)
+@given(multi_task_batches())
+def test_multi_task_with_every_label_known_is_torchs_sum_over_the_images(batch):
+    logits, labels = batch[0], batch[1].clamp(min=0)
+    # torch's mean would be over m × tasks; the lecture divides by m alone (M2).
+    total = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, labels.double(), reduction="sum"
+    )
+    assert losses.multi_task(logits, labels).item() == pytest.approx(total.item() / len(logits))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_multi_task_of_few_bits_is_that_of_many_rounded_once(dtype):
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(6, 4, generator=generator, dtype=torch.float64)
-    labels = torch.randint(0, 2, (6, 4), generator=generator, dtype=torch.int8)
-    # torch's mean is over m × tasks; the lecture divides by m alone (M2).
-    mean = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.double())
-    assert losses.multi_task(logits, labels).item() == pytest.approx(4 * mean.item())
+    logits = (8 * torch.randn(3000, 4, generator=generator)).to(dtype).requires_grad_(True)
+    labels = torch.randint(-1, 2, (3000, 4), generator=generator, dtype=torch.int8)
+    loss = losses.multi_task(logits, labels)
+    loss.backward()
+    exact = logits.detach().double().requires_grad_(True)
+    want = losses.multi_task(exact, labels)
+    want.backward()
+    assert loss.dtype == logits.grad.dtype == dtype
+    digits = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 1e-7}
+    assert torch.allclose(loss.double(), want, **digits)
+    assert torch.allclose(logits.grad.double(), exact.grad, **digits)
+    assert (logits.grad[labels == UNKNOWN] == 0).all()
+    # A task's sum is beyond float16's 65,504 long before its mean is.
+    assert losses.multi_task_sums(logits * 100, labels)[0].isfinite().all()
 
 
 def test_multi_task_divides_by_all_images_not_by_the_labelled_ones():
@@ -164,6 +188,8 @@ ONE = torch.tensor([[0, 1]], dtype=torch.int8)
         (torch.zeros(1, 2, dtype=torch.int64), ONE, "logits"),
         (torch.zeros(0, 2), ONE[:0], "logits.*empty"),
         (NAN, ONE, "logits.*nan"),
+        (NAN, ONE * 0 + UNKNOWN, "logits.*nan"),
+        (NAN.nan_to_num(float("-inf")), ONE, "logits.*finite"),
     ],
 )
 def test_multi_task_names_the_argument_that_is_wrong(logits, labels, word):

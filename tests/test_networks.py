@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mtl_course import training
-from mtl_course.datasets import Dataset
+from mtl_course.datasets import Dataset, stream
 from mtl_course.networks import (
     Network,
     classifier,
@@ -17,6 +17,8 @@ from mtl_course.networks import (
     layers,
     moved,
     new_head,
+    separate,
+    shared,
     trainable,
 )
 
@@ -101,6 +103,97 @@ def test_images_too_small_for_the_trunk_are_named():
 def test_names_and_outputs_must_agree():
     with pytest.raises(ValueError, match=r"names.*3.*2"):
         Network(nn.Sequential(), nn.Linear(4, 3), ["a", "b"])
+
+
+# ---------------------------------------------------------------------- shared and separate
+
+TASKS = ("car", "stop sign", "a light. red")
+
+
+@pytest.mark.parametrize("width", [2, 32])
+def test_a_shared_network_is_one_trunk_with_a_logit_a_task(width):
+    network = shared(TASKS, width=width, seed=3).eval()
+    assert network.names == TASKS
+    assert network(toy(channels=3, side=32).images).shape == (12, 3)
+    twin = classifier(toy(classes=TASKS, channels=3, side=32), width=width, seed=3)
+    assert same(state(network), state(twin))
+    assert shared(TASKS, width=2, channels=1)(toy().images).shape == (12, 3)
+
+
+@pytest.mark.parametrize("width", [2, 32])
+def test_a_separate_network_is_a_network_for_each_task(width):
+    network, images = separate(TASKS, width=width, seed=3).eval(), toy(channels=3, side=32).images
+    assert network.names == TASKS
+    logits = network(images)
+    assert logits.shape == (12, 3)
+    for j, task in enumerate(TASKS):
+        part = shared([task], width=width, seed=stream(3, f"network for {task}")).eval()
+        assert torch.equal(logits[:, [j]], part(images)), f"{task} does not start as if alone"
+    assert trainable(network) == 3 * trainable(shared(["car"], width=width))
+    assert len(logits[0].unique()) == 3, "two tasks start from the same weights"
+
+
+def test_a_part_depends_on_the_seed_and_its_task_alone():
+    images = toy(channels=3, side=32).images
+    all_three = separate(TASKS, width=2, seed=0).eval()(images)
+    turned = separate(TASKS[::-1], width=2, seed=0).eval()(images)
+    assert torch.equal(all_three, turned.flip(1))
+    assert not torch.equal(all_three, separate(TASKS, width=2, seed=1).eval()(images))
+
+
+def test_no_weight_of_a_separate_network_serves_two_tasks():
+    network = separate(TASKS, width=2)
+    images = toy(channels=3).images
+    for j in range(3):
+        network.zero_grad(set_to_none=True)
+        network(images)[:, j].sum().backward()
+        for part in range(3):
+            grads = [
+                p.grad
+                for module in (network.trunk, network.head)
+                for p in module[part].parameters()
+            ]
+            moves = any(g is not None and g.any() for g in grads)
+            assert moves == (part == j), f"task {j} and the network of task {part}"
+
+
+@pytest.mark.parametrize("build", [shared, separate])
+@pytest.mark.parametrize(
+    ("tasks", "settings", "word"),
+    [
+        ([], {}, "tasks"),
+        ("car", {}, "tasks.*'car'"),
+        (["car", "car"], {}, "tasks.*different.*car"),
+        (["car", 3], {}, "tasks.*3"),
+        (TASKS, {"width": 0}, "width"),
+        (TASKS, {"width": 1.5}, "width"),
+        (TASKS, {"channels": 0}, "channels"),
+        (TASKS, {"seed": -1}, "seed"),
+    ],
+)
+def test_a_network_of_tasks_names_the_argument_that_is_wrong(build, tasks, settings, word):
+    with pytest.raises(ValueError, match=word):
+        build(tasks, **settings)
+
+
+def test_surgery_and_tables_work_on_a_separate_network():
+    network = separate(TASKS[:2], width=2, channels=1)
+    assert layers(network)["layer"].tolist() == [
+        *layers(shared(TASKS[:1], width=2, channels=1))["layer"][:6].tolist() * 2,
+        *["linear, 16 → 1"] * 2,
+    ]
+    freeze(network.trunk[0])
+    assert layers(network)["trains"].tolist() == ["no"] * 6 + ["yes"] * 8
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.head[1].weight += 1
+    assert moved(network, other) == ["same"] * 13 + ["moved"]
+    for make in (new_head, fresh):
+        target = make(network, toy("vwxyz"), seed=3)
+        assert target.head.weight.shape == (5, 32)  # reads the features of both parts
+        assert not frozen(target.trunk[0])
+        assert same(state(target.trunk), state(network.trunk)) == (make is new_head)
+        assert target(toy("vwxyz").images).shape == (12, 5)
 
 
 # ---------------------------------------------------------------------- surgery

@@ -8,9 +8,9 @@ import pytest
 import sklearn.metrics
 import torch
 
-from mtl_course import training
-from mtl_course.datasets import UNKNOWN, Dataset
-from mtl_course.networks import classifier, freeze
+from mtl_course import losses, training
+from mtl_course.datasets import UNKNOWN, Dataset, normalise, stream
+from mtl_course.networks import classifier, freeze, separate, shared
 
 QUICK = {"device": "cpu", "precision": "float32", "progress": False}
 RUN = {"steps": 12, "seed": 3, "batch_size": 5, "learning_rate": 0.01, **QUICK}
@@ -169,6 +169,100 @@ def test_an_unknown_label_teaches_nothing():
     assert turned[0].item() < 1 - 1e-5
 
 
+def learned_from(data, steps):
+    """The known labels in the first batches of RUN, counted one batch after another."""
+    batches = training._batches(len(data), 5, 0, steps, 3, torch.device("cpu"))
+    known = sum((data.labels[rows] != UNKNOWN).sum(0) for rows in batches)
+    return dict(zip(data.tasks, known.tolist(), strict=True))
+
+
+def test_the_history_counts_the_known_labels_each_task_has_learned_from():
+    data = toy_tasks()
+    network, history = trained(data)  # 12 batches of 5 from 13 images: 4 epochs and 8 images
+    want = learned_from(data, steps=12)
+    assert history.attrs["labels"] == want
+    again = training.fit(network, data, **RUN)
+    assert again.attrs["labels"] == want
+    assert network.history.attrs["labels"] == {task: 2 * n for task, n in want.items()}
+    assert trained()[1].attrs["labels"] == {}, "a dataset with classes has no tasks"
+
+
+@pytest.mark.parametrize(("batch_size", "count"), [(5, 5), (13, 13), (100, 13)])
+def test_a_batch_teaches_as_many_labels_as_it_has(batch_size, count):
+    _, history = trained(toy_tasks(unknown=0), steps=3, batch_size=batch_size)
+    assert history.attrs["labels"] == {"car": 3 * count, "sign": 3 * count}
+
+
+@pytest.mark.parametrize("trunk_frozen", [False, True])
+def test_a_separate_network_trains_as_each_part_alone(trunk_frozen):
+    data = toy_tasks(m=30)
+    together = separate(data.tasks, width=2, channels=1, seed=1)
+    alone = [shared([task], width=2, channels=1, seed=stream(1, f"network for {task}"))
+             for task in data.tasks]  # fmt: skip
+    if trunk_frozen:
+        for network in (together, *alone):
+            freeze(network.trunk)
+    before = training.predict(together, data, "cpu", "float32")
+    history = training.fit(together, data, **RUN | {"steps": 40})
+    logits = training.predict(together, data, "cpu", "float32")
+    assert (logits - before).abs().mean() > 0.05, "nothing was learned"
+    for j, (task, network) in enumerate(zip(data.tasks, alone, strict=True)):
+        own = Dataset(data.images, data.labels[:, [j]], tasks=[task])
+        part = training.fit(network, own, **RUN | {"steps": 40})
+        got = training.predict(network, own, "cpu", "float32")
+        assert torch.allclose(logits[:, [j]], got, rtol=1e-5, atol=1e-6)
+        assert np.allclose(history[task], part["loss"], rtol=1e-5)
+        assert history.attrs["labels"][task] == part.attrs["labels"][task]
+
+
+def labelled_only(data, j):
+    """Task j alone, on the images where somebody has answered it."""
+    rows = (data.labels[:, j] != UNKNOWN).nonzero()[:, 0]
+    part = data.subset(rows)
+    return Dataset(part.images, part.labels[:, [j]], tasks=[data.tasks[j]])
+
+
+def test_the_gradient_with_unknown_labels_is_that_of_the_labelled_images():
+    # In evaluation mode one image does not change what another looks like to the network.
+    data = toy_tasks(m=30, unknown=0.5)
+    network = separate(data.tasks, width=2, channels=1).double().eval()
+
+    def gradient(loss, part):
+        weights = [*network.trunk[part].parameters(), *network.head[part].parameters()]
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights)])
+
+    def answer(images):
+        return network.head(network.trunk(normalise(images).double()))
+
+    for j in range(2):
+        alone = labelled_only(data, j)
+        mean = torch.nn.functional.binary_cross_entropy_with_logits(
+            answer(alone.images)[:, j], alone.labels[:, 0].double()
+        )
+        want = len(alone) / len(data) * gradient(mean, j)
+        got = gradient(losses.multi_task(answer(data.images), data.labels), j)
+        assert 0 < len(alone) < len(data)
+        assert want.abs().max() > 1e-3, "a test of zeros"
+        assert torch.allclose(got, want, rtol=1e-9, atol=1e-14)
+
+
+def test_training_with_unknown_labels_is_training_on_the_labelled_images():
+    # A frozen trunk's features depend on no other image, whole batches leave nothing to chance,
+    # and AdamW does not mind that the lecture's loss divides by all images.
+    data = toy_tasks(m=30, unknown=0.5)
+    whole = RUN | {"steps": 40, "batch_size": 30}
+    network = separate(data.tasks, width=2, channels=1)
+    freeze(network.trunk)
+    training.fit(network, data, **whole)
+    for j, task in enumerate(data.tasks):
+        alone = separate([task], width=2, channels=1)
+        freeze(alone.trunk)
+        before = alone.head[0].weight.clone()
+        training.fit(alone, labelled_only(data, j), **whole)
+        assert torch.allclose(network.head[j].weight, alone.head[0].weight, rtol=1e-4, atol=1e-5)
+        assert (alone.head[0].weight - before).abs().max() > 0.05, "nothing was learned"
+
+
 def test_fit_leaves_the_data_and_torchs_generator_alone():
     data = toy()
     images, labels = data.images.clone(), data.labels.clone()
@@ -255,6 +349,17 @@ def test_ctrl_c_keeps_the_network_and_says_so(monkeypatch, caplog):
     _, whole = trained()
     assert history["loss"].tolist() == whole["loss"].tolist()[:7]
     assert not any(layer.training for layer in network.modules())
+
+
+def test_ctrl_c_counts_the_labels_of_the_steps_that_were_made(monkeypatch):
+    data = toy_tasks()
+    monkeypatch.setattr(training, "_step", Interrupt(7))
+    network, history = trained(data)
+    assert history.attrs["labels"] == learned_from(data, steps=7)
+    monkeypatch.undo()
+    monkeypatch.setattr(training, "_step", Interrupt(0))
+    assert training.fit(network, data, **RUN).attrs["labels"] == {"car": 0, "sign": 0}
+    assert network.history.attrs["labels"] == learned_from(data, steps=7)
 
 
 def test_ctrl_c_before_the_first_step_leaves_the_network_as_it_was(monkeypatch):
@@ -360,6 +465,7 @@ def test_evaluate_agrees_with_sklearn():
     probability = logits.double().softmax(dim=1).numpy()
     labels = data.labels.numpy()
     assert table.index.tolist() == ["class"]
+    assert list(table.columns) == ["labelled", "accuracy", "loss"]
     assert table["labelled"].item() == 40
     want = sklearn.metrics.accuracy_score(labels, probability.argmax(axis=1))
     assert table["accuracy"].item() == pytest.approx(want)
@@ -375,6 +481,8 @@ def test_evaluate_of_tasks_looks_at_known_labels_only():
     with torch.no_grad():
         probability = torch.sigmoid(network(data.images).double()).numpy()
     assert table.index.tolist() == ["car", "sign"]
+    assert table.index.name == "task"
+    assert list(table.columns) == [*SCORES]
     for j, task in enumerate(data.tasks):
         known = (data.labels[:, j] != UNKNOWN).numpy()
         truth, believed = data.labels[:, j].numpy()[known], probability[known, j]
@@ -385,16 +493,70 @@ def test_evaluate_of_tasks_looks_at_known_labels_only():
         assert row["accuracy"] == pytest.approx(accuracy)
         loss = sklearn.metrics.log_loss(truth, believed, labels=[0, 1])
         assert row["loss"] == pytest.approx(loss, rel=1e-5)
+        assert row["positive"] == pytest.approx(truth.mean())
+        auc = sklearn.metrics.roc_auc_score(truth, believed)
+        assert row["auc"] == pytest.approx(auc, rel=1e-5)
+        precision = sklearn.metrics.average_precision_score(truth, believed)
+        assert row["average_precision"] == pytest.approx(precision, rel=1e-5)
 
 
-def test_a_task_without_a_known_label_has_no_score():
-    data = toy_tasks(unknown=0)
+SCORES = ("labelled", "positive", "accuracy", "auc", "average_precision", "loss")
+
+
+@pytest.mark.parametrize(
+    ("labels", "scored"),
+    [
+        ([UNKNOWN] * 4, ["labelled"]),
+        ([1, UNKNOWN, 1, 1], ["labelled", "positive", "accuracy", "average_precision", "loss"]),
+        ([0, UNKNOWN, 0, 0], ["labelled", "positive", "accuracy", "loss"]),
+        ([1, UNKNOWN, UNKNOWN, 0], SCORES),
+    ],
+)
+def test_what_cannot_be_scored_is_nan(labels, scored):
+    both = torch.tensor([labels, [0, 1, 1, 0]], dtype=torch.int8).T
+    data = Dataset(toy(4).images, both, tasks=("car", "sign"))
+    table = training.evaluate(build(data), data, "cpu", "float32")
+    assert [name for name in table if table[name].notna()["car"]] == list(scored)
+    assert table.loc["car", "labelled"] == 4 - labels.count(UNKNOWN)
+    assert table.loc["sign"].notna().all()
+
+
+# Ties, and pairs that a sigmoid would make ties; values in [0, 1] and outside it; infinity.
+@pytest.mark.parametrize("scale", [1e-3, 1, 1e4])
+def test_rankings_are_sklearns_at_any_size_of_the_logits(scale):
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(300, 3, generator=generator, dtype=torch.float64)
+    logits[:, 1] = logits[:, 1].abs().mul(3 / scale).round()
+    logits[0, 2] = float("inf")
+    labels = torch.randint(-1, 2, (300, 3), generator=generator, dtype=torch.int8)
+    auc, precision = training._ranking(logits, labels)
+    for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
+        known = truth != UNKNOWN
+        column = column[known].nan_to_num(posinf=1e300).numpy()
+        truth = truth[known].numpy()
+        assert auc[j].item() == pytest.approx(
+            sklearn.metrics.roc_auc_score(truth, column), rel=1e-5
+        )
+        want = sklearn.metrics.average_precision_score(truth, column)
+        assert precision[j].item() == pytest.approx(want, rel=1e-5)
+
+
+def test_evaluate_scores_the_whole_set_and_not_a_mean_of_batches(monkeypatch):
+    network, _ = trained(toy_tasks())
+    data = toy_tasks(m=41, seed=9)
+    want = training.evaluate(network, data, "cpu", "float32")
+    monkeypatch.setattr(training, "_EVALUATE", 3)
+    got = training.evaluate(network, data, "cpu", "float32")
+    pd.testing.assert_frame_equal(got, want, rtol=1e-4)
+
+
+def test_a_network_that_broke_has_no_ranking():
+    data = toy_tasks()
     network = build(data)
-    labels = data.labels.clone()
-    labels[:, 0] = UNKNOWN
-    table = training.evaluate(network, Dataset(data.images, labels, tasks=data.tasks), "cpu")
-    assert table.loc["car", "labelled"] == 0
-    assert table.loc["car", ["accuracy", "loss"]].isna().all()
+    with torch.no_grad():
+        network.head.bias[0] = float("nan")
+    table = training.evaluate(network, data, "cpu", "float32")
+    assert table.loc["car", ["auc", "average_precision", "loss"]].isna().all()
     assert table.loc["sign"].notna().all()
 
 
@@ -452,13 +614,14 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(
     assert 100 - counted.left == 12 - at // 4 * 4, "steps were trained again, or left out"
     assert same(resumed, whole)
     pd.testing.assert_frame_equal(again, history, check_exact=True)
+    assert again.attrs == history.attrs
     assert again.attrs["interrupted"] is False
 
 
 def test_the_network_that_was_interrupted_can_go_on_itself(tmp_path, monkeypatch, often):
     # What a student does: press stop, then run the same cell again.
-    whole, _ = trained()
-    data, file = toy(), tmp_path / "run.pt"
+    data, file = toy_tasks(), tmp_path / "run.pt"
+    whole, _ = trained(data)
     network = build(data)
     with monkeypatch.context() as patch:
         patch.setattr(training, "_step", Interrupt(10))
@@ -468,6 +631,7 @@ def test_the_network_that_was_interrupted_can_go_on_itself(tmp_path, monkeypatch
     assert network.history["loss"].tolist() == whole.history["loss"].tolist(), (
         "steps that were trained again are in the history twice"
     )
+    assert network.history.attrs == whole.history.attrs
 
 
 def test_a_checkpoint_after_250_steps_is_written_without_asking(tmp_path, monkeypatch):
@@ -519,6 +683,19 @@ def test_a_saved_network_comes_back_bit_for_bit(tmp_path):
     assert not same(other, network)
     assert training.load(other, tmp_path / "network.pt") is other
     assert same(other, network)
+
+
+@pytest.mark.parametrize("make", [shared, separate])
+def test_a_saved_network_of_tasks_comes_back_bit_for_bit(tmp_path, make):
+    data = toy_tasks()
+    network, other = (make(data.tasks, width=2, channels=1, seed=seed) for seed in (0, 1))
+    training.fit(network, data, **RUN, checkpoint=tmp_path / "run.pt")
+    training.save(network, tmp_path / "network.pt")
+    for file in ("run.pt", "network.pt"):
+        assert same(training.load(other, tmp_path / file), network)
+        other = make(data.tasks, width=2, channels=1, seed=1)
+    with pytest.raises(ValueError, match=r"another network .*names"):
+        training.load(make(data.tasks[::-1], width=2, channels=1), tmp_path / "network.pt")
 
 
 def test_a_checkpoint_of_a_run_can_be_loaded_as_a_network(tmp_path):

@@ -7,7 +7,8 @@ import time
 import ipywidgets as widgets
 import pandas as pd
 
-from mtl_course.datasets import Split, stream
+from mtl_course.base import stream
+from mtl_course.datasets import Split
 from mtl_course.networks import Network, trainable
 from mtl_course.studies import interval
 from mtl_course.training import evaluate

@@ -1,0 +1,71 @@
+"""What every module here leans on: seeds, checks of counts, whole files, and threads."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def stream(seed: int, role: str) -> int:
+    """A seed of its own for one role of one experiment, such as ``stream(3, "A")``.
+
+    Task A, task B, the initial weights and the order of batches each draw from their own stream,
+    so that none of them ever sees another's random numbers (numpy's `SeedSequence`).
+
+    Returns: an int in [0, 2⁶³), the same on every machine.
+    Raises: ValueError if `seed` is negative or not an integer.
+    """
+    words = np.random.SeedSequence([whole("seed", seed, least=0), *role.encode()])
+    return int(words.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def whole(name: str, value: int, least: int) -> int:
+    """`value` as an int, or an error that names the argument: the check every count here shares.
+
+    Raises: ValueError if `value` is not an integer or is below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number; got {value!r}.") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}; got {number}.")
+    return number
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """A name beside `path` for a file or folder; it becomes `path` once it is whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:
+        shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch on the CPU: what `fit` and `predict` use, also as a decorator.
+
+    On several threads the small networks of the course gain little while the machine is idle, and
+    fall to a tenth of their speed when another process takes a core. It also makes sums come out
+    in the same order whatever the number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
