@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
+from mtl_course import scenes
 from mtl_course.base import stream
-from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
-from mtl_course.networks import Network
+from mtl_course.datasets import (
+    UNKNOWN,
+    Dataset,
+    handwritten_digits,
+    hide,
+    one_label,
+    printed_digits,
+)
+from mtl_course.networks import Network, classifier, shared
 from mtl_course.studies import Study
-from mtl_course.training import evaluate
+from mtl_course.training import evaluate, fit, predict
 from mtl_course.transfer import LEARNING_RATES, WAYS, adapt, pretrain
 
 # ---------------------------------------------------------------------- lesson 01: digits
@@ -112,6 +125,157 @@ def _digits_plateau(
     return {"accuracy": _accuracy(target, held_back)}
 
 
+# ---------------------------------------------------------------------- lessons 03, 04: scenes
+
+SCENES = 2_000  # images to learn from
+TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
+SCENE_STEPS = 300  # of 64 images, the same for every way
+SCENE_WIDTH = 8
+TREATMENTS = ("mask", "call it 0", "drop the image", "guess it")
+HIDDEN = ("at random", "hard ones more often")
+FRACTIONS = (0.25, 0.5, 0.8, 0.95)  # of the labels are unknown
+ALL_KNOWN = "all known"
+ONE_LABEL = "one label an image"  # which of the four is known is drawn for each image
+FEWER = "a quarter of the images"  # as many labels as ONE_LABEL has, four an image
+TOO_FEW = 50  # images: where dropping leaves fewer, nothing is trained
+SCENE_RATES = {"mask": 1e-2, "call it 0": 1e-2, "drop the image": 1e-2, "guess it": 1e-2}
+"""The best of a small grid on development data, the same grid for every way: see the rows of the
+study "unknown_tuning"."""
+
+
+class Roads(NamedTuple):
+    """What the cells of one seed share: scenes to learn from, and to be scored on."""
+
+    train: Dataset
+    test: Dataset
+    effort: Tensor
+
+
+def _roads(seed: int) -> Roads:
+    own = stream(seed, "scenes to learn from")
+    return Roads(
+        scenes.draw(SCENES, own, jobs=1),
+        scenes.draw(TEST_SCENES, stream(seed, "scenes to be scored on"), jobs=1),
+        scenes.effort(SCENES, own),
+    )
+
+
+def partly_known(roads: Roads, seed: int, hidden: str, fraction: float) -> Dataset:
+    """The scenes to learn from, with labels hidden as `hidden` says."""
+    if hidden == ALL_KNOWN:
+        return roads.train
+    if hidden == FEWER:
+        return roads.train.subset(slice(len(roads.train) // len(roads.train.tasks)))
+    if hidden == ONE_LABEL:
+        generator = torch.Generator().manual_seed(stream(seed, "hide"))
+        lottery = torch.rand(roads.train.labels.shape, generator=generator)
+        lost = lottery < lottery.amax(dim=1, keepdim=True)
+        return replace(roads.train, labels=roads.train.labels.masked_fill(lost, UNKNOWN))
+    weight = roads.effort if hidden == HIDDEN[1] else None
+    return hide(roads.train, fraction, seed=stream(seed, "hide"), weight=weight)
+
+
+def treat(data: Dataset, treatment: str, seed: int, rate: float, steps: int) -> Network | None:
+    """A network that learns from `data`, its '?' treated in one of the four ways (M4).
+
+    "mask" leaves them out of the loss; "call it 0" says no; "drop the image" keeps images without
+    any; "guess it" trains a first network with the mask and lets it fill them in, then trains a
+    second one from the same first weights. Returns: None where dropping leaves fewer than
+    `TOO_FEW` images.
+    """
+    unknown = data.labels == UNKNOWN
+    if treatment == "call it 0":
+        data = replace(data, labels=data.labels.masked_fill(unknown, 0))
+    elif treatment == "drop the image":
+        rows = (~unknown.any(dim=1)).nonzero()[:, 0]
+        if len(rows) < TOO_FEW:
+            return None
+        data = data.subset(rows)
+    elif treatment == "guess it":
+        first = treat(data, "mask", seed, rate, steps)
+        guess = (predict(first, data) > 0).to(torch.int8)
+        data = replace(data, labels=torch.where(unknown, guess, data.labels))
+    network = shared(data.tasks, width=SCENE_WIDTH, seed=seed)
+    fit(network, data, steps=steps, seed=seed, learning_rate=rate, progress=False)
+    return network
+
+
+def _unknown(
+    roads: Roads, seed: int, way: str, hidden: str, fraction: float, rate: float | None = None
+) -> dict[str, object]:
+    """One network of lesson 04, scored on fully labelled scenes."""
+    data = partly_known(roads, seed, hidden, fraction)
+    own = stream(seed, "network")
+    network = treat(data, way, own, SCENE_RATES[way] if rate is None else rate, SCENE_STEPS)
+    whole_images = int((data.labels != UNKNOWN).all(dim=1).sum())
+    about = {"steps": SCENE_STEPS, "whole_images": whole_images}
+    if network is None:
+        return {"accuracy": float("nan"), "auc": float("nan"), "yes": float("nan"), **about}
+    return {**_scores(_whole(network), roads.test), **about}
+
+
+def _scores(network: Network, test: Dataset) -> dict[str, float]:
+    """Means over the tasks, then the accuracy of each; yes: how often the network says so."""
+    table = evaluate(network, test)
+    yes = (predict(network, test) > 0).double().mean().item()
+    means = {name: float(table[name].mean()) for name in ("accuracy", "auc")}
+    return {**means, "yes": yes, **table["accuracy"].to_dict()}
+
+
+_UNKNOWN_CELLS = [
+    *_cells(way=["mask"], hidden=[ALL_KNOWN], fraction=[0.0]),
+    *_cells(way=["mask"], hidden=[ONE_LABEL, FEWER], fraction=[0.75]),
+    *_cells(way=TREATMENTS, hidden=HIDDEN, fraction=FRACTIONS),
+]
+_UNKNOWN_SETTINGS = {
+    "scenes": SCENES, "test": TEST_SCENES, "steps": SCENE_STEPS, "width": SCENE_WIDTH,
+    "too few": TOO_FEW,
+}  # fmt: skip
+
+# ---------------------------------------------------------------------- lesson 03: four answers
+
+FOUR_WAYS = ("four sigmoids", "one softmax", "one softmax, tuned thresholds")
+
+
+def _four_answers(roads: Roads, seed: int, way: str) -> dict[str, object]:
+    """One network of lesson 03: a yes or no to each task, by four sigmoids or by one softmax."""
+    own, settings = stream(seed, "network"), {"steps": SCENE_STEPS, "progress": False}
+    if way == FOUR_WAYS[0]:
+        network = shared(roads.train.tasks, width=SCENE_WIDTH, seed=own)
+        fit(network, roads.train, seed=own, learning_rate=SCENE_RATES["mask"], **settings)
+        return {**_scores(_whole(network), roads.test), "steps": SCENE_STEPS}
+    one = one_label(roads.train, seed=stream(seed, "which label"))
+    network = classifier(one, width=SCENE_WIDTH, seed=own)
+    fit(network, one, seed=own, learning_rate=SCENE_RATES["mask"], **settings)
+    tuned = way == FOUR_WAYS[2]
+    return {**softmax_answers(_whole(network), roads, tuned), "steps": SCENE_STEPS}
+
+
+def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, float]:
+    """How well a softmax over the tasks answers each of them.
+
+    It says yes to the class with the highest probability; or, `tuned`, to every task whose
+    probability exceeds a threshold, the best one for that task on the scenes it learned from.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    tasks = roads.train.tasks
+    chance = [predict(network, data).softmax(dim=1)[:, : len(tasks)] for data in roads[:2]]
+    truth = [data.labels == 1 for data in roads[:2]]
+    if tuned:
+        cuts = chance[0].quantile(torch.linspace(0, 1, 201), dim=0)  # (201, tasks)
+        right = ((chance[0] > cuts[:, None]) == truth[0]).double().mean(dim=1)
+        yes = chance[1] > cuts.gather(0, right.argmax(dim=0, keepdim=True))
+    else:
+        top = predict(network, roads.test).argmax(dim=1, keepdim=True)
+        yes = top == torch.arange(len(tasks))
+    accuracy = (yes == truth[1]).double().mean(dim=0)
+    auc = roc_auc_score(truth[1].numpy(), chance[1].numpy())
+    means = {"accuracy": accuracy.mean().item(), "auc": float(auc)}
+    each = dict(zip(tasks, accuracy.tolist(), strict=True))
+    return {**means, "yes": yes.double().mean().item(), **each}
+
+
 _DEVELOPMENT = range(1000, 1006)  # seeds that no reported study uses
 _SOURCE = {"printed": PRINTED, "pretraining": PRETRAINING}
 _TUNED_ON = (30, 100, 500)  # labels; the development pool has 600
@@ -146,5 +310,34 @@ STUDIES = {
         train=_digits_plateau,
         seeds=_DEVELOPMENT,
         settings=_SOURCE | {"rate": LEARNING_RATES["from scratch"]},
+    ),
+    "four_answers": Study(
+        "One image, four answers: four sigmoids or one softmax?",
+        grid=_cells(way=FOUR_WAYS),
+        source=_roads,
+        train=_four_answers,
+        seeds=range(10),
+        settings=_UNKNOWN_SETTINGS | {"rate": SCENE_RATES["mask"]},
+        golden="scenes",
+    ),
+    "unknown": Study(
+        "Labels that are '?': mask, call it 0, drop the image, or guess?",
+        grid=_UNKNOWN_CELLS,
+        source=_roads,
+        train=_unknown,
+        seeds=range(10),
+        settings=_UNKNOWN_SETTINGS | {"rates": SCENE_RATES},
+        golden="scenes",
+    ),
+    "unknown_tuning": Study(
+        "The learning rate of each treatment of '?', on development seeds.",
+        grid=_cells(
+            way=TREATMENTS, hidden=HIDDEN[:1], fraction=[0.25, 0.5], rate=[3e-3, 1e-2, 3e-2]
+        ),
+        source=_roads,
+        train=_unknown,
+        seeds=_DEVELOPMENT[:3],
+        settings=_UNKNOWN_SETTINGS,
+        golden="scenes",
     ),
 }

@@ -62,18 +62,19 @@ def classifier(data: Dataset, width: int = 16, seed: int = 0) -> Network:
     channels, *size = data.images.shape[1:]
     if min(size) < 8:
         raise ValueError(f"data must hold images of at least 8 × 8 pixels; got {tuple(size)}.")
-    return _network(channels, width, data.names, seed)
+    return _network(channels, width, data.names, seed, gather=nn.AdaptiveAvgPool2d)
 
 
 def shared(tasks: Sequence[str], *, width: int = 16, seed: int = 0, channels: int = 3) -> Network:
     """One network for many yes/no tasks: shared layers, and a logit a task (M1).
 
-    The layers and the random weights are those of `classifier`.
+    The layers and the random weights are those of `classifier`, but each quarter of the picture
+    gives the maximum of its features, not their mean: the question is whether a thing is anywhere.
 
     channels: of the images, which have at least 8 × 8 pixels.
     Raises: ValueError if `tasks` are not names that differ, or `width` or `channels` is below 1.
     """
-    return _network(channels, width, _names(tasks), seed)
+    return _network(channels, width, _names(tasks), seed, gather=nn.AdaptiveMaxPool2d)
 
 
 def separate(tasks: Sequence[str], *, width: int = 16, seed: int = 0, channels: int = 3) -> Network:
@@ -123,7 +124,9 @@ def _names(tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(tasks)
 
 
-def _network(channels: int, width: int, names: Sequence[str], seed: int) -> Network:
+def _network(
+    channels: int, width: int, names: Sequence[str], seed: int, gather: type[nn.Module]
+) -> Network:
     channels, width = whole("channels", channels, least=1), whole("width", width, least=1)
     with _seeded(stream(seed, "trunk")):
         trunk = nn.Sequential(
@@ -132,7 +135,7 @@ def _network(channels: int, width: int, names: Sequence[str], seed: int) -> Netw
             _block(width, 2 * width),  # (m, 2 width, h/2, w/2)
             nn.MaxPool2d(2),
             _block(2 * width, 2 * width),  # (m, 2 width, h/4, w/4)
-            nn.AdaptiveAvgPool2d(2),
+            gather(2),
             nn.Flatten(),  # (m, 8 width)
         )
     return Network(trunk, _head(8 * width, names, seed), names)

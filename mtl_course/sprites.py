@@ -274,10 +274,10 @@ _SUN = Sprite([(0, _disc(0, 0.09, 0.18))], width=0.18, height=0.18, nearest=3)  
 
 KINDS: dict[str, Sequence[Sprite]] = {
     "pedestrian": (
-        _pedestrian(0.52, 0.05),
-        _pedestrian(0.52, 0.17),
-        _pedestrian(0.47, 0.11),
-        _pedestrian(0.36, 0.08),  # a child
+        _pedestrian(0.58, 0.05),
+        _pedestrian(0.58, 0.17),
+        _pedestrian(0.52, 0.11),
+        _pedestrian(0.4, 0.08),  # a child
     ),
     "car": (_car_end(0.3, 0.4), _car_end(0.42, 0.42), _CAR_SIDE, _mirrored(_CAR_SIDE)),
     "stop sign": (_STOP_SIGN,),

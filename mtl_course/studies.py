@@ -28,8 +28,9 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from mtl_course import datasets, training, transfer
+from mtl_course import datasets, networks, scenes, training, transfer
 from mtl_course.base import atomic, one_thread, whole
+from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 
 HOME = Path(__file__).parent.parent
@@ -46,18 +47,21 @@ class Study:
 
     question: what the study asks, one sentence.
     grid: one mapping a cell, all with the same keys.
-    source: ``source(seed=…)`` makes what the cells of one seed share: the network pretrained on A.
+    source: ``source(seed=…)`` makes what the cells of one seed share: a network pretrained on A, or
+        the images that all of them learn from.
     train: ``train(source, seed=…, **cell)`` trains one network and returns its scores.
     seeds: the seeds whose rows ship with the course.
     settings: every constant the rows depend on; when one changes, older rows are stale.
+    golden: which golden run guards the rows, see `golden_run`.
     """
 
     question: str
     grid: Sequence[Mapping[str, object]]
-    source: Callable[..., Network]
+    source: Callable[..., object]
     train: Callable[..., dict[str, object]]
     seeds: Sequence[int]
     settings: Mapping[str, object]
+    golden: str = "digits"
 
     @property
     def keys(self) -> list[str]:
@@ -257,39 +261,68 @@ def _append(path: Path, rows: pd.DataFrame, current: str) -> None:
 _TOLERANCE = 5e-3  # relative; processors and libraries differ by less, changed training by more
 
 
-def golden_run() -> list[float]:
-    """A tiny run through everything that makes a row: drawing, pretraining, each way to adapt.
+def golden_run(world: str) -> list[float]:
+    """A tiny run through everything that makes a row: drawing, training, answers.
 
+    world: "digits" pretrains on printed digits and adapts in each way; "scenes" trains a shared
+        network, a separate one and a softmax on driving scenes, with labels hidden.
     Returns: losses and mean squared logits, in float32 on one thread of the CPU.
     """
-    settings = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
     with one_thread():
-        printed, written = datasets.printed_digits(256, seed=0), datasets.handwritten_digits()
-        source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **settings)
-        sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))
-        numbers = source.history["loss"].tolist()
-        for how in transfer.WAYS:
-            target = transfer.adapt(source, sample, how, steps=6, learning_rate=3e-3, **settings)
-            numbers += target.history["loss"].tolist()
-            numbers.append(training.predict(target, seen, "cpu", "float32").square().mean().item())
-        return numbers
+        return {"digits": _golden_digits, "scenes": _golden_scenes}[world]()
+
+
+_GOLDEN_SETTINGS = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
+
+
+def _golden_digits() -> list[float]:
+    printed, written = datasets.printed_digits(256, seed=0), datasets.handwritten_digits()
+    source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **_GOLDEN_SETTINGS)
+    sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))
+    numbers = source.history["loss"].tolist()
+    for how in transfer.WAYS:
+        target = transfer.adapt(
+            source, sample, how, steps=6, learning_rate=3e-3, **_GOLDEN_SETTINGS
+        )
+        numbers += [*target.history["loss"], _square(target, seen)]
+    return numbers
+
+
+def _golden_scenes() -> list[float]:
+    roads = scenes.draw(128, seed=0, jobs=1)
+    hidden = datasets.hide(roads, 0.5, seed=0, weight=scenes.effort(128, seed=0))
+    one = datasets.one_label(roads, seed=0)
+    numbers = []
+    for network, data in (
+        (networks.shared(roads.tasks, width=4, seed=0), hidden),
+        (networks.separate(roads.tasks, width=2, seed=0), hidden),
+        (networks.classifier(one, width=4, seed=0), one),
+    ):
+        training.fit(network, data, steps=4, batch_size=32, **_GOLDEN_SETTINGS)
+        numbers += [*network.history["loss"], _square(network, data)]
+    return numbers
+
+
+def _square(network: Network, data: Dataset) -> float:
+    return training.predict(network, data, "cpu", "float32").square().mean().item()
 
 
 def recipe(name: str) -> str:
     """The version of how rows of a study are made: 8 hexadecimal digits.
 
-    They are a digest of the golden run and of the study's settings. When training, drawing or a
+    They are a digest of the study's golden run and of its settings. When training, drawing or a
     setting changes, so do they, and older rows are stale.
     """
-    settings = json.dumps(study(name).settings, sort_keys=True)
-    return hashlib.sha256((_golden_digest() + settings).encode()).hexdigest()[:8]
+    chosen = study(name)
+    settings = json.dumps(chosen.settings, sort_keys=True)
+    return hashlib.sha256((_golden_digest(chosen.golden) + settings).encode()).hexdigest()[:8]
 
 
-@functools.lru_cache(maxsize=1)
-def _golden_digest() -> str:
+@functools.lru_cache(maxsize=2)
+def _golden_digest(world: str) -> str:
     """The digest in ``assets/golden_run.json`` while a new golden run agrees with the one there."""
-    numbers = golden_run()
-    known = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    numbers = golden_run(world)
+    known = json.loads(GOLDEN.read_text(encoding="utf-8"))[world]
     same = len(numbers) == len(known["numbers"])
     if same and np.allclose(numbers, known["numbers"], rtol=_TOLERANCE, atol=0):
         return known["digest"]
@@ -300,18 +333,23 @@ def _digest(numbers: Sequence[float]) -> str:
     return hashlib.sha256(json.dumps([f"{x:.3e}" for x in numbers]).encode()).hexdigest()[:8]
 
 
-def write_golden_run() -> str:
-    """Makes today's golden run the one in ``assets``. Returns: its digest."""
-    numbers = golden_run()
-    content = {
-        "made by": "python -m mtl_course.studies --golden",
-        "digest": _digest(numbers),
-        "numbers": [float(f"{x:.6g}") for x in numbers],
-    }
+def write_golden_run() -> dict[str, str]:
+    """Makes today's golden runs those in ``assets``, where they differ. Returns: the digests.
+
+    A run that agrees with the one that is there stays as it is, and so do the rows it guards.
+    """
+    content = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+    digests = {}
+    for world in ("digits", "scenes"):
+        numbers = golden_run(world)
+        digests[world] = _golden_digest(world) if world in content else _digest(numbers)
+        if content.get(world, {}).get("digest") != digests[world]:
+            rounded = [float(f"{x:.6g}") for x in numbers]
+            content[world] = {"digest": digests[world], "numbers": rounded}
     with atomic(GOLDEN) as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     _golden_digest.cache_clear()
-    return content["digest"]
+    return digests
 
 
 # ---------------------------------------------------------------------- what rows say
