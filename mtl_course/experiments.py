@@ -132,6 +132,7 @@ TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
 SCENE_STEPS = 300  # of 64 images, the same for every way
 SCENE_WIDTH = 8
 TREATMENTS = ("mask", "call it 0", "drop the image", "guess it")
+LONGER = "mask, twice the steps"  # what "guess it" costs, which trains two networks
 HIDDEN = ("at random", "hard ones more often")
 FRACTIONS = (0.25, 0.5, 0.8, 0.95)  # of the labels are unknown
 ALL_KNOWN = "all known"
@@ -151,7 +152,8 @@ class Roads(NamedTuple):
     effort: Tensor
 
 
-def _roads(seed: int) -> Roads:
+def roads(seed: int) -> Roads:
+    """The scenes of one seed: those to learn from and those of the test are separate draws."""
     own = stream(seed, "scenes to learn from")
     return Roads(
         scenes.draw(SCENES, own, jobs=1),
@@ -205,10 +207,11 @@ def _unknown(
 ) -> dict[str, object]:
     """One network of lesson 04, scored on fully labelled scenes."""
     data = partly_known(roads, seed, hidden, fraction)
-    own = stream(seed, "network")
-    network = treat(data, way, own, SCENE_RATES[way] if rate is None else rate, SCENE_STEPS)
+    way, steps = ("mask", 2 * SCENE_STEPS) if way == LONGER else (way, SCENE_STEPS)
+    rate = SCENE_RATES[way] if rate is None else rate
+    network = treat(data, way, stream(seed, "network"), rate, steps)
     whole_images = int((data.labels != UNKNOWN).all(dim=1).sum())
-    about = {"steps": SCENE_STEPS, "whole_images": whole_images}
+    about = {"steps": steps, "whole_images": whole_images}
     if network is None:
         return {"accuracy": float("nan"), "auc": float("nan"), "yes": float("nan"), **about}
     return {**_scores(_whole(network), roads.test), **about}
@@ -226,6 +229,7 @@ _UNKNOWN_CELLS = [
     *_cells(way=["mask"], hidden=[ALL_KNOWN], fraction=[0.0]),
     *_cells(way=["mask"], hidden=[ONE_LABEL, FEWER], fraction=[0.75]),
     *_cells(way=TREATMENTS, hidden=HIDDEN, fraction=FRACTIONS),
+    *_cells(way=[LONGER], hidden=HIDDEN[:1], fraction=[0.5, 0.8]),
 ]
 _UNKNOWN_SETTINGS = {
     "scenes": SCENES, "test": TEST_SCENES, "steps": SCENE_STEPS, "width": SCENE_WIDTH,
@@ -237,8 +241,9 @@ _UNKNOWN_SETTINGS = {
 FOUR_WAYS = ("four sigmoids", "one softmax", "one softmax, tuned thresholds")
 
 
-def _four_answers(roads: Roads, seed: int, way: str) -> dict[str, object]:
+def _four_answers(roads: Roads, seed: int, way: str, images: int) -> dict[str, object]:
     """One network of lesson 03: a yes or no to each task, by four sigmoids or by one softmax."""
+    roads = roads._replace(train=roads.train.subset(slice(images)))
     own, settings = stream(seed, "network"), {"steps": SCENE_STEPS, "progress": False}
     if way == FOUR_WAYS[0]:
         network = shared(roads.train.tasks, width=SCENE_WIDTH, seed=own)
@@ -313,8 +318,8 @@ STUDIES = {
     ),
     "four_answers": Study(
         "One image, four answers: four sigmoids or one softmax?",
-        grid=_cells(way=FOUR_WAYS),
-        source=_roads,
+        grid=_cells(way=FOUR_WAYS, images=[500, SCENES]),
+        source=roads,
         train=_four_answers,
         seeds=range(10),
         settings=_UNKNOWN_SETTINGS | {"rate": SCENE_RATES["mask"]},
@@ -323,7 +328,7 @@ STUDIES = {
     "unknown": Study(
         "Labels that are '?': mask, call it 0, drop the image, or guess?",
         grid=_UNKNOWN_CELLS,
-        source=_roads,
+        source=roads,
         train=_unknown,
         seeds=range(10),
         settings=_UNKNOWN_SETTINGS | {"rates": SCENE_RATES},
@@ -334,7 +339,7 @@ STUDIES = {
         grid=_cells(
             way=TREATMENTS, hidden=HIDDEN[:1], fraction=[0.25, 0.5], rate=[3e-3, 1e-2, 3e-2]
         ),
-        source=_roads,
+        source=roads,
         train=_unknown,
         seeds=_DEVELOPMENT[:3],
         settings=_UNKNOWN_SETTINGS,
