@@ -128,6 +128,7 @@ def _digits_plateau(
 # ---------------------------------------------------------------------- lessons 03, 04: scenes
 
 SCENES = 2_000  # images to learn from
+MANY_SCENES = 20_000
 TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
 SCENE_STEPS = 300  # of 64 images, the same for every way
 SCENE_WIDTH = 8
@@ -160,6 +161,13 @@ def roads(seed: int) -> Roads:
         scenes.draw(TEST_SCENES, stream(seed, "scenes to be scored on"), jobs=1),
         scenes.effort(SCENES, own),
     )
+
+
+def _many_roads(seed: int) -> Roads:
+    own = stream(seed, "many scenes to learn from")
+    train = scenes.draw(MANY_SCENES, own, jobs=1)
+    test = scenes.draw(TEST_SCENES, stream(seed, "scenes to be scored on"), jobs=1)
+    return Roads(train, test, torch.ones(len(train), len(train.tasks)))
 
 
 def partly_known(roads: Roads, seed: int, hidden: str, fraction: float) -> Dataset:
@@ -256,6 +264,14 @@ def _four_answers(roads: Roads, seed: int, way: str, images: int) -> dict[str, o
     return {**softmax_answers(_whole(network), roads, tuned), "steps": SCENE_STEPS}
 
 
+def _many_scenes(roads: Roads, seed: int, way: str, width: int, steps: int) -> dict[str, object]:
+    """A network of a student's size with as many scenes as it can use."""
+    network, own = shared(roads.train.tasks, width=width, seed=seed), stream(seed, "network")
+    fit(network, roads.train, steps=steps, seed=own, learning_rate=SCENE_RATES["mask"],
+        progress=False)  # fmt: skip
+    return _scores(_whole(network), roads.test)
+
+
 def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, float]:
     """How well a softmax over the tasks answers each of them.
 
@@ -323,6 +339,15 @@ STUDIES = {
         train=_four_answers,
         seeds=range(10),
         settings=_UNKNOWN_SETTINGS | {"rate": SCENE_RATES["mask"]},
+        golden="scenes",
+    ),
+    "many_scenes": Study(
+        "How well does a small network answer the four tasks with 20,000 scenes?",
+        grid=_cells(way=FOUR_WAYS[:1], width=[16], steps=[2000]),
+        source=_many_roads,
+        train=_many_scenes,
+        seeds=range(10),
+        settings={"scenes": MANY_SCENES, "test": TEST_SCENES, "rate": SCENE_RATES["mask"]},
         golden="scenes",
     ),
     "unknown": Study(

@@ -1,43 +1,89 @@
-"""Guards what lesson 01 says: the shipped rows hold its claims, and new runs agree with them."""
+"""Guards what the lessons say: the shipped rows hold their claims, and new runs agree with them."""
 
 import logging
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
+import pandas as pd
 import pytest
+from scipy.stats import t
 
 from mtl_course import experiments, studies
+from mtl_course.experiments import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, MACHINE, ONE_LABEL
 
+
+class Claim(NamedTuple):
+    """One cell of a study: what `way` gains over another way, and the verdict.
+
+    column: where the two ways stand.
+    """
+
+    study: str
+    cell: Mapping[str, object]
+    way: str
+    over: str
+    verdict: str
+    score: str = "accuracy"
+    column: str = "way"
+
+    def found(self, seeds: Iterable[int] | None = None) -> pd.Series:
+        only = {key: [value] for key, value in self.cell.items()}
+        rows = studies.run(self.study, seeds, only=only | {self.column: [self.way, self.over]})
+        if self.column != "way":
+            rows = rows.assign(way=rows[self.column], **{self.column: "compared"})
+        return studies.gain(rows, self.way, over=self.over, score=self.score).iloc[0]
+
+
+RANDOM = {"hidden": HIDDEN[0], "fraction": 0.5}
 CLAIMS = [
-    ("new head", "from scratch", 10, "supported"),
-    ("new head", "all layers", 10, "cannot tell"),
-    ("all layers", "new head", 800, "supported"),
-    ("all layers", "from scratch", 800, "supported"),
-    ("all layers", experiments.MACHINE, 800, "supported"),
-]
+    Claim("digits", {"labels": 10}, "new head", "from scratch", "supported"),
+    Claim("digits", {"labels": 10}, "new head", "all layers", "cannot tell"),
+    Claim("digits", {"labels": 800}, "all layers", "new head", "supported"),
+    Claim("digits", {"labels": 800}, "all layers", "from scratch", "supported"),
+    Claim("digits", {"labels": 800}, "all layers", MACHINE, "supported"),
+    Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[1], "supported"),
+    Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[2], "supported"),
+    Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[1], "supported", score="auc"),
+    Claim("unknown", RANDOM, "mask", "call it 0", "supported"),
+    Claim("unknown", RANDOM, "mask", "drop the image", "supported"),
+    Claim("unknown", RANDOM, "guess it", "mask", "supported"),
+    Claim("unknown", RANDOM, "guess it", LONGER, "supported"),
+    Claim("unknown", {"way": "mask", "fraction": 0.75}, ONE_LABEL, FEWER, "supported",
+          column="hidden"),
+    Claim("unknown", {"way": "mask", "fraction": 0.8}, HIDDEN[1], HIDDEN[0], "opposite",
+          column="hidden"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("way", "over", "labels", "verdict"), CLAIMS)
-def test_the_shipped_rows_hold_the_claim(way, over, labels, verdict):
-    rows = studies.run("digits", only={"labels": [labels]})
-    assert rows["seed"].nunique() >= 10
-    assert studies.gain(rows, way, over=over)["verdict"].item() == verdict
+def _name(claim: Claim) -> str:
+    return f"{claim.study}: {claim.way} over {claim.over}, {claim.score}"
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=_name)
+def test_the_shipped_rows_hold_the_claim(claim):
+    found = claim.found()
+    assert found["seeds"] >= 10
+    assert found["verdict"] == claim.verdict
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("way", "over", "labels", "verdict"), CLAIMS)
-def test_ten_other_seeds_hold_the_claim(way, over, labels, verdict):
-    ten = range(10, 20)
-    rows = studies.run("digits", ten, only={"labels": [labels], "way": [way, over]})
-    assert studies.gain(rows, way, over=over)["verdict"].item() == verdict
+@pytest.mark.parametrize("claim", CLAIMS, ids=_name)
+def test_ten_other_seeds_hold_the_claim(claim):
+    assert claim.found(range(10, 20))["verdict"] == claim.verdict
 
 
-def test_a_new_seed_lands_where_the_shipped_rows_say():
-    """Two cheap cells of a new seed with its own A; chance alone fails it once in 500 runs."""
-    from scipy.stats import t
-
-    only = {"labels": [100], "way": ["new head", experiments.MACHINE]}
-    stored = studies.run("digits", only=only)
+@pytest.mark.parametrize(
+    ("study", "only"),
+    [
+        ("digits", {"labels": [100], "way": ["new head", experiments.MACHINE]}),
+        ("unknown", {"hidden": [ALL_KNOWN]}),
+    ],
+)
+def test_a_new_seed_lands_where_the_shipped_rows_say(study, only):
+    """Cheap cells of a new seed with its own draws; chance alone fails one once in 1,000 runs."""
+    stored = studies.run(study, only=only)
     seed = 20
-    new = studies.run("digits", [seed], only=only, fresh=True, progress=False)
+    new = studies.run(study, [seed], only=only, fresh=True, progress=False)
     for way, values in stored.groupby("way")["accuracy"]:
         here = new.loc[new["way"] == way, "accuracy"].item()
         z = (here - values.mean()) / (values.std(ddof=1) * (1 + 1 / len(values)) ** 0.5)

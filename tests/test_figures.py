@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import figures
+from mtl_course import figures, networks
+from mtl_course.datasets import UNKNOWN, Dataset
 
 ALT = 'Two ways against "labels", with <intervals> that overlap nowhere.'
 
@@ -62,3 +63,75 @@ def test_sheet_shows_every_picture_once():
         3,
         4,
     ]
+
+
+def test_sheet_shows_colours_as_they_are():
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    picture = figures.sheet({"two": images}, columns=2).axes[0].images[0].get_array()
+    assert picture.shape == (8, 17, 3)
+    assert (picture[:, 9:] == images[1].permute(1, 2, 0).numpy()).all()
+
+
+def test_curves_leave_out_cells_without_an_interval():
+    rows = _rows()
+    rows.loc[(rows["way"] == "a") & (rows["labels"] == 100), "accuracy"] = float("nan")
+    axes = figures.curves(rows, "labels", ["a", "b"], logarithmic=False).axes[0]
+    assert [len(line.lines[0].get_xdata()) for line in axes.containers] == [1, 2]
+    assert axes.get_xscale() == "linear"
+
+
+def _roads() -> Dataset:
+    images = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    labels = torch.tensor([[0, 1], [UNKNOWN, 1], [1, 0]], dtype=torch.int8)
+    return Dataset(images, labels, tasks=("car", "light"))
+
+
+def test_answers_draw_y_as_the_lecture_does():
+    """A column an image, a row a task, and a question mark where nothing is known."""
+    upper, lower = figures.answers(_roads()).axes
+    assert len(upper.images) == 3
+    cells = {t.get_position(): t.get_text() for t in lower.texts}
+    assert [cells[i + 0.5, 0.5] for i in range(3)] == ["0", "?", "1"]
+    assert [cells[i + 0.5, 1.5] for i in range(3)] == ["1", "1", "0"]
+    assert [label.get_text() for label in lower.get_yticklabels()] == ["car", "light"]
+    assert lower.get_ylim()[0] > lower.get_ylim()[1]  # the first task on top
+
+
+def test_the_architecture_shows_the_shapes_of_the_layers():
+    data = _roads()
+    network = networks.shared(data.tasks, width=4)
+    (axes,) = figures.architecture(network, data.images[:1]).axes
+    texts = [text.get_text() for text in axes.texts]
+    for shape in ("3 × 16 × 16", "4 × 16 × 16", "8 × 8 × 8", "8 × 4 × 4", "32"):
+        assert shape in texts
+    assert sum("hat y" in text for text in texts) == 2
+
+
+def test_by_task_draws_each_mean_and_its_interval():
+    rows = pd.DataFrame(
+        [("a", seed, 0.8 + 0.01 * seed, 0.6) for seed in range(3)],
+        columns=["way", "seed", "car", "light"],
+    )
+    (axes,) = figures.by_task(rows, ("car", "light"), ["a"], usual=[0.7, 0.5]).axes
+    assert axes.containers[0].lines[0].get_ydata().tolist() == pytest.approx([0.81, 0.6])
+    low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert high - low == pytest.approx(2 * 4.302653 * 0.01 / 3**0.5)
+
+
+def test_calibration_draws_shares_with_wilson_intervals():
+    probability = torch.tensor([[0.05]] * 10 + [[0.95]] * 10)
+    labels = torch.tensor([[1]] * 2 + [[0]] * 8 + [[1]] * 10, dtype=torch.int8)
+    (axes,) = figures.calibration(probability, labels, ("car",)).axes
+    points = [container.lines[0].get_xydata()[0].tolist() for container in axes.containers]
+    assert points == [pytest.approx([0.05, 0.2]), pytest.approx([0.95, 1.0])]
+    low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 1]
+    p, n, z = 0.2, 10, 1.959964  # Wilson's formula
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    assert (low, high) == pytest.approx((centre - reach, centre + reach))
+
+
+def test_the_history_of_many_tasks_has_a_line_for_each():
+    history = pd.DataFrame({"loss": [2.0, 1.0], "car": [1.5, 0.5], "light": [0.5, 0.5]})
+    (axes,) = figures.history(history).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["car", "light"]
