@@ -227,13 +227,8 @@ def named(control: sync_api.Locator) -> None:
     assert name.strip(), "a control without a name"
 
 
-def use_transfer(lesson: sync_api.Locator) -> None:
-    """Lesson 01: the guesses, and the network to train."""
-    picture = lesson.locator("img[alt^='Accuracy against']")
-    picture.scroll_into_view_if_needed()
-    lesson.page.screenshot(path=SCREENSHOTS / "lesson_01.png")  # README's, in assets
-
-    expect(lesson.locator(".mtl-predict")).to_have_count(2)
+def use_predictions(lesson: sync_api.Locator) -> None:
+    """Any lesson: each guess and how sure the student is."""
     for prediction in lesson.locator(".mtl-predict").all():
         answer = prediction.locator(".mtl-predict-answer")
         guess, sure = prediction.locator("select").all()
@@ -241,6 +236,13 @@ def use_transfer(lesson: sync_api.Locator) -> None:
             named(dropdown)
             sweep(dropdown, answer)
         expect(answer).to_contain_text("Kept")
+
+
+def use_transfer(lesson: sync_api.Locator) -> None:
+    """Lesson 01: the network to train."""
+    picture = lesson.locator("img[alt^='Accuracy against']")
+    picture.scroll_into_view_if_needed()
+    lesson.page.screenshot(path=SCREENSHOTS / "lesson_01.png")  # README's, in assets
 
     for dropdown in lesson.locator(".mtl-try select").all():
         named(dropdown)
@@ -254,12 +256,15 @@ def use_transfer(lesson: sync_api.Locator) -> None:
     expect(answer).to_contain_text(re.compile("accuracy", re.IGNORECASE), timeout=60_000)
 
 
-# What a student does with the widgets of a lesson, after Run All.
+# What a student does with the widgets that only one lesson has, after Run All.
 WIDGETS: dict[str, Callable[[sync_api.Locator], None]] = {"01_transfer": use_transfer}
+
+# How many predictions each lesson asks for.
+PREDICTIONS = {"01_transfer": 2, "03_multi_task": 2, "04_unknown_labels": 2}
 
 
 def test_lessons_with_widgets_exist():
-    assert set(WIDGETS) <= {label(path) for path in notebooks()}
+    assert WIDGETS.keys() | PREDICTIONS.keys() <= {label(path) for path in notebooks()}
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=label)
@@ -268,6 +273,8 @@ def test_runs_in_the_browser(path: Path, tab: Tab, server: Server):
     picture = SCREENSHOTS / f"{label(path).replace('/', '-')}.png"
     try:
         lesson = run_all(tab, server, path)
+        expect(lesson.locator(".mtl-predict")).to_have_count(PREDICTIONS.get(label(path), 0))
+        use_predictions(lesson)
         if label(path) in WIDGETS:
             WIDGETS[label(path)](lesson)
             tab.page.wait_for_function(READY)
