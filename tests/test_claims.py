@@ -34,6 +34,7 @@ class Claim(NamedTuple):
         return studies.gain(rows, self.way, over=self.over, score=self.score).iloc[0]
 
 
+MASK = {"way": "mask"}
 RANDOM = {"hidden": HIDDEN[0], "fraction": 0.5}
 CLAIMS = [
     Claim("digits", {"labels": 10}, "new head", "from scratch", "supported"),
@@ -47,10 +48,10 @@ CLAIMS = [
     Claim("unknown", RANDOM, "mask", "call it 0", "supported"),
     Claim("unknown", RANDOM, "mask", "drop the image", "supported"),
     Claim("unknown", RANDOM, "guess it", "mask", "supported"),
-    Claim("unknown", RANDOM, "guess it", LONGER, "supported"),
-    Claim("unknown", {"way": "mask", "fraction": 0.75}, ONE_LABEL, FEWER, "supported",
-          column="hidden"),
-    Claim("unknown", {"way": "mask", "fraction": 0.8}, HIDDEN[1], HIDDEN[0], "opposite",
+    Claim("unknown", RANDOM, "guess it", LONGER, "opposite"),
+    Claim("unknown", MASK | {"fraction": 0.75}, ONE_LABEL, FEWER, "cannot tell", column="hidden"),
+    Claim("unknown", MASK | {"fraction": 0.8}, HIDDEN[1], HIDDEN[0], "opposite", column="hidden"),
+    Claim("unknown", MASK | {"fraction": 0.8}, HIDDEN[0], HIDDEN[1], "supported", score="yes",
           column="hidden"),
 ]  # fmt: skip
 

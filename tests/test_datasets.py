@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from mtl_course import datasets
+from mtl_course.base import stream
 from mtl_course.datasets import (
     UNKNOWN,
     Dataset,
@@ -16,7 +17,6 @@ from mtl_course.datasets import (
     normalise,
     one_label,
     printed_digits,
-    stream,
 )
 
 
@@ -38,40 +38,6 @@ def numbered(labels, classes="abc"):
 
 def which(data):
     return data.images[:, 0, 0, 0].tolist()
-
-
-# ---------------------------------------------------------------------- streams
-
-
-def test_streams_of_roles_and_seeds_are_all_different():
-    roles = ["A", "B", "A network", "B network", "trunk", "head", "sample", "epoch 0", "epoch 1"]
-    words = [stream(seed, role) for seed, role in itertools.product(range(50), roles)]
-    assert len(set(words)) == len(words), "two roles or seeds share a stream of random numbers"
-    assert all(0 <= word < 2**63 for word in words)
-
-
-def test_a_stream_is_the_same_on_every_machine():
-    # Worked out from numpy's documented SeedSequence, whose output numpy promises not to change.
-    state = np.random.SeedSequence([3, 65]).generate_state(1, np.uint64)[0]
-    assert stream(3, "A") == int(state) // 2
-
-
-def test_streams_share_no_draws():
-    draws = [
-        set(np.random.default_rng(stream(seed, role)).random(1000).tolist())
-        for seed, role in itertools.product(range(3), ["A", "B", "test"])
-    ]
-    assert not any(one & other for one, other in itertools.combinations(draws, 2))
-
-
-@pytest.mark.parametrize("seed", [-1, 1.5, "3", None])
-def test_a_seed_that_is_no_whole_number_is_named(seed):
-    with pytest.raises(ValueError, match="seed"):
-        stream(seed, "A")
-
-
-def test_numpy_integers_are_whole_numbers():
-    assert stream(np.int64(3), "A") == stream(3, "A")
 
 
 # ---------------------------------------------------------------------- Dataset

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import importlib
 import inspect
 import pkgutil
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 from urllib.parse import unquote
@@ -123,14 +126,19 @@ def public() -> list:
 
 @pytest.mark.parametrize("thing", public())
 def test_public_things_are_documented(thing):
+    """What it raises, the shapes it takes, and what it returns where that is a tensor."""
     text = inspect.getdoc(thing)
     assert text, "no docstring"
     if not inspect.isfunction(thing):
         return
-    takes = [str(p.annotation) for p in inspect.signature(thing).parameters.values()]
-    if any("Tensor" in annotation for annotation in takes):
-        says = re.search(r"return|raise|shape|\(m\b|\(B\b", text, flags=re.IGNORECASE)
-        assert says, "takes tensors and says no shape, Returns or Raises"
+    signature = inspect.signature(thing)
+    tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    if any(isinstance(node, ast.Raise) and node.exc for node in ast.walk(tree)):
+        assert re.search(r"Raises|raised", text), "raises, and does not say what"
+    if any("Tensor" in str(p.annotation) for p in signature.parameters.values()):
+        assert re.search(r"\(\w*, |\(m|\([a-z]+,\)", text), "takes tensors of no stated shape"
+    if "Tensor" in str(signature.return_annotation):
+        assert re.search(r"Returns|→", text), "returns tensors, and does not say which"
 
 
 def test_training_imports_little():
@@ -140,3 +148,27 @@ def test_training_imports_little():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def leans_on(module: str) -> set[str]:
+    """The modules of the package that a module imports, at its top or inside of a function."""
+    tree = ast.parse(Path(importlib.import_module(module).__file__).read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module} imports by a relative name"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("mtl_course.")}
+
+
+def test_every_module_leans_only_on_modules_above_it():
+    names = {m.name for m in pkgutil.walk_packages(mtl_course.__path__, "mtl_course.")}
+    graph = {name: leans_on(name) & names for name in names if not name.endswith("__main__")}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError: it does not
+    assert not graph["mtl_course.base"]
+    course = ["sprites", "world", "questions", "scenes", "training", "studies", "experiments"]
+    places = [order.index(f"mtl_course.{name}") for name in course]
+    assert places == sorted(places)
+    assert graph["mtl_course.scenes"] >= {f"mtl_course.{n}" for n in ("datasets", "questions")}

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from mtl_course import training
-from mtl_course.datasets import Dataset, stream
+from mtl_course.base import stream
+from mtl_course.datasets import Dataset
 from mtl_course.networks import (
     Network,
     classifier,

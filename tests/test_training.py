@@ -9,7 +9,8 @@ import sklearn.metrics
 import torch
 
 from mtl_course import losses, training
-from mtl_course.datasets import UNKNOWN, Dataset, normalise, stream
+from mtl_course.base import stream
+from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.networks import classifier, freeze, separate, shared
 
 QUICK = {"device": "cpu", "precision": "float32", "progress": False}
@@ -791,22 +792,6 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         training.save(build(toy(), seed=5), file)
     assert file.read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["network.pt"]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_atomic_leaves_the_old_file_and_no_other(tmp_path, error):
-    file = tmp_path / "notes.txt"
-    file.write_text("old")
-    with pytest.raises(error), training.atomic(file) as new:
-        new.write_text("new")
-        assert file.read_text() == "old"
-        raise error
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
-    with training.atomic(file) as new:
-        new.write_text("new")
-    assert file.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [file]
 
 
 # ---------------------------------------------------------------------- device and precision

@@ -1,0 +1,134 @@
+"""Guards mtl_course.base: streams of random numbers, counts, whole files, and threads."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_course.base import atomic, one_thread, stream, whole
+
+# ---------------------------------------------------------------------- streams
+
+
+def test_streams_of_roles_and_seeds_are_all_different():
+    roles = ["A", "B", "A network", "B network", "trunk", "head", "sample", "epoch 0", "epoch 1"]
+    words = [stream(seed, role) for seed, role in itertools.product(range(50), roles)]
+    assert len(set(words)) == len(words), "two roles or seeds share a stream of random numbers"
+    assert all(0 <= word < 2**63 for word in words)
+
+
+def test_a_stream_is_the_same_on_every_machine():
+    # Worked out from numpy's documented SeedSequence, whose output numpy promises not to change.
+    state = np.random.SeedSequence([3, 65]).generate_state(1, np.uint64)[0]
+    assert stream(3, "A") == int(state) // 2
+
+
+def test_streams_share_no_draws():
+    draws = [
+        set(np.random.default_rng(stream(seed, role)).random(1000).tolist())
+        for seed, role in itertools.product(range(3), ["A", "B", "test"])
+    ]
+    assert not any(one & other for one, other in itertools.combinations(draws, 2))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "3", None])
+def test_a_seed_that_is_no_whole_number_is_named(seed):
+    with pytest.raises(ValueError, match="seed"):
+        stream(seed, "A")
+
+
+# ---------------------------------------------------------------------- counts
+
+
+def test_numpy_integers_are_whole_numbers():
+    assert stream(np.int64(3), "A") == stream(3, "A")
+    assert whole("steps", torch.tensor(3), least=3) == 3
+    assert type(whole("steps", np.int32(3), least=0)) is int
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (2, "steps must be at least 3; got 2"),
+        (-1, "steps must be at least 3; got -1"),
+        (3.0, "steps must be a whole number; got 3.0"),
+        ("3", "steps must be a whole number; got '3'"),
+        (None, "steps must be a whole number; got None"),
+    ],
+)
+def test_a_count_that_is_wrong_is_named(value, word):
+    with pytest.raises(ValueError, match=word):
+        whole("steps", value, least=3)
+
+
+# ---------------------------------------------------------------------- whole files
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_atomic_leaves_the_old_file_and_no_other(tmp_path, error):
+    file = tmp_path / "notes.txt"
+    file.write_text("old")
+    with pytest.raises(error), atomic(file) as new:
+        new.write_text("new")
+        assert file.read_text() == "old"
+        raise error
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+    with atomic(file) as new:
+        new.write_text("new")
+    assert file.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_atomic_makes_a_folder_whole_or_not_at_all(tmp_path, error):
+    folder = tmp_path / "new" / "roads"
+    with pytest.raises(error), atomic(folder) as draft:
+        draft.mkdir()
+        (draft / "images.npy").write_text("half")
+        raise error
+    assert list(folder.parent.iterdir()) == []
+    with atomic(str(folder)) as draft:
+        draft.mkdir()
+        (draft / "images.npy").write_text("whole")
+        assert not folder.exists()
+    assert (folder / "images.npy").read_text() == "whole"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_atomic_never_takes_the_place_of_a_folder_that_holds_something(tmp_path):
+    folder = tmp_path / "roads"
+    folder.mkdir()
+    (folder / "mine").write_text("old")
+    with pytest.raises(OSError), atomic(folder) as draft:
+        draft.mkdir()
+    assert (folder / "mine").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_atomic_cleans_up_where_nothing_was_written(tmp_path):
+    with pytest.raises(RuntimeError), atomic(tmp_path / "notes.txt"):
+        raise RuntimeError
+    with pytest.raises(FileNotFoundError), atomic(tmp_path / "notes.txt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------- threads
+
+
+def test_one_thread_gives_the_others_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with pytest.raises(RuntimeError), one_thread():
+            raise RuntimeError
+        assert torch.get_num_threads() == 2
+        assert one_thread()(torch.get_num_threads)() == 1, "it is a decorator, too"
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
