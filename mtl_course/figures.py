@@ -76,8 +76,9 @@ def curves(
     labels = labels or {}
     figure, axes = _figure(9.0, 5.2)
     for i, way in enumerate(ways):
-        scores = rows[rows["way"] == way].groupby(x)[score]
-        table = scores.filter(lambda cell: cell.count() > 1).groupby(rows[x]).apply(interval)
+        mine = rows[rows["way"] == way].dropna(subset=score)
+        mine = mine.groupby(x).filter(lambda cell: len(cell) > 1)
+        table = mine.groupby(x)[score].apply(interval)
         mean, low, high = np.array(table.tolist()).T
         at, step = table.index.to_numpy(), i - (len(ways) - 1) / 2  # side by side
         at = at * (1 + 0.025 * step) if logarithmic else at + 0.006 * step * np.ptp(rows[x])
