@@ -73,7 +73,7 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def softmax_terms(logits: Tensor, labels: Tensor) -> Tensor:
-    """`softmax`, unchecked, as the only term there is. Returns: (1,)."""
+    """`softmax` of logits (m, classes) and labels (m,), unchecked, as the only term. Returns: (1,)."""
     return functional.cross_entropy(logits, labels)[None]
 
 

@@ -53,10 +53,10 @@ def draw(
 
     Returns: images uint8 (count, 3, size, size), labels int8 (count, tasks) in {0, 1}, on `device`.
     Raises: ValueError if a count is not a whole number in its range, a task does not exist (with
-        names that are near) or stands there twice.
+        names that are near) or stands there twice, or the device is not on this machine.
     """
     count = whole("count", count, least=1)
-    tasks = _known(tasks)
+    tasks, device = _known(tasks), _there(device)
     images = torch.empty(count, 3, whole("size", size, least=16), size, dtype=torch.uint8,
                          device=device)  # fmt: skip
     labels = torch.empty(count, len(tasks), dtype=torch.int8, device=device)
@@ -190,6 +190,15 @@ def _known(tasks: Sequence[str]) -> tuple[str, ...]:
     return tasks
 
 
+def _there(device: str) -> str:
+    """The device, where it is on this machine."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises both
+        raise ValueError(f"device {device!r} is not on this machine.") from error
+    return device
+
+
 def _answers(facts: Facts, tasks: Sequence[str]) -> Tensor:
     """Returns: int8 (n, tasks) in {0, 1}."""
     return torch.stack([TASKS[task].rule(facts) for task in tasks], dim=1).to(torch.int8)
@@ -200,6 +209,7 @@ def _pieces(
 ) -> Iterator[tuple[slice, Tensor, Facts]]:
     """Scenes in pieces of bounded size: their rows from 0 to `count`, pictures and facts."""
     key, start = stream(seed, "scenes"), whole("start", start, least=0)
+    _there(device)
     whole("size", size, least=16)
     on_cpu = torch.device(device).type == "cpu"
     chunk = max(1, (_CHUNK if on_cpu else _CHUNK_GPU) * 32 * 32 // (size * size))

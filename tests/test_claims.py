@@ -50,7 +50,8 @@ CLAIMS = [
     Claim("unknown", RANDOM, "guess it", "mask", "supported"),
     Claim("unknown", RANDOM, "guess it", LONGER, "opposite"),
     Claim("unknown", MASK | {"fraction": 0.75}, ONE_LABEL, FEWER, "cannot tell", column="hidden"),
-    Claim("unknown", MASK | {"fraction": 0.8}, HIDDEN[1], HIDDEN[0], "cannot tell", column="hidden"),
+    Claim("unknown", MASK | {"fraction": 0.8}, HIDDEN[1], HIDDEN[0], "cannot tell",
+          column="hidden"),
     Claim("unknown", MASK | {"fraction": 0.8}, HIDDEN[0], HIDDEN[1], "supported", score="yes",
           column="hidden"),
 ]  # fmt: skip

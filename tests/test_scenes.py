@@ -895,3 +895,12 @@ def test_its_neighbours_name_the_argument_that_is_wrong(tmp_path, function, name
     with pytest.raises(ValueError, match=name):
         function(**settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    for absent in ("cuda:99", "abacus"):
+        with pytest.raises(ValueError, match=f"device '{absent}' is not on this machine"):
+            draw(4, seed=0, device=absent)
+        with pytest.raises(ValueError, match="is not on this machine"):
+            write(tmp_path / "roads", 4, seed=0, device=absent, progress=False)
+    assert not list(tmp_path.iterdir())
