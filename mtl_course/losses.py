@@ -73,7 +73,7 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def softmax_terms(logits: Tensor, labels: Tensor) -> Tensor:
-    """`softmax` of logits (m, classes) and labels (m,), unchecked, as the only term. Returns: (1,)."""
+    """`softmax` of logits (m, classes) and labels (m,), unchecked. Returns: (1,), its only term."""
     return functional.cross_entropy(logits, labels)[None]
 
 
