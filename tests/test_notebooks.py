@@ -27,7 +27,11 @@ from notebook_files import (
 
 EXECUTED = ROOT / "results" / "executed"
 OTHER = {"seed": 11}
-ALSO = {"01_transfer": {"labels": 30}}
+ALSO = {
+    "01_transfer": {"labels": 30},
+    "03_multi_task": {"images": 1000},
+    "04_unknown_labels": {"fraction": 0.8},
+}
 
 every_notebook = pytest.mark.parametrize("path", notebooks(), ids=label)
 
