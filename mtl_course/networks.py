@@ -55,7 +55,8 @@ def classifier(data: Dataset, width: int = 16, seed: int = 0) -> Network:
     Three blocks of 3 × 3 convolution, batch normalisation and ReLU with `width`, 2 `width` and
     2 `width` channels. The picture is halved after the first two, and what is left of it is
     averaged down to 2 × 2, so there are 8 `width` features. The head is linear.
-    Only the loss makes it softmax's: of a dataset with tasks, this is `shared`'s network.
+    Only the loss makes it softmax's. Of a dataset with tasks it has `shared`'s layers and first
+    weights, but averages where `shared` takes the maximum.
 
     Raises: ValueError if `width` is below 1 or the images are smaller than 8 × 8.
     """

@@ -209,7 +209,7 @@ def _tasks() -> dict[str, Task]:
         anyone_on_foot_or_bicycle=_any(_some("pedestrian"), _some("cyclist")),
         neither_pedestrian_nor_car=_not(_any(_some("pedestrian"), _some("car"))),
         must_stop=_any(_some("stop sign"), _some("traffic light", _look(0))),
-        pedestrian_at_night=_all(_some("pedestrian"), _scene("time", 1, 2)),
+        pedestrian_after_sunset=_all(_some("pedestrian"), _scene("time", 1, 2)),
         something_is_hidden=_hidden,
         many_things=lambda f: f.seen.sum(dim=1) >= 8,
     )
@@ -223,8 +223,9 @@ def _on_the_road(facts: Facts) -> Tensor:
 
 
 def _hidden(facts: Facts) -> Tensor:
-    """A pedestrian, car or cyclist is there, and cannot be seen."""
-    lost = facts.world.there & ~facts.seen
+    """A pedestrian, car or cyclist stands in the picture, and too little of it can be seen."""
+    inside = (facts.world.x >= 0) & (facts.world.x < facts.world.size)
+    lost = facts.world.there & inside & ~facts.seen
     slots = [*slots_of("pedestrian"), *slots_of("car"), *slots_of("cyclist")]
     return lost[:, slots].any(dim=1)
 

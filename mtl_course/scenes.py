@@ -47,8 +47,8 @@ def draw(
     """`count` driving scenes with an answer to each task.
 
     Scene i is a function of (seed, i) alone: [start, start + count) is a slice of a longer draw,
-    bit for bit, on every machine. An answer is 1 when `VISIBLE` pixels of the thing can be seen
-    (`Facts`). tasks: names from `TASKS`. size: the side of the picture in pixels.
+    bit for bit, on every machine. A question about a thing is answered 1 when `VISIBLE` pixels of
+    it can be seen. tasks: names from `TASKS`. size: the side of the picture in pixels.
     jobs: threads that draw on a CPU; None takes one a core.
 
     Returns: images uint8 (count, 3, size, size), labels int8 (count, tasks) in {0, 1}, on `device`.
@@ -74,7 +74,8 @@ def draw(
 def facts(
     count: int, seed: int, *, start: int = 0, size: int = 32, device: str = "cpu"
 ) -> pd.DataFrame:
-    """The facts behind the scenes that `draw` gives for the same arguments, one row a thing.
+    """The facts behind the scenes that `draw` gives for the same arguments, one row a thing,
+    also those that stand outside of the picture.
 
     Columns: scene (its index), time, fog (0 none, 1 thin, 2 thick), thing, look and distance
         (numbers of `sprites.KINDS` and `sprites.SCALES`), x and y (the pixel where it stands),
@@ -112,7 +113,7 @@ def effort(
     """How hard each question of these scenes is to answer: weights for `datasets.hide`.
 
     The effort doubles by night, doubles in fog, and for a thing that is there grows as less of it
-    can be seen: 40 / (its visible pixels), between 0.5 and 8 times that of a scene without it.
+    can be seen: 40 / (its visible pixels) times that of a scene without it, at least 0.5 times.
     Whoever skips questions in proportion skips small, dark and far things more often.
 
     tasks: names of kinds of things (`sprites.KINDS`), such as the lecture's four.
@@ -128,7 +129,7 @@ def effort(
         share = size * size / (32 * 32)
         for column, task in enumerate(tasks):
             largest = (piece.pixels * piece.seen)[:, slots_of(task)].amax(dim=1) / share
-            small = torch.where(largest > 0, (40 / largest).clamp(0.5, 8), 1.0)
+            small = torch.where(largest > 0, (40 / largest).clamp(min=0.5), 1.0)
             weights[rows, column] = dark * foggy * small
     return weights
 

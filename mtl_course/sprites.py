@@ -2,7 +2,7 @@
 
 A stencil says how much of each pixel each part of a sprite covers, in 64ths; the colours come
 later, from a palette. Stencils are counted on 8 × 8 points a pixel and are whole numbers, so that
-`scenes` can paint in exact arithmetic: the same picture on every processor, CPU or GPU.
+`world` can paint in exact arithmetic: the same picture on every processor, CPU or GPU.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Guards mtl_course.experiments: what the scene studies hide, treat and score."""
 
+import pandas as pd
 import pytest
 import torch
 
@@ -50,7 +51,13 @@ def test_one_label_an_image_costs_as_much_as_a_quarter_of_the_images(roads):
 def _seen(monkeypatch, data: Dataset, way: str) -> list[Dataset]:
     """What `treat` gives to `fit`."""
     given = []
-    monkeypatch.setattr(experiments, "fit", lambda network, data, **settings: given.append(data))
+
+    def fit(network: networks.Network, data: Dataset, **settings: float) -> None:
+        given.append(data)
+        network.history = pd.DataFrame()
+        network.history.attrs["interrupted"] = False
+
+    monkeypatch.setattr(experiments, "fit", fit)
     experiments.treat(data, way, seed=0, rate=1e-2, steps=3)
     return given
 
