@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+HOME = Path(__file__).parent.parent
+"""The folder of the course, with ``assets`` and ``results``."""
+
 
 def stream(seed: int, role: str) -> int:
     """A seed of its own for one role of one experiment, such as ``stream(3, "A")``.
@@ -56,16 +59,16 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch on the CPU: what `fit` and `predict` use, also as a decorator.
+def threads(count: int) -> Iterator[None]:
+    """At most `count` threads for torch on the CPU, and no more than it is set to; a decorator too.
 
     On several threads the small networks of the course gain little while the machine is idle, and
-    fall to a tenth of their speed when another process takes a core. It also makes sums come out
-    in the same order whatever the number of cores.
+    lose much when another process takes a core. Sums also come out in the same order, and so bit
+    for bit the same, only with as many threads.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, whole("count", count, least=1)))
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

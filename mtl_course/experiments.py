@@ -26,9 +26,10 @@ from mtl_course.datasets import (
     printed_digits,
 )
 from mtl_course.networks import Network, shared
+from mtl_course.plans import Fit, Plan, carry_out
 from mtl_course.studies import Study
-from mtl_course.training import evaluate, fit, predict
-from mtl_course.transfer import LEARNING_RATES, WAYS, adapt, pretrain
+from mtl_course.training import evaluate, predict
+from mtl_course.transfer import LEARNING_RATES, WAYS, adaptation, pretraining
 
 # ---------------------------------------------------------------------- lesson 01: digits
 
@@ -53,13 +54,18 @@ def _cells(**grid: Sequence) -> list[dict[str, object]]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def printed_source(seed: int) -> Network:
+Scores = Plan[dict[str, object]]
+"""A plan that trains what one row needs, and returns the row's scores."""
+
+
+def printed_source(seed: int) -> Plan[Network]:
     """Task A of one seed: its own 60,000 printed digits, its own trunk."""
     printed = printed_digits(PRINTED, seed=stream(seed, "A"))
-    return pretrain(printed, steps=PRETRAINING, seed=stream(seed, "A network"), progress=False)
+    settings = {"steps": PRETRAINING, "batch_size": 128, "progress": False}
+    return pretraining(printed, seed=stream(seed, "A network"), **settings)
 
 
-def _digits(source: Network, seed: int, way: str, labels: int) -> dict[str, object]:
+def _digits(source: Network, seed: int, way: str, labels: int) -> Scores:
     """One network of lesson 01, scored on the 897 handwritten digits of the test."""
     written = handwritten_digits()
     if way == ZERO_SHOT:
@@ -68,7 +74,8 @@ def _digits(source: Network, seed: int, way: str, labels: int) -> dict[str, obje
     if way == MACHINE:
         return {"accuracy": _support_vectors(sample, written.test, C), "steps": 0}
     how, steps = ("from scratch", CONTROLS[way]) if way in CONTROLS else (way, STEPS)
-    target = adapt(source, sample, how, steps=steps, seed=stream(seed, "B network"), progress=False)
+    settings = {"steps": steps, "seed": stream(seed, "B network"), "progress": False}
+    target = yield from adaptation(source, sample, how, **settings)
     return {"accuracy": _accuracy(target, written.test), "steps": steps}
 
 
@@ -98,31 +105,25 @@ def _development() -> tuple[Dataset, Dataset]:
     return pool.subset(slice(600)), pool.subset(slice(600, None))
 
 
-def _digits_tuning(
-    source: Network, seed: int, way: str, labels: int, setting: float
-) -> dict[str, object]:
+def _digits_tuning(source: Network, seed: int, way: str, labels: int, setting: float) -> Scores:
     """One candidate for a learning rate (for the support-vector machine: for C)."""
     pool, held_back = _development()
     sample = pool.sample(labels, seed=stream(seed, "B"))
     if way == MACHINE:
         return {"accuracy": _support_vectors(sample, held_back, setting), "steps": 0}
-    target = adapt(
+    target = yield from adaptation(
         source, sample, way, steps=STEPS, seed=stream(seed, "B network"),
         learning_rate=setting, progress=False,
     )  # fmt: skip
     return {"accuracy": _accuracy(target, held_back), "steps": STEPS}
 
 
-def _digits_plateau(
-    source: Network, seed: int, way: str, labels: int, steps: int
-) -> dict[str, object]:
+def _digits_plateau(source: Network, seed: int, way: str, labels: int, steps: int) -> Scores:
     """From scratch, for longer and longer."""
     pool, held_back = _development()
     sample = pool.sample(labels, seed=stream(seed, "B"))
-    target = adapt(
-        source, sample, way, steps=steps, seed=stream(seed, "B network"),
-        progress=False,
-    )  # fmt: skip
+    settings = {"steps": steps, "seed": stream(seed, "B network"), "progress": False}
+    target = yield from adaptation(source, sample, way, **settings)
     return {"accuracy": _accuracy(target, held_back)}
 
 
@@ -194,6 +195,13 @@ def treat(data: Dataset, treatment: str, seed: int, rate: float, steps: int) -> 
     second one from the same first weights. Returns: None where dropping leaves fewer than
     `TOO_FEW` images.
     """
+    return carry_out(treated(data, treatment, seed, rate, steps))
+
+
+def treated(
+    data: Dataset, treatment: str, seed: int, rate: float, steps: int
+) -> Plan[Network | None]:
+    """What `treat` does, as a plan."""
     unknown = data.labels == UNKNOWN
     if treatment == "call it 0":
         data = replace(data, labels=data.labels.masked_fill(unknown, 0))
@@ -203,22 +211,26 @@ def treat(data: Dataset, treatment: str, seed: int, rate: float, steps: int) -> 
             return None
         data = data.subset(rows)
     elif treatment == "guess it":
-        first = _whole(treat(data, "mask", seed, rate, steps))
+        first = _whole((yield from treated(data, "mask", seed, rate, steps)))
         guess = (predict(first, data) > 0).to(torch.int8)
         data = replace(data, labels=torch.where(unknown, guess, data.labels))
     network = shared(data.tasks, width=SCENE_WIDTH, seed=seed)
-    fit(network, data, steps=steps, seed=seed, learning_rate=rate, progress=False)
+    yield Fit(network, data, _settings(seed, steps, rate))
     return network
+
+
+def _settings(seed: int, steps: int, rate: float) -> dict[str, object]:
+    return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
 
 
 def _unknown(
     roads: Roads, seed: int, way: str, hidden: str, fraction: float, rate: float | None = None
-) -> dict[str, object]:
+) -> Scores:
     """One network of lesson 04, scored on fully labelled scenes."""
     data = partly_known(roads, seed, hidden, fraction)
     way, steps = ("mask", 2 * SCENE_STEPS) if way == LONGER else (way, SCENE_STEPS)
     rate = SCENE_RATES[way] if rate is None else rate
-    network = treat(data, way, stream(seed, "network"), rate, steps)
+    network = yield from treated(data, way, stream(seed, "network"), rate, steps)
     whole_images = int((data.labels != UNKNOWN).all(dim=1).sum())
     about = {"steps": steps, "whole_images": whole_images}
     if network is None:
@@ -254,7 +266,7 @@ FOUR_RATES = dict.fromkeys(FOUR_WAYS, 1e-2)
 
 def _four_answers(
     roads: Roads, seed: int, way: str, images: int, rate: float | None = None
-) -> dict[str, object]:
+) -> Scores:
     """One network of lesson 03: a yes or no to each task, by four sigmoids or by one softmax.
 
     Both have the same trunk with the same first weights.
@@ -262,23 +274,23 @@ def _four_answers(
     rate = FOUR_RATES[way] if rate is None else rate
     roads = roads._replace(train=roads.train.subset(slice(images)))
     own = stream(seed, "network")
-    settings = {"steps": SCENE_STEPS, "learning_rate": rate, "progress": False}
+    data = roads.train
+    if way != FOUR_WAYS[0]:
+        data = one_label(roads.train, seed=stream(seed, "which label"))
+    network = shared(data.names, width=SCENE_WIDTH, seed=own)
+    yield Fit(network, data, _settings(own, SCENE_STEPS, rate))
     if way == FOUR_WAYS[0]:
-        network = shared(roads.train.tasks, width=SCENE_WIDTH, seed=own)
-        fit(network, roads.train, seed=own, **settings)
-        return {**_scores(_whole(network), roads.test), "steps": SCENE_STEPS}
-    one = one_label(roads.train, seed=stream(seed, "which label"))
-    network = shared(one.names, width=SCENE_WIDTH, seed=own)
-    fit(network, one, seed=own, **settings)
-    tuned = way == FOUR_WAYS[2]
-    return {**softmax_answers(_whole(network), roads, tuned), "steps": SCENE_STEPS}
+        scores = _scores(_whole(network), roads.test)
+    else:
+        scores = softmax_answers(_whole(network), roads, tuned=way == FOUR_WAYS[2])
+    return {**scores, "steps": SCENE_STEPS}
 
 
-def _many_scenes(roads: Roads, seed: int, way: str, width: int, steps: int) -> dict[str, object]:
+def _many_scenes(roads: Roads, seed: int, way: str, width: int, steps: int) -> Scores:
     """A small network with ten times the scenes of the other studies."""
-    network, own = shared(roads.train.tasks, width=width, seed=seed), stream(seed, "network")
-    fit(network, roads.train, steps=steps, seed=own, learning_rate=SCENE_RATES["mask"],
-        progress=False)  # fmt: skip
+    network = shared(roads.train.tasks, width=width, seed=seed)
+    settings = _settings(stream(seed, "network"), steps, SCENE_RATES["mask"])
+    yield Fit(network, roads.train, settings)
     return _scores(_whole(network), roads.test)
 
 

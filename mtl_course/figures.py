@@ -18,7 +18,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
-from scipy.stats import binomtest
 from torch import Tensor
 
 from mtl_course.datasets import Dataset, normalise
@@ -193,9 +192,9 @@ def architecture(network: Network, image: Tensor) -> Figure:
     values = normalise(image)
     with torch.inference_mode():
         for layer in network.eval().trunk:
-            values = layer(values)
             if any(True for _ in layer.parameters()):
-                shapes.append(("convolution\n3 × 3, ReLU", tuple(values.shape[1:])))
+                shapes.append(("convolution\n3 × 3, ReLU", tuple(layer[0](values).shape[1:])))
+            values = layer(values)
     shapes.append(("features", tuple(values.shape[1:])))
     figure, axes = _figure(10.0, 3.4)
     axes.axis("off")
@@ -252,6 +251,8 @@ def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Fi
     A bin has a 95 % interval (Wilson 1927). probability: (m, tasks) in [0, 1].
     labels: (m, tasks) in {0, 1}.
     """
+    from scipy.stats import binomtest  # here, because it takes half a second
+
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(2.6 * len(tasks), 3.2), layout="constrained")
         boxes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]

@@ -131,20 +131,19 @@ def _network(
     channels, width = whole("channels", channels, least=1), whole("width", width, least=1)
     with _seeded(stream(seed, "trunk")):
         trunk = nn.Sequential(
-            _block(channels, width),  # (m, width, h, w)
-            nn.MaxPool2d(2),
-            _block(width, 2 * width),  # (m, 2 width, h/2, w/2)
-            nn.MaxPool2d(2),
-            _block(2 * width, 2 * width),  # (m, 2 width, h/4, w/4)
+            _block(channels, width, nn.MaxPool2d(2)),  # (m, width, h/2, w/2)
+            _block(width, 2 * width, nn.MaxPool2d(2)),  # (m, 2 width, h/4, w/4)
+            _block(2 * width, 2 * width, nn.Identity()),  # (m, 2 width, h/4, w/4)
             gather(2),
             nn.Flatten(),  # (m, 8 width)
         )
     return Network(trunk, _head(8 * width, names, seed), names)
 
 
-def _block(channels: int, width: int) -> nn.Sequential:
+def _block(channels: int, width: int, pool: nn.Module) -> nn.Sequential:
     convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
+    # The largest of ReLUs is the ReLU of the largest; this way round there are fewer to compute.
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), pool, nn.ReLU())
 
 
 def _head(features: int, names: Sequence[str], seed: int) -> nn.Linear:
@@ -204,6 +203,12 @@ def frozen(module: nn.Module) -> bool:
 def trainable(module: nn.Module) -> int:
     """How many numbers of `module` training would change."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def shape(network: Network) -> tuple:
+    """What two networks must share to train side by side: layers, answers, and what is frozen."""
+    sizes = tuple((name, tuple(value.shape)) for name, value in network.state_dict().items())
+    return network.names, sizes, tuple(p.requires_grad for p in network.parameters())
 
 
 def layers(network: Network) -> pd.DataFrame:

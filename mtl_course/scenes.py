@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mtl_course.base import atomic, one_thread, stream, whole
+from mtl_course.base import atomic, stream, threads, whole
 from mtl_course.datasets import Dataset
 from mtl_course.questions import TASKS, THE_FOUR, VISIBLE, Facts
 from mtl_course.sprites import KINDS
@@ -229,7 +229,7 @@ def _pieces(
         yield from map(piece, firsts)
         return
     # A thread a piece, not several that share one; and no more pieces than are soon asked for.
-    with one_thread(), ThreadPoolExecutor(jobs) as pool:
+    with threads(1), ThreadPoolExecutor(jobs) as pool:
         waiting: deque[Future] = deque()
         try:
             for first in firsts:

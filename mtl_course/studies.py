@@ -9,16 +9,16 @@ of them again.
 from __future__ import annotations
 
 import argparse
-import functools
 import hashlib
 import importlib
+import inspect
 import json
 import logging
 import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +28,12 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from mtl_course import datasets, networks, scenes, training, transfer
-from mtl_course.base import atomic, one_thread, whole
-from mtl_course.datasets import Dataset
-from mtl_course.networks import Network
+from mtl_course import golden, training
+from mtl_course.base import HOME, atomic, threads, whole
+from mtl_course.plans import Plan, carry_out, carry_out_together
 
-HOME = Path(__file__).parent.parent
 SHIPPED = HOME / "assets" / "studies"
 RESULTS = HOME / "results"
-GOLDEN = HOME / "assets" / "golden_run.json"
 
 _log = logging.getLogger(__name__)
 
@@ -49,10 +46,11 @@ class Study:
     grid: one mapping a cell, all with the same keys.
     source: ``source(seed=…)`` makes what the cells of one seed share: a network pretrained on A, or
         the images that all of them learn from.
-    train: ``train(source, seed=…, **cell)`` trains one network and returns its scores.
+    train: ``train(source, seed=…, **cell)`` trains one network and returns its scores. Either may
+        be a plan (`plans`), so that a GPU trains many at once.
     seeds: the seeds whose rows ship with the course.
     settings: every constant the rows depend on; when one changes, older rows are stale.
-    golden: which golden run guards the rows, see `golden_run`.
+    golden: which golden run guards the rows, see the module `golden`.
     """
 
     question: str
@@ -143,54 +141,102 @@ def _marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
 
 def _train(
     name: str, chosen: Study, missing: list, jobs: int | None, progress: bool
-) -> Iterable[pd.DataFrame]:
-    """Trains what is missing; yields the rows of one group of cells as soon as it is done."""
-    groups: dict[int, list] = {}
+) -> Iterator[pd.DataFrame]:
+    """Trains what is missing; yields each row as soon as its network is trained."""
+    cells: dict[int, list] = {}
     for seed, cell in missing:
-        groups.setdefault(seed, []).append(cell)
-    if not groups:
+        cells.setdefault(seed, []).append(cell)
+    if jobs is not None:
+        whole("jobs", jobs, least=1)
+    if not cells:
         return
-    jobs = min(joblib.cpu_count() if jobs is None else whole("jobs", jobs, least=1), len(groups))
-    work = [joblib.delayed(_group)(name, seed, cells) for seed, cells in groups.items()]
-    with (
-        tqdm(
-            total=len(missing), desc=name, unit="network", disable=not progress, leave=False
-        ) as bar,
-        joblib.parallel_config(backend="loky" if jobs > 1 else "sequential"),
-        warnings.catch_warnings(),
-    ):
+    train = _side_by_side if training.machine().device.type == "cuda" else _in_processes
+    with tqdm(
+        total=len(missing), desc=name, unit="network", disable=not progress, leave=False
+    ) as bar:
+        for row in train(name, chosen, cells, jobs):
+            bar.update()
+            yield pd.DataFrame([row])
+
+
+def _in_processes(name: str, chosen: Study, cells: dict, jobs: int | None) -> Iterator[dict]:
+    """A network a task, each on one thread, wherever joblib is set to send them.
+
+    What the cells of a seed share is made first, for as many seeds at once as there are processes.
+    """
+    # More than one where somebody has asked for it: joblib.parallel_config("dask"), say.
+    jobs = jobs or max(joblib.effective_n_jobs(), min(joblib.cpu_count(), len(cells)))
+    settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
+    with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
         # would end the thread that hands out the work, and the study would wait for ever.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")
-        for rows in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
-            bar.update(len(rows))
-            yield pd.DataFrame(rows)
+        seeds = list(cells)
+        for first in range(0, len(seeds), jobs):
+            now = seeds[first : first + jobs]
+            sources = dict(parallel(joblib.delayed(_source)(name, seed) for seed in now))
+            yield from parallel(
+                joblib.delayed(_row)(name, sources[seed], seed, cell)
+                for seed in now
+                for cell in cells[seed]
+            )
 
 
-def _group(name: str, seed: int, cells: Sequence[Mapping[str, object]]) -> list[dict]:
-    """One row for each cell of one seed, one after another on one thread. Runs in a worker."""
-    chosen, place = study(name), training.machine()
-    with one_thread():
-        about = {
-            "device": place.device.type,
-            "precision": place.precision,
-            "processor": platform.machine(),
-            "torch": torch.__version__,
-            "recipe": recipe(name),
-        }
-        source, source_seconds = _timed(chosen.source, seed=seed)
-        rows = []
-        for cell in cells:
-            scores, seconds = _timed(chosen.train, source, seed=seed, **cell)
-            times = {"seconds": seconds, "source_seconds": source_seconds}
-            rows.append({"study": name, **cell, "seed": seed, **scores, **times, **about})
-    return rows
-
-
-def _timed(function: Callable, *arguments, **keywords) -> tuple:
+def _side_by_side(name: str, chosen: Study, cells: dict, jobs: int | None) -> Iterator[dict]:
+    """All networks of one shape in one pass, on the GPU."""
     start = time.perf_counter()
-    value = function(*arguments, **keywords)
-    return value, round(time.perf_counter() - start, 3)
+    sources = dict(carry_out_together({seed: _plan(chosen.source(seed=seed)) for seed in cells}))
+    source_seconds = (time.perf_counter() - start) / len(cells)
+    start = time.perf_counter()
+    plans = {
+        (seed, number): _plan(chosen.train(sources[seed], seed=seed, **cell))
+        for seed in cells
+        for number, cell in enumerate(cells[seed])
+    }
+    for done, ((seed, number), scores) in enumerate(carry_out_together(plans), start=1):
+        seconds = (time.perf_counter() - start) / done  # a share of what all took together
+        yield _as_row(name, seed, cells[seed][number], scores, seconds, source_seconds)
+
+
+def _plan(outcome: object) -> Plan:
+    """What a study's function returned, as a plan also where it needs no training."""
+    return (yield from outcome) if inspect.isgenerator(outcome) else outcome
+
+
+@threads(1)
+def _source(name: str, seed: int) -> tuple[int, tuple]:
+    """What the cells of one seed share, and the seconds it took. Runs in a worker."""
+    return seed, _timed(lambda: carry_out(_plan(study(name).source(seed=seed))))
+
+
+@threads(1)
+def _row(name: str, source: tuple, seed: int, cell: Mapping[str, object]) -> dict:
+    """Trains one cell of one seed. Runs in a worker."""
+    shared, source_seconds = source
+    train = study(name).train
+    scores, seconds = _timed(lambda: carry_out(_plan(train(shared, seed=seed, **cell))))
+    return _as_row(name, seed, cell, scores, seconds, source_seconds)
+
+
+def _as_row(
+    name: str, seed: int, cell: Mapping, scores: Mapping, seconds: float, source_seconds: float
+) -> dict:
+    place = training.machine()
+    about = {
+        "seconds": round(seconds, 3),
+        "source_seconds": round(source_seconds, 3),
+        "device": place.device.type,
+        "precision": place.precision,
+        "processor": platform.machine(),
+        "torch": torch.__version__,
+        "recipe": recipe(name),
+    }
+    return {"study": name, **cell, "seed": seed, **scores, **about}
+
+
+def _timed(function: Callable[[], object]) -> tuple[object, float]:
+    start = time.perf_counter()
+    return function(), time.perf_counter() - start
 
 
 # ---------------------------------------------------------------------- keeping rows
@@ -258,54 +304,6 @@ def _append(path: Path, rows: pd.DataFrame, current: str) -> None:
 
 # ---------------------------------------------------------------------- the recipe
 
-_TOLERANCE = 5e-3  # relative; processors and libraries differ by less, changed training by more
-
-
-def golden_run(world: str) -> list[float]:
-    """A tiny run through everything that makes a row: drawing, training, answers.
-
-    world: "digits" pretrains on printed digits and adapts in each way; "scenes" trains a shared
-        network, a separate one and a softmax on driving scenes, with labels hidden.
-    Returns: losses and mean squared logits, in float32 on one thread of the CPU.
-    """
-    with one_thread():
-        return {"digits": _golden_digits, "scenes": _golden_scenes}[world]()
-
-
-_GOLDEN_SETTINGS = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
-
-
-def _golden_digits() -> list[float]:
-    printed, written = datasets.printed_digits(256, seed=0), datasets.handwritten_digits()
-    source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **_GOLDEN_SETTINGS)
-    sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))
-    numbers = source.history["loss"].tolist()
-    for how in transfer.WAYS:
-        target = transfer.adapt(
-            source, sample, how, steps=6, learning_rate=3e-3, **_GOLDEN_SETTINGS
-        )
-        numbers += [*target.history["loss"], _square(target, seen)]
-    return numbers
-
-
-def _golden_scenes() -> list[float]:
-    roads = scenes.draw(128, seed=0, jobs=1)
-    hidden = datasets.hide(roads, 0.5, seed=0, weight=scenes.effort(128, seed=0))
-    one = datasets.one_label(roads, seed=0)
-    numbers = []
-    for network, data in (
-        (networks.shared(roads.tasks, width=4, seed=0), hidden),
-        (networks.separate(roads.tasks, width=2, seed=0), hidden),
-        (networks.classifier(one, width=4, seed=0), one),
-    ):
-        training.fit(network, data, steps=4, batch_size=32, **_GOLDEN_SETTINGS)
-        numbers += [*network.history["loss"], _square(network, data)]
-    return numbers
-
-
-def _square(network: Network, data: Dataset) -> float:
-    return training.predict(network, data, "cpu", "float32").square().mean().item()
-
 
 def recipe(name: str) -> str:
     """The version of how rows of a study are made: 8 hexadecimal digits.
@@ -315,42 +313,7 @@ def recipe(name: str) -> str:
     """
     chosen = study(name)
     settings = json.dumps(chosen.settings, sort_keys=True)
-    return hashlib.sha256((_golden_digest(chosen.golden) + settings).encode()).hexdigest()[:8]
-
-
-@functools.lru_cache(maxsize=2)
-def _golden_digest(world: str) -> str:
-    """The digest in ``assets/golden_run.json`` while a new golden run agrees with the one there."""
-    numbers = golden_run(world)
-    known = json.loads(GOLDEN.read_text(encoding="utf-8"))[world]
-    same = len(numbers) == len(known["numbers"])
-    if same and np.allclose(numbers, known["numbers"], rtol=_TOLERANCE, atol=0):
-        return known["digest"]
-    return _digest(numbers)
-
-
-def _digest(numbers: Sequence[float]) -> str:
-    return hashlib.sha256(json.dumps([f"{x:.3e}" for x in numbers]).encode()).hexdigest()[:8]
-
-
-def write_golden_run() -> dict[str, str]:
-    """Makes today's golden runs those in ``assets``, where they differ. Returns: the digests.
-
-    A run that agrees with the one that is there stays as it is, and so do the rows it guards.
-    """
-    _golden_digest.cache_clear()
-    content = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
-    digests = {}
-    for world in ("digits", "scenes"):
-        numbers = golden_run(world)
-        digests[world] = _golden_digest(world) if world in content else _digest(numbers)
-        if content.get(world, {}).get("digest") != digests[world]:
-            rounded = [float(f"{x:.6g}") for x in numbers]
-            content[world] = {"digest": digests[world], "numbers": rounded}
-    with atomic(GOLDEN) as file:
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    _golden_digest.cache_clear()
-    return digests
+    return hashlib.sha256((golden.digest(chosen.golden) + settings).encode()).hexdigest()[:8]
 
 
 # ---------------------------------------------------------------------- what rows say
@@ -455,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     if asked.golden:
-        parser.exit(message=f"{GOLDEN}: {write_golden_run()}\n")
+        parser.exit(message=f"{golden.FILE}: {golden.write()}\n")
     if asked.name is None:
         known = importlib.import_module("mtl_course.experiments").STUDIES
         parser.exit(message="".join(f"{name}: {s.question}\n" for name, s in known.items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtl_course.base import stream, whole
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, classifier, freeze, fresh, new_head
-from mtl_course.training import fit
+from mtl_course.plans import Fit, Plan, carry_out
 
 WAYS = ("from scratch", "new head", "all layers", "head then all")
 
@@ -18,8 +18,14 @@ def pretrain(
     data: Dataset, *, steps: int, seed: int, width: int = 16, batch_size: int = 128, **settings
 ) -> Network:
     """A network with random weights, trained on task A. `settings` go to `training.fit`."""
+    settings |= {"steps": steps, "batch_size": batch_size}
+    return carry_out(pretraining(data, seed=seed, width=width, **settings))
+
+
+def pretraining(data: Dataset, *, seed: int, width: int = 16, **settings) -> Plan[Network]:
+    """What `pretrain` does, as a plan."""
     network = classifier(data, width=width, seed=seed)
-    fit(network, data, steps=steps, seed=seed, batch_size=batch_size, **settings)
+    yield Fit(network, data, {"seed": seed, **settings})
     return network
 
 
@@ -43,6 +49,21 @@ def adapt(
     Runs with one seed start from the same head and see the same batches, whatever `how` is.
     Raises: ValueError if `how` is not one of these, and what `training.fit` raises.
     """
+    settings |= {"steps": steps, "seed": seed, "learning_rate": learning_rate}
+    return carry_out(adaptation(source, data, how, **settings))
+
+
+def adaptation(
+    source: Network,
+    data: Dataset,
+    how: str,
+    *,
+    steps: int,
+    seed: int,
+    learning_rate: float | None = None,
+    **settings,
+) -> Plan[Network]:
+    """What `adapt` does, as a plan. Raises: ValueError as `adapt` does."""
     if how not in WAYS:
         raise ValueError(f"how must be one of {', '.join(map(repr, WAYS))}; got {how!r}.")
     steps = whole("steps", steps, least=2 if how == "head then all" else 1)
@@ -52,13 +73,13 @@ def adapt(
         freeze(network.trunk)
     if how == "head then all":
         half = steps // 2
-        first = dict(settings)
+        first = {"steps": half, "seed": stream(seed, "head alone"), **settings}
         if first.get("checkpoint"):  # two runs, two files
             first["checkpoint"] = f"{first['checkpoint']}.head"
-        history = fit(network, data, steps=half, seed=stream(seed, "head alone"), **first)
+        history = yield Fit(network, data, first)
         if history.attrs["interrupted"]:
             return network
         network.trunk.requires_grad_(True)
         steps -= half
-    fit(network, data, steps=steps, seed=seed, **settings)
+    yield Fit(network, data, {"steps": steps, "seed": seed, **settings})
     return network

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_course.base import atomic, one_thread, stream, whole
+from mtl_course.base import atomic, stream, threads, whole
 
 # ---------------------------------------------------------------------- streams
 
@@ -122,13 +122,13 @@ def test_one_thread_gives_the_others_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with one_thread():
+        with threads(1):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
-        with pytest.raises(RuntimeError), one_thread():
+        with pytest.raises(RuntimeError), threads(1):
             raise RuntimeError
         assert torch.get_num_threads() == 2
-        assert one_thread()(torch.get_num_threads)() == 1, "it is a decorator, too"
+        assert threads(1)(torch.get_num_threads)() == 1, "it is a decorator, too"
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import experiments, networks, scenes, training
+from mtl_course import experiments, networks, plans, scenes, training
 from mtl_course.datasets import UNKNOWN, Dataset
 
 
@@ -57,7 +57,7 @@ def _seen(monkeypatch, data: Dataset, way: str) -> list[Dataset]:
         network.history = pd.DataFrame()
         network.history.attrs["interrupted"] = False
 
-    monkeypatch.setattr(experiments, "fit", fit)
+    monkeypatch.setattr(plans, "fit", fit)
     experiments.treat(data, way, seed=0, rate=1e-2, steps=3)
     return given
 

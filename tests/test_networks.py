@@ -250,10 +250,10 @@ def test_a_frozen_trunk_does_not_move_in_training(trained):
 def test_a_partly_frozen_trunk_keeps_its_frozen_part(trained):
     # The features are not computed once here: the frozen block runs in training mode at each step.
     freeze(trained.trunk[0])
-    before, rest = state(trained.trunk[0]), state(trained.trunk[2])
+    before, rest = state(trained.trunk[0]), state(trained.trunk[1])
     training.fit(trained, toy(), steps=5, seed=0, batch_size=4, learning_rate=0.1, **QUICK)
     assert same(state(trained.trunk[0]), before)
-    now = state(trained.trunk[2])
+    now = state(trained.trunk[1])
     assert not any(torch.equal(now[name], rest[name]) for name in rest)
 
 
@@ -307,7 +307,7 @@ def test_moved_tells_which_layers_training_changed(trained):
     assert moved(before, trained) == ["same"] * 2 + ["moved"] * 5
     assert len(layers(trained)) == 7
     other = copy.deepcopy(before)
-    other.trunk[2][1].running_mean += 1  # the fourth row: statistics count as well
+    other.trunk[1][1].running_mean += 1  # the fourth row: statistics count as well
     assert moved(before, other) == ["same"] * 3 + ["moved"] + ["same"] * 3
     with pytest.raises(ValueError, match="same layers"):
         moved(before, classifier(toy(), width=3))

@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 from notebook_files import ROOT
 
-from mtl_course import datasets, experiments, studies, training, transfer
+from mtl_course import datasets, engine, experiments, golden, studies, transfer
 from mtl_course import world as worlds
 
 GRID = [{"way": way, "labels": labels} for way in ("one", "two") for labels in (10, 30)]
@@ -184,16 +184,19 @@ def source(seed):
 def train(source, seed, way):
     return {"accuracy": (source + len(way)) % 97 / 97}
 
-def group(name, seed, cells):
-    from joblib.externals.loky import process_executor
-    from mtl_course import experiments, studies
-    process_executor._MEMORY_LEAK_CHECK_DELAY = process_executor._MAX_MEMORY_LEAK_SIZE = -1
-    experiments.STUDIES[name], studies.recipe = toy, lambda name: "00000000"
-    return real(name, seed, cells)
+def in_a_worker(function):
+    def run(name, *arguments):
+        from joblib.externals.loky import process_executor
+        from mtl_course import experiments, studies
+        process_executor._MEMORY_LEAK_CHECK_DELAY = process_executor._MAX_MEMORY_LEAK_SIZE = -1
+        experiments.STUDIES[name], studies.recipe = toy, lambda name: "00000000"
+        return function(name, *arguments)
+    return run
 
 toy = studies.Study("?", [{"way": "one"}, {"way": "three"}], source, train, range(5), {})
-experiments.STUDIES["toy"], real = toy, studies._group
-studies._group, studies.recipe = group, lambda name: "00000000"
+experiments.STUDIES["toy"] = toy
+studies._source, studies._row = in_a_worker(studies._source), in_a_worker(studies._row)
+studies.recipe = lambda name: "00000000"
 warnings.simplefilter("error")
 two, one = (studies.run("toy", fresh=True, jobs=jobs, progress=False) for jobs in (2, 1))
 drop = ["seconds", "source_seconds"]
@@ -203,7 +206,7 @@ print(len(two), "rows")
 
 
 def test_two_processes_train_what_one_does_though_workers_are_replaced():
-    # loky replaces workers that have grown, here after each job; see `studies._train`.
+    # loky replaces workers that have grown, here after each job; see `studies._in_processes`.
     done = subprocess.run(
         [sys.executable, "-c", IN_TWO_PROCESSES],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
@@ -321,40 +324,40 @@ WORLDS = ["digits", "scenes"]
 @pytest.fixture
 def clear():
     """Forgets digests: call it after a change, and it is called after the test."""
-    yield studies._golden_digest.cache_clear
-    studies._golden_digest.cache_clear()
+    yield golden.digest.cache_clear
+    golden.digest.cache_clear()
 
 
 def scaled(monkeypatch, factors):
     """Golden runs as another processor, or changed training, would give them."""
-    known = {world: studies.golden_run(world) for world in factors}
+    known = {world: golden.run(world) for world in factors}
 
     def run(world):
         return [factors[world] * number for number in known[world]]
 
-    monkeypatch.setattr(studies, "golden_run", run)
+    monkeypatch.setattr(golden, "run", run)
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_golden_run_is_repeatable(world):
-    numbers = studies.golden_run(world)
-    assert numbers == studies.golden_run(world)
+    numbers = golden.run(world)
+    assert numbers == golden.run(world)
     assert np.isfinite(numbers).all()
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_golden_run_agrees_with_the_one_in_assets(world):
-    known = json.loads(studies.GOLDEN.read_text(encoding="utf-8"))[world]
-    numbers = studies.golden_run(world)
-    assert np.allclose(numbers, known["numbers"], rtol=studies._TOLERANCE, atol=0), (
+    known = json.loads(golden.FILE.read_text(encoding="utf-8"))[world]
+    numbers = golden.run(world)
+    assert np.allclose(numbers, known["numbers"], rtol=golden._TOLERANCE, atol=0), (
         f"drawing, training or evaluating of {world} has changed. If that was meant, run "
         "`python -m mtl_course.studies --golden` and train the shipped rows again."
     )
-    assert studies._golden_digest(world) == known["digest"]
+    assert golden.digest(world) == known["digest"]
 
 
 def test_the_two_worlds_have_digests_of_their_own():
-    assert studies._golden_digest("digits") != studies._golden_digest("scenes")
+    assert golden.digest("digits") != golden.digest("scenes")
 
 
 def test_every_study_of_scenes_is_guarded_by_the_golden_run_on_scenes():
@@ -365,35 +368,35 @@ def test_every_study_of_scenes_is_guarded_by_the_golden_run_on_scenes():
 
 
 def test_writing_the_golden_run_makes_it_the_known_one(tmp_path, monkeypatch, clear):
-    monkeypatch.setattr(studies, "GOLDEN", tmp_path / "golden.json")
+    monkeypatch.setattr(golden, "FILE", tmp_path / "golden.json")
     clear()
-    digests = studies.write_golden_run()
+    digests = golden.write()
     content = json.loads((tmp_path / "golden.json").read_text(encoding="utf-8"))
     assert sorted(digests) == WORLDS
     for world in WORLDS:
-        assert content[world]["digest"] == digests[world] == studies._golden_digest(world)
-        assert np.allclose(content[world]["numbers"], studies.golden_run(world), rtol=1e-5)
+        assert content[world]["digest"] == digests[world] == golden.digest(world)
+        assert np.allclose(content[world]["numbers"], golden.run(world), rtol=1e-5)
 
 
 def test_writing_the_golden_run_keeps_the_runs_that_agree(tmp_path, monkeypatch, clear):
     file = tmp_path / "golden.json"
-    file.write_bytes(studies.GOLDEN.read_bytes())
+    file.write_bytes(golden.FILE.read_bytes())
     before = json.loads(file.read_text(encoding="utf-8"))
-    monkeypatch.setattr(studies, "GOLDEN", file)
-    old = {world: studies._golden_digest(world) for world in WORLDS}
+    monkeypatch.setattr(golden, "FILE", file)
+    old = {world: golden.digest(world) for world in WORLDS}
     with monkeypatch.context() as patch:
         scaled(patch, {"digits": 1.001, "scenes": 0.999})
-        assert studies.write_golden_run() == old
+        assert golden.write() == old
         assert json.loads(file.read_text(encoding="utf-8")) == before
-    assert studies._golden_digest("scenes") == old["scenes"]  # known before training changes
+    assert golden.digest("scenes") == old["scenes"]  # known before training changes
     with monkeypatch.context() as patch:
         scaled(patch, {"digits": 1, "scenes": 1.02})
-        new = studies.write_golden_run()
+        new = golden.write()
         after = json.loads(file.read_text(encoding="utf-8"))
         assert new["digits"] == old["digits"]
         assert after["digits"] == before["digits"], "rows of digits would be stale for nothing"
         assert new["scenes"] == after["scenes"]["digest"] != old["scenes"]
-        assert studies._golden_digest("scenes") == new["scenes"]
+        assert golden.digest("scenes") == new["scenes"]
     assert after.get("made by") == before.get("made by")
 
 
@@ -414,7 +417,7 @@ def toys(monkeypatch):
         monkeypatch.setitem(experiments.STUDIES, f"toy {world}", of_world)
 
     def recipes():
-        studies._golden_digest.cache_clear()
+        golden.digest.cache_clear()
         return {world: studies.recipe(f"toy {world}") for world in WORLDS}
 
     return recipes
@@ -424,7 +427,7 @@ def test_the_recipe_depends_on_how_training_works(fake, monkeypatch, clear):
     recipes = toys(monkeypatch)
     old = recipes()
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_WARM_UP", 0.9)
+        patch.setattr(engine, "_WARM_UP", 0.9)
         new = recipes()
     assert not set(new.values()) & set(old.values())
     assert recipes() == old

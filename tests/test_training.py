@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics
 import torch
 
-from mtl_course import losses, training
+from mtl_course import engine, evaluation, losses, training
 from mtl_course.base import stream
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.networks import classifier, freeze, separate, shared
@@ -49,10 +49,10 @@ def same(one, other):
 
 
 class Interrupt:
-    """Stands in for training._step: presses Ctrl-C just before update number `at`."""
+    """Stands in for engine.step: presses Ctrl-C just before update number `at`."""
 
     def __init__(self, at):
-        self.left, self.step = at, training._step
+        self.left, self.step = at, engine.step
 
     def __call__(self, *arguments):
         if self.left == 0:
@@ -78,8 +78,7 @@ def plain_loop(network, data, steps, seed, batch_size, learning_rate):
     optimiser = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=1e-4)
     history = []
     network.train()
-    cpu = torch.device("cpu")
-    for step, rows in enumerate(training._batches(len(data), batch_size, 0, steps, seed, cpu)):
+    for step, rows in enumerate(engine._rows(len(data), batch_size, steps, seed)):
         optimiser.param_groups[0]["lr"] = learning_rate * share(step, steps)
         logits, labels = network(data.images[rows]), data.labels[rows]
         if data.classes:
@@ -172,7 +171,7 @@ def test_an_unknown_label_teaches_nothing():
 
 def learned_from(data, steps):
     """The known labels in the first batches of RUN, counted one batch after another."""
-    batches = training._batches(len(data), 5, 0, steps, 3, torch.device("cpu"))
+    batches = engine._rows(len(data), 5, steps, 3)
     known = sum((data.labels[rows] != UNKNOWN).sum(0) for rows in batches)
     return dict(zip(data.tasks, known.tolist(), strict=True))
 
@@ -277,13 +276,13 @@ def test_fit_leaves_the_data_and_torchs_generator_alone():
 
 
 def test_fit_and_predict_take_one_thread_and_give_the_others_back(monkeypatch):
-    seen, real = [], training._step
+    seen, real = [], engine.step
 
     def step(*arguments):
         seen.append(torch.get_num_threads())
         return real(*arguments)
 
-    monkeypatch.setattr(training, "_step", step)
+    monkeypatch.setattr(engine, "step", step)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -309,25 +308,22 @@ def test_a_trained_network_is_left_in_evaluation_mode():
 @pytest.mark.parametrize(("m", "size"), [(10, 3), (10, 5), (7, 7), (5, 4), (1, 1)])
 def test_every_epoch_visits_every_image_once(m, size):
     steps = 3 * m  # a whole number of epochs
-    batches = list(training._batches(m, size, 0, steps, 1, torch.device("cpu")))
-    assert {len(rows) for rows in batches} == {size}
-    visits = torch.cat(batches).reshape(-1, m)  # (epochs, m)
+    batches = engine._rows(m, size, steps, 1)
+    assert batches.shape == (steps, size)
+    visits = batches.reshape(-1, m)  # (epochs, m)
     assert (visits.sort(dim=1).values == torch.arange(m)).all()
     if m > 4:
         assert len({tuple(epoch) for epoch in visits.tolist()}) > 1, "every epoch in one order"
 
 
-def test_batches_go_on_from_any_step_and_depend_on_the_seed():
-    def rows(start, seed):
-        return [b.tolist() for b in training._batches(10, 4, start, 15, seed, torch.device("cpu"))]
-
-    assert rows(6, 1) == rows(0, 1)[6:]
-    assert rows(0, 1) != rows(0, 2)
+def test_batches_depend_on_the_seed_and_not_on_how_many_are_asked_for():
+    assert torch.equal(engine._rows(10, 4, 15, 1), engine._rows(10, 4, 40, 1)[:15])
+    assert not torch.equal(engine._rows(10, 4, 15, 1), engine._rows(10, 4, 15, 2))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
 def test_the_learning_rate_goes_up_and_then_down_to_almost_0(steps):
-    rates = [training._schedule(step, steps) for step in range(steps)]
+    rates = [engine._schedule(step, steps) for step in range(steps)]
     assert max(rates) == 1
     assert min(rates) > 0, "a step that learns nothing"
     top = rates.index(1)
@@ -340,7 +336,7 @@ def test_the_learning_rate_goes_up_and_then_down_to_almost_0(steps):
 
 
 def test_ctrl_c_keeps_the_network_and_says_so(monkeypatch, caplog):
-    monkeypatch.setattr(training, "_step", Interrupt(7))
+    monkeypatch.setattr(engine, "step", Interrupt(7))
     network, history = trained()
     monkeypatch.undo()
     assert "Interrupted after 7 of 12 steps" in caplog.text
@@ -354,56 +350,57 @@ def test_ctrl_c_keeps_the_network_and_says_so(monkeypatch, caplog):
 
 def test_ctrl_c_counts_the_labels_of_the_steps_that_were_made(monkeypatch):
     data = toy_tasks()
-    monkeypatch.setattr(training, "_step", Interrupt(7))
+    monkeypatch.setattr(engine, "step", Interrupt(7))
     network, history = trained(data)
     assert history.attrs["labels"] == learned_from(data, steps=7)
     monkeypatch.undo()
-    monkeypatch.setattr(training, "_step", Interrupt(0))
+    monkeypatch.setattr(engine, "step", Interrupt(0))
     assert training.fit(network, data, **RUN).attrs["labels"] == {"car": 0, "sign": 0}
     assert network.history.attrs["labels"] == learned_from(data, steps=7)
 
 
 def test_ctrl_c_before_the_first_step_leaves_the_network_as_it_was(monkeypatch):
-    monkeypatch.setattr(training, "_step", Interrupt(0))
+    monkeypatch.setattr(engine, "step", Interrupt(0))
     network, history = trained()
     assert len(history) == 0
     assert same(network, build(toy()))
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_what_to_do(monkeypatch):
-    real, calls = training._step, []
+    real, calls = engine.step, []
 
-    def step(*arguments):
+    def step(run):
         calls.append(1)
-        terms = real(*arguments)
-        return terms * float("nan") if len(calls) - 1 >= 6 else terms
+        real(run)
+        if len(calls) - 1 >= 6:
+            run.terms[run.done - 1] = float("nan")
 
-    monkeypatch.setattr(training, "_step", step)
+    monkeypatch.setattr(engine, "step", step)
     with pytest.raises(FloatingPointError, match=r"step 6\b.*softmax.*learning_rate below 0\.01"):
         trained()
 
 
 def test_a_loss_that_is_not_finite_names_the_task(monkeypatch):
-    real = training._step
+    real = engine.step
 
-    def step(*arguments):
-        terms = real(*arguments)
-        terms[1] = float("inf")
-        return terms
+    def step(run):
+        real(run)
+        run.terms[run.done - 1, 1] = float("inf")
 
-    monkeypatch.setattr(training, "_step", step)
+    monkeypatch.setattr(engine, "step", step)
     with pytest.raises(FloatingPointError, match=r"inf at step 0.*task 'sign'"):
         trained(toy_tasks())
 
 
 def test_a_loss_that_is_not_finite_is_found_at_its_step_after_many(monkeypatch):
-    real, calls = training._step, []
+    real, calls = engine.step, []
 
-    def step(*arguments):
+    def step(run):
         calls.append(1)
-        return real(*arguments) * (float("nan") if len(calls) - 1 == 17 else 1)
+        real(run)
+        run.terms[17] *= float("nan")
 
-    monkeypatch.setattr(training, "_step", step)
+    monkeypatch.setattr(engine, "step", step)
     monkeypatch.setattr(training, "_READ_EVERY", 5)
     with pytest.raises(FloatingPointError, match=r"step 17\b"):
         trained(steps=40)
@@ -530,7 +527,7 @@ def test_rankings_are_sklearns_at_any_size_of_the_logits(scale):
     logits[:, 1] = logits[:, 1].abs().mul(3 / scale).round()
     logits[0, 2] = float("inf")
     labels = torch.randint(-1, 2, (300, 3), generator=generator, dtype=torch.int8)
-    auc, precision = training._ranking(logits, labels)
+    auc, precision = evaluation._ranking(logits, labels)
     for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
         known = truth != UNKNOWN
         column = column[known].nan_to_num(posinf=1e300).numpy()
@@ -546,7 +543,7 @@ def test_evaluate_scores_the_whole_set_and_not_a_mean_of_batches(monkeypatch):
     network, _ = trained(toy_tasks())
     data = toy_tasks(m=41, seed=9)
     want = training.evaluate(network, data, "cpu", "float32")
-    monkeypatch.setattr(training, "_EVALUATE", 3)
+    monkeypatch.setattr(evaluation, "IMAGES", 3)
     got = training.evaluate(network, data, "cpu", "float32")
     pd.testing.assert_frame_equal(got, want, rtol=1e-4)
 
@@ -566,7 +563,7 @@ def test_predict_goes_through_the_data_in_order(monkeypatch):
     data = toy(m=11)
     with torch.no_grad():
         want = network(data.images)
-    monkeypatch.setattr(training, "_EVALUATE", 4)
+    monkeypatch.setattr(evaluation, "IMAGES", 4)
     got = training.predict(network, data, "cpu", "float32")
     assert got.dtype == torch.float32
     assert torch.allclose(got, want, atol=1e-5)
@@ -606,11 +603,11 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(
     data, file = make(), tmp_path / "run.pt"
     whole, history = trained(data, trunk_frozen)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", Interrupt(at))
+        patch.setattr(engine, "step", Interrupt(at))
         trained(data, trunk_frozen, checkpoint=file)
     assert file.exists() == (at >= 4)
     counted = Interrupt(100)
-    monkeypatch.setattr(training, "_step", counted)
+    monkeypatch.setattr(engine, "step", counted)
     resumed, again = trained(data, trunk_frozen, checkpoint=file)
     assert 100 - counted.left == 12 - at // 4 * 4, "steps were trained again, or left out"
     assert same(resumed, whole)
@@ -625,7 +622,7 @@ def test_the_network_that_was_interrupted_can_go_on_itself(tmp_path, monkeypatch
     whole, _ = trained(data)
     network = build(data)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", Interrupt(10))
+        patch.setattr(engine, "step", Interrupt(10))
         training.fit(network, data, **RUN, checkpoint=file)
     training.fit(network, data, **RUN, checkpoint=file)
     assert same(network, whole)
@@ -638,7 +635,7 @@ def test_the_network_that_was_interrupted_can_go_on_itself(tmp_path, monkeypatch
 def test_a_checkpoint_after_250_steps_is_written_without_asking(tmp_path, monkeypatch):
     whole, _ = trained(steps=260, batch_size=2)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", Interrupt(255))
+        patch.setattr(engine, "step", Interrupt(255))
         trained(steps=260, batch_size=2, checkpoint=tmp_path / "run.pt")
     resumed, history = trained(steps=260, batch_size=2, checkpoint=tmp_path / "run.pt")
     assert same(resumed, whole)
@@ -652,7 +649,7 @@ def test_a_checkpoint_changes_nothing_and_a_finished_run_is_not_trained_again(
     plain, history = trained()
     first, _ = trained(checkpoint=file)
     assert same(first, plain)
-    monkeypatch.setattr(training, "_step", None)
+    monkeypatch.setattr(engine, "step", lambda run: pytest.fail("it was trained again"))
     second, again = trained(checkpoint=file)
     assert same(second, plain)
     pd.testing.assert_frame_equal(again, history, check_exact=True)

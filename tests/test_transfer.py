@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from mtl_course import training, transfer
+from mtl_course import engine, plans, training, transfer
 from mtl_course.datasets import Dataset
 from mtl_course.networks import classifier, fresh, new_head
 
@@ -116,7 +116,7 @@ def spy(monkeypatch):
         calls.append({"start": start, "end": copy.deepcopy(network), **settings})
         return history
 
-    monkeypatch.setattr(transfer, "fit", fit)
+    monkeypatch.setattr(plans, "fit", fit)
     return calls
 
 
@@ -174,7 +174,7 @@ def test_ctrl_c_in_the_first_half_ends_the_whole_adaptation(source, monkeypatch)
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_step", interrupt)
+    monkeypatch.setattr(engine, "step", interrupt)
     target = transfer.adapt(source, B, "head then all", seed=3, **RUN)
     assert target.history.attrs["interrupted"]
     assert len(target.history) == 0

@@ -1,0 +1,63 @@
+"""Networks and training runs on disk: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from mtl_course.base import atomic
+from mtl_course.networks import Network
+
+_FORMAT = "mtl_course checkpoint 1"
+
+
+def save(network: Network, path: str | os.PathLike) -> None:
+    """Writes the network's weights and statistics to `path`, whole or not at all."""
+    write(path, network, {})
+
+
+def load(network: Network, path: str | os.PathLike) -> Network:
+    """Reads weights written by `save` into a network that was built in the same way.
+
+    Returns: the network. Only tensors and plain values are read (torch's `weights_only`).
+    Raises: FileNotFoundError; ValueError if the file is damaged, not a checkpoint of this package,
+        or of another network.
+    """
+    read(path, network)
+    return network
+
+
+def write(path: str | os.PathLike, network: Network, state: dict) -> None:
+    """Writes a network, and what else `state` holds, to `path`: tensors and plain values."""
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    content = {"format": _FORMAT, "names": list(network.names), "network": weights, **state}
+    with atomic(path) as file:
+        torch.save(content, file)
+
+
+def read(path: str | os.PathLike, network: Network, about: dict | None = None) -> dict:
+    """Reads a checkpoint into `network`, once every part of it has been found to fit."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no checkpoint at {path}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        raise ValueError(f"{path} is damaged or is no checkpoint: delete or move it.") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise ValueError(f"{path} was not written by mtl_course: choose another path.")
+    here = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in state["network"].items()}
+    if here != there or state["names"] != list(network.names):
+        odd = [name for name in here.keys() | there.keys() if here.get(name) != there.get(name)]
+        what = f"layer {min(odd)}" if odd else "the names of its outputs"
+        raise ValueError(f"{path} is of another network (look at {what}): choose another path.")
+    if about is not None:
+        if "about" not in state:
+            raise ValueError(f"{path} holds a finished network, not a run: choose another path.")
+        odd = [key for key in about if state["about"].get(key) != about[key]]
+        if odd:
+            raise ValueError(f"{path} is of another run (look at {', '.join(odd)}): move it away.")
+    network.load_state_dict(state["network"])
+    return state

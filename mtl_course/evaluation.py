@@ -1,0 +1,105 @@
+"""What a network answers, and how often it is right."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from mtl_course import losses
+from mtl_course.base import threads
+from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.devices import machine
+from mtl_course.networks import Network
+
+IMAGES = 4096  # at a time, where no gradient is needed
+
+
+def check_fit(network: Network, data: Dataset) -> None:
+    """Raises ValueError if the network answers other questions, or reads other images."""
+    if network.names != data.names:
+        raise ValueError(
+            f"network answers {', '.join(network.names)}, but data asks {', '.join(data.names)}: "
+            "give it a new head with networks.new_head."
+        )
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    if first.in_channels != data.images.shape[1]:
+        raise ValueError(
+            f"data must hold images of {first.in_channels} channels, which network reads; "
+            f"got {data.images.shape[1]}."
+        )
+
+
+@threads(1)
+def predict(
+    network: Network, data: Dataset, device: str | None = None, precision: str | None = None
+) -> Tensor:
+    """The network's logits for every image. Returns: float32 (m, outputs), on the CPU.
+
+    Raises: ValueError if the network reads other images than these.
+    """
+    place = machine(device, precision)
+    network.to(place.device, memory_format=torch.channels_last).eval()
+    with torch.inference_mode(), place.autocast():
+        parts = [network(x.to(place.device)).float().cpu() for x in data.images.split(IMAGES)]
+    return torch.cat(parts)
+
+
+def evaluate(
+    network: Network, data: Dataset, device: str | None = None, precision: str | None = None
+) -> pd.DataFrame:
+    """How well the network answers, one row a task (one row in all for a dataset with classes).
+
+    Columns: labelled (images whose label is known), and over those accuracy and mean loss. With
+        tasks also positive (the share of 1), auc (the area under the ROC curve: how often a 1 ranks
+        above a 0) and average_precision. nan where there is nothing to score: a task without a
+        known label, auc without both a 1 and a 0, average_precision without a 1.
+    Raises: ValueError if network and data do not fit together.
+    """
+    check_fit(network, data)
+    logits = predict(network, data, device, precision).double()
+    labels = data.labels.cpu()
+    if data.tasks:
+        columns, names = _scores(logits, labels), data.tasks
+    else:
+        right = (logits.argmax(dim=1) == labels).double().mean()
+        loss = losses.softmax_terms(logits, labels)
+        columns = {"labelled": [len(data)], "accuracy": [right.item()], "loss": loss.tolist()}
+        names = ["class"]
+    return pd.DataFrame(columns, index=pd.Index(names, name="task"))
+
+
+def _scores(logits: Tensor, labels: Tensor) -> dict[str, list]:
+    """The columns of `evaluate` for tasks. logits: float64 (m, tasks). labels: int8 (m, tasks)."""
+    sums, labelled = losses.multi_task_sums(logits, labels)  # (tasks,), (tasks,)
+    positive = labels == 1
+    right = ((logits > 0) == positive) & (labels != UNKNOWN)
+    auc, average_precision = _ranking(logits, labels)
+    columns = {
+        "labelled": labelled,
+        "positive": positive.sum(dim=0) / labelled.double(),
+        "accuracy": right.sum(dim=0) / labelled.double(),
+        "auc": auc,
+        "average_precision": average_precision,
+        "loss": sums / labelled,
+    }
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def _ranking(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each task's area under the ROC curve and average precision. Returns: float64 (2, tasks)."""
+    # Here, because it brings torchvision with it and takes seconds.
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+    scores = torch.full((2, logits.shape[1]), float("nan"), dtype=torch.float64)
+    for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
+        known = truth != UNKNOWN
+        truth = truth[known].long()
+        if 1 not in truth or column[known].isnan().any():
+            continue
+        # Places instead of logits: torchmetrics squashes logits, and large ones would tie.
+        place = column[known].unique(return_inverse=True)[1] / len(column)
+        scores[1, j] = binary_average_precision(place.double(), truth)
+        if 0 in truth:
+            scores[0, j] = binary_auroc(place.double(), truth)
+    return scores
