@@ -38,7 +38,11 @@ def write(path: str | os.PathLike, network: Network, state: dict) -> None:
 
 
 def read(path: str | os.PathLike, network: Network, about: dict | None = None) -> dict:
-    """Reads a checkpoint into `network`, once every part of it has been found to fit."""
+    """Reads a checkpoint into `network`, once every part of it has been found to fit.
+
+    about: what must agree for it to be the run that is gone on with; None takes any network.
+    Returns: all that the file holds. Raises: as `load` does, and ValueError for another run.
+    """
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no checkpoint at {path}.")
     try:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mtl_course import scenes
-from mtl_course.base import stream
+from mtl_course.base import HOME, stream
 from mtl_course.datasets import (
     UNKNOWN,
     Dataset,
@@ -28,7 +28,7 @@ from mtl_course.datasets import (
 from mtl_course.networks import Network, shared
 from mtl_course.plans import Fit, Plan, carry_out
 from mtl_course.studies import Study
-from mtl_course.training import evaluate, predict
+from mtl_course.training import evaluate, load, predict
 from mtl_course.transfer import LEARNING_RATES, WAYS, adaptation, pretraining
 
 # ---------------------------------------------------------------------- lesson 01: digits
@@ -257,6 +257,60 @@ _UNKNOWN_SETTINGS = {
     "too few": TOO_FEW,
 }  # fmt: skip
 
+# ---------------------------------------------------------------------- the lecture's figures
+
+MILLION = 1_000_000  # scenes of A, with the four answers
+THOUSAND = 1_000  # scenes of B, with one
+NEW_TASK = ("cyclist",)
+MILLION_WIDTH = 16
+MILLION_BATCH = 256  # once through A
+MILLION_RATE = SCENE_RATES["mask"]
+MILLION_RATES = {"from scratch": 1e-2, "all layers": 3e-3}
+"""The best of a small grid on development seeds: see the rows of the study "headline_tuning"."""
+MILLION_CONTROLS = {
+    "from scratch, ten times the steps": 10 * SCENE_STEPS,
+    "from scratch, A's compute added": SCENE_STEPS + MILLION // 64,
+}
+TRUNK = HOME / "assets" / "trunk.pt"
+"""A network that has learned the four tasks from 1,000,000 scenes; `python -m mtl_course.headline
+--ship` makes it again."""
+
+
+def million(count: int = MILLION, device: str = "cpu", progress: bool = True) -> Dataset:
+    """Task A of the headline: one draw for all seeds."""
+    return scenes.draw(count, stream(0, "a million scenes"), device=device, progress=progress)
+
+
+def untrained() -> Network:
+    """The network that learns A, before it does."""
+    return shared(scenes.THE_FOUR, width=MILLION_WIDTH, seed=stream(0, "a million scenes"))
+
+
+def _trunk(seed: int) -> Network:
+    """One trunk for all seeds: what is found holds given this trunk."""
+    return load(untrained(), TRUNK)
+
+
+def _headline(
+    source: Network, seed: int, way: str, images: int, rate: float | None = None
+) -> Scores:
+    """One network that answers a new question, from 1,000 scenes of its own."""
+    train = scenes.draw(images, stream(seed, "a thousand scenes"), tasks=NEW_TASK, jobs=1)
+    how, steps = ("from scratch", MILLION_CONTROLS[way]) if way in MILLION_CONTROLS else (
+        way, SCENE_STEPS)  # fmt: skip
+    settings = _settings(stream(seed, "B network"), steps, rate or MILLION_RATES[how])
+    target = yield from adaptation(source, train, how, **settings)
+    seen = stream(seed, "scenes to be scored on")
+    test = scenes.draw(TEST_SCENES, seen, tasks=NEW_TASK, jobs=1)
+    scores = evaluate(_whole(target), test)[["accuracy", "auc"]].iloc[0]
+    return {**scores.to_dict(), "steps": steps}
+
+
+_MILLION_SETTINGS = {
+    "A": MILLION, "task": NEW_TASK, "width": MILLION_WIDTH, "batch": MILLION_BATCH,
+    "rate": MILLION_RATE, "test": TEST_SCENES, "steps": SCENE_STEPS,
+}  # fmt: skip
+
 # ---------------------------------------------------------------------- lesson 03: four answers
 
 FOUR_WAYS = ("four sigmoids", "one softmax", "one softmax, tuned thresholds")
@@ -353,6 +407,24 @@ STUDIES = {
         train=_digits_plateau,
         seeds=_DEVELOPMENT,
         settings=_SOURCE | {"rate": LEARNING_RATES["from scratch"]},
+    ),
+    "headline": Study(
+        "A = 1,000,000 scenes, B = 1,000: what does the lecture's own example gain?",
+        grid=_cells(way=[*MILLION_RATES, *MILLION_CONTROLS], images=[THOUSAND]),
+        source=_trunk,
+        train=_headline,
+        seeds=range(10),
+        settings=_MILLION_SETTINGS | {"rates": MILLION_RATES, "controls": MILLION_CONTROLS},
+        golden="scenes",
+    ),
+    "headline_tuning": Study(
+        "The learning rates of the headline's two ways, on development seeds.",
+        grid=_cells(way=list(MILLION_RATES), images=[THOUSAND], rate=[1e-3, 3e-3, 1e-2, 3e-2]),
+        source=_trunk,
+        train=_headline,
+        seeds=_DEVELOPMENT[:4],
+        settings=_MILLION_SETTINGS,
+        golden="scenes",
     ),
     "four_answers": Study(
         "One image, four answers: four sigmoids or one softmax?",

@@ -88,14 +88,20 @@ def run(
     only: Mapping[str, Sequence] | None = None,
     fresh: bool = False,
     store: Path | str = RESULTS,
+    source: object = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The rows of a study: stored ones are read, missing ones are trained and stored.
 
     seeds: None takes those that ship with the course. only: ``{"labels": [100]}`` keeps the cells
-    with these values. fresh: True trains every row, and stores none. store: the folder for new
-    rows. jobs: processes of one thread each; None takes one a core.
+    with these values. fresh: True trains every row, and stores none.
+    store: the folder for new rows; each is in it as soon as it is trained.
+    source: what all cells share in place of the study's own, such as another trunk. Rows that ship
+    have another source and are left out.
+    jobs: processes of one thread each; None takes one a core. They run where joblib is set to run
+    them: within ``joblib.parallel_config("dask")`` the same call uses a Dask cluster. On a GPU
+    there are none, but networks of one shape train side by side.
     Returns: one row a trained network, sorted by cell and seed.
     Raises: ValueError for an unknown study, key or value, or a damaged file of shipped rows.
     """
@@ -106,11 +112,12 @@ def run(
         raise ValueError("seeds must hold at least one seed.")
     cells = _cells(chosen, only or {})
     wanted = [(seed, cell) for seed in seeds for cell in cells]
-    stored = pd.DataFrame() if fresh else _stored(name, chosen, Path(store))
+    folders = [Path(store)] if source is not None else [SHIPPED, Path(store)]
+    stored = pd.DataFrame() if fresh else _stored(name, chosen, folders)
     have = set(_marks(stored, chosen)) if len(stored) else set()
     missing = [(seed, cell) for seed, cell in wanted if (seed, *cell.values()) not in have]
     rows = stored
-    for new in _train(name, chosen, missing, jobs, progress):
+    for new in _train(name, missing, source, jobs, progress):
         rows = pd.concat([rows, new], ignore_index=True)
         if not fresh:
             _append(Path(store) / f"{name}.csv", new, recipe(name))
@@ -140,7 +147,7 @@ def _marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
 
 
 def _train(
-    name: str, chosen: Study, missing: list, jobs: int | None, progress: bool
+    name: str, missing: Sequence[tuple], source: object, jobs: int | None, progress: bool
 ) -> Iterator[pd.DataFrame]:
     """Trains what is missing; yields each row as soon as its network is trained."""
     cells: dict[int, list] = {}
@@ -154,18 +161,19 @@ def _train(
     with tqdm(
         total=len(missing), desc=name, unit="network", disable=not progress, leave=False
     ) as bar:
-        for row in train(name, chosen, cells, jobs):
+        for row in train(name, cells, source, jobs):
             bar.update()
             yield pd.DataFrame([row])
 
 
-def _in_processes(name: str, chosen: Study, cells: dict, jobs: int | None) -> Iterator[dict]:
+def _in_processes(name: str, cells: Mapping, source: object, jobs: int | None) -> Iterator[dict]:
     """A network a task, each on one thread, wherever joblib is set to send them.
 
     What the cells of a seed share is made first, for as many seeds at once as there are processes.
     """
     # More than one where somebody has asked for it: joblib.parallel_config("dask"), say.
-    jobs = jobs or max(joblib.effective_n_jobs(), min(joblib.cpu_count(), len(cells)))
+    networks = sum(map(len, cells.values()))
+    jobs = jobs or max(joblib.effective_n_jobs(), min(joblib.cpu_count(), networks))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
     with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
@@ -174,7 +182,10 @@ def _in_processes(name: str, chosen: Study, cells: dict, jobs: int | None) -> It
         seeds = list(cells)
         for first in range(0, len(seeds), jobs):
             now = seeds[first : first + jobs]
-            sources = dict(parallel(joblib.delayed(_source)(name, seed) for seed in now))
+            if source is None:
+                sources = dict(parallel(joblib.delayed(_source)(name, seed) for seed in now))
+            else:
+                sources = dict.fromkeys(now, (source, 0.0))
             yield from parallel(
                 joblib.delayed(_row)(name, sources[seed], seed, cell)
                 for seed in now
@@ -182,10 +193,15 @@ def _in_processes(name: str, chosen: Study, cells: dict, jobs: int | None) -> It
             )
 
 
-def _side_by_side(name: str, chosen: Study, cells: dict, jobs: int | None) -> Iterator[dict]:
-    """All networks of one shape in one pass, on the GPU."""
+def _side_by_side(name: str, cells: Mapping, source: object, jobs: int | None) -> Iterator[dict]:
+    """All networks of one shape in one pass, on the GPU, whatever `jobs` says."""
+    chosen = study(name)
     start = time.perf_counter()
-    sources = dict(carry_out_together({seed: _plan(chosen.source(seed=seed)) for seed in cells}))
+    if source is None:
+        asked = {seed: _plan(chosen.source(seed=seed)) for seed in cells}
+        sources = dict(carry_out_together(asked))
+    else:
+        sources = dict.fromkeys(cells, source)
     source_seconds = (time.perf_counter() - start) / len(cells)
     start = time.perf_counter()
     plans = {
@@ -203,19 +219,19 @@ def _plan(outcome: object) -> Plan:
     return (yield from outcome) if inspect.isgenerator(outcome) else outcome
 
 
-@threads(1)
 def _source(name: str, seed: int) -> tuple[int, tuple]:
     """What the cells of one seed share, and the seconds it took. Runs in a worker."""
-    return seed, _timed(lambda: carry_out(_plan(study(name).source(seed=seed))))
+    with threads(1):
+        return seed, _timed(lambda: carry_out(_plan(study(name).source(seed=seed))))
 
 
-@threads(1)
 def _row(name: str, source: tuple, seed: int, cell: Mapping[str, object]) -> dict:
     """Trains one cell of one seed. Runs in a worker."""
     shared, source_seconds = source
     train = study(name).train
-    scores, seconds = _timed(lambda: carry_out(_plan(train(shared, seed=seed, **cell))))
-    return _as_row(name, seed, cell, scores, seconds, source_seconds)
+    with threads(1):
+        scores, seconds = _timed(lambda: carry_out(_plan(train(shared, seed=seed, **cell))))
+        return _as_row(name, seed, cell, scores, seconds, source_seconds)
 
 
 def _as_row(
@@ -242,10 +258,10 @@ def _timed(function: Callable[[], object]) -> tuple[object, float]:
 # ---------------------------------------------------------------------- keeping rows
 
 
-def _stored(name: str, chosen: Study, store: Path) -> pd.DataFrame:
-    """The rows that ship with the course, then the reader's own, each cell and seed once."""
+def _stored(name: str, chosen: Study, folders: Sequence[Path]) -> pd.DataFrame:
+    """The rows of the first folder, then of the others, each cell and seed once."""
     parts = []
-    for folder in dict.fromkeys([SHIPPED, store]):
+    for folder in dict.fromkeys(folders):
         path = folder / f"{name}.csv"
         if path.exists():
             parts.append(_read(path, name, keep=folder != SHIPPED))

@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,16 @@ import pytest
 import scipy.stats
 from notebook_files import ROOT
 
-from mtl_course import datasets, engine, experiments, golden, studies, transfer
+from mtl_course import (
+    datasets,
+    engine,
+    experiments,
+    golden,
+    plans,
+    studies,
+    training,
+    transfer,
+)
 from mtl_course import world as worlds
 
 GRID = [{"way": way, "labels": labels} for way in ("one", "two") for labels in (10, 30)]
@@ -215,7 +225,145 @@ def test_two_processes_train_what_one_does_though_workers_are_replaced():
     assert done.stdout == "10 rows\n"
 
 
+TINY = {  # the cheapest cells of each kind: trained, trained twice, not trained
+    "digits": {"labels": [0, 10], "way": ["zero-shot", "all layers", "head then all"]},
+    "unknown": {"fraction": [0.95], "way": ["mask", "guess it", "drop the image"]},
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch):
+    """What a GPU does, on the CPU: other groups of networks, the same draws."""
+    monkeypatch.setattr(experiments, "PRINTED", 500)
+    for steps in ("PRETRAINING", "STEPS", "SCENE_STEPS"):
+        monkeypatch.setattr(experiments, steps, 8)
+    for count in ("SCENES", "TEST_SCENES"):
+        monkeypatch.setattr(experiments, count, 300)
+
+    def fit_many(networks, data, *, seeds, progress, **settings):
+        settings = {"batch_size": 64, "learning_rate": 3e-3} | settings  # those of `fit`
+        place = training.machine("cpu", "float32")
+        return training._side_by_side(networks, data, seeds, place, progress, settings)
+
+    monkeypatch.setattr(plans, "fit_many", fit_many)
+    chosen = experiments.STUDIES[name]
+    cells = {seed: studies._cells(chosen, TINY[name]) for seed in (0, 1)}
+    tables = [
+        pd.DataFrame(how(name, cells, None, 1)).sort_values(
+            [*chosen.keys, "seed"], ignore_index=True
+        )
+        for how in (studies._side_by_side, studies._in_processes)
+    ]
+    drop = ["seconds", "source_seconds"]
+    together, alone = (table.drop(columns=drop) for table in tables)
+    assert len(alone) == 2 * len(cells[0])
+    # AdamW's first steps have the same size however small a gradient is, and so enlarge rounding.
+    pd.testing.assert_frame_equal(together, alone, atol=0.05, check_like=True)
+
+
+# ---------------------------------------------------------------------- many machines
+
+A_TOY_STUDY = """
+import sys, time
+from pathlib import Path
+import joblib
+from mtl_course import experiments, studies
+
+folder = Path(sys.argv[1])
+
+def source(seed):
+    return seed
+
+def train(source, seed, way):
+    (folder / "asked").mkdir(exist_ok=True)
+    mark = folder / "asked" / f"{seed} {way} {time.monotonic_ns()}"
+    mark.touch()
+    time.sleep(0.3)
+    if seed == 2 and way == 1 and A_WORKER_DIES and not (folder / "died").exists():
+        (folder / "died").touch()
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"accuracy": seed + way / 10}
+
+def in_a_worker(function):
+    def run(name, *arguments):
+        from mtl_course import experiments, studies
+        experiments.STUDIES[name], studies.recipe = toy, lambda name: "00000000"
+        return function(name, *arguments)
+    return run
+
+toy = studies.Study("?", [{"way": way} for way in range(4)], source, train, range(4), {})
+experiments.STUDIES["toy"] = toy
+studies._source, studies._row = in_a_worker(studies._source), in_a_worker(studies._row)
+studies.recipe = lambda name: "00000000"
+RUN = {"store": folder, "progress": False}
+"""
+
+ON_DASK = """
+if __name__ == "__main__":
+    from distributed import Client, LocalCluster
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster), joblib.parallel_config("dask"):
+        rows = studies.run("toy", **RUN)
+    assert rows["accuracy"].tolist() == [s + w / 10 for w in range(4) for s in range(4)]
+    print(len(rows), "rows")
+"""
+
+
+def test_a_study_runs_on_a_cluster_that_loses_a_worker(tmp_path):
+    pytest.importorskip("distributed", reason="install the extra test to run a Dask cluster")
+    script = A_TOY_STUDY.replace("A_WORKER_DIES", "True") + ON_DASK
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "16 rows\n"
+    assert (tmp_path / "died").exists(), "no worker was killed, so nothing was tested"
+    asked = [file.name.rsplit(" ", 1)[0] for file in (tmp_path / "asked").iterdir()]
+    assert set(asked) == {f"{seed} {way}" for seed in range(4) for way in range(4)}
+    assert asked.count("2 1") == 2, "what the lost worker was at is done again"
+    assert len(asked) <= 18, "networks that had been trained were trained again"
+    assert len(pd.read_csv(tmp_path / "toy.csv")) == 16
+
+
 # ---------------------------------------------------------------------- nothing is lost
+
+
+IN_PROCESSES = """
+studies.run("toy", jobs=2, **RUN)
+"""
+
+
+def _trained(folder):
+    """The rows that are stored, also while they are being written."""
+    file = folder / "toy.csv"
+    return pd.read_csv(file) if file.exists() else pd.DataFrame({"seed": [], "way": []})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_study_that_is_killed_loses_no_finished_row_and_goes_on(tmp_path):
+    script = A_TOY_STUDY.replace("A_WORKER_DIES", "False") + IN_PROCESSES
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    study = subprocess.Popen(command, cwd=ROOT)
+    end = time.monotonic() + 120
+    while len(_trained(tmp_path)) < 5 and time.monotonic() < end:
+        assert study.poll() is None, "the study ended before it was killed"
+        time.sleep(0.02)
+    study.kill()
+    study.wait()
+    time.sleep(1)  # its workers are at their last network
+    before, asked = _trained(tmp_path), len(list((tmp_path / "asked").iterdir()))
+    assert 5 <= len(before) < 16
+    time.sleep(1.5)
+    here = len(list((tmp_path / "asked").iterdir()))
+    assert here <= asked + 2, "the workers of a killed study go on and on"
+    subprocess.run(command, cwd=ROOT, timeout=120, check=True)
+    after = _trained(tmp_path)
+    assert len(after) == 16
+    pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
+    again = len(list((tmp_path / "asked").iterdir())) - here
+    assert again == 16 - len(before), "networks that had been trained were trained again"
 
 
 def test_seeds_that_were_trained_are_kept_when_a_later_one_fails(fake, store):

@@ -302,6 +302,138 @@ def test_a_trained_network_is_left_in_evaluation_mode():
     assert not any(layer.training for layer in network.modules())
 
 
+def test_the_step_goes_down_what_the_backward_pass_gives():
+    data = toy_tasks()
+    plain, halved, other = (build(data) for _ in range(3))
+    training.fit(plain, data, **RUN)
+    # AdamW does not see the size of a gradient, only its direction.
+    training.fit(halved, data, **RUN, backward=lambda terms: (terms.sum() / 2).backward())
+    training.fit(other, data, **RUN, backward=lambda terms: terms[0].backward())
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(halved.state_dict()[name], value, atol=1e-4), name
+    turned = torch.nn.functional.cosine_similarity(other.head.weight, build(data).head.weight)
+    assert turned[1].item() == pytest.approx(1, abs=1e-6), "the second task was learned too"
+    assert turned[0].item() < 1 - 1e-5
+
+
+@pytest.mark.parametrize(
+    ("width", "batch", "worth"), [(16, 128, 2), (16, 64, 1), (8, 128, 1), (8, 256, 2)]
+)
+def test_a_large_batch_is_worth_two_threads(width, batch, worth):
+    place = training.machine("cpu", "float32")
+    network = shared(("car", "sign"), width=width)
+    assert place.worth(network, torch.zeros(batch, 3, 32, 32, dtype=torch.uint8)) == worth
+
+
+# ---------------------------------------------------------------------- many networks
+
+
+def together(make=toy_tasks, trunk_frozen=False, vary="images"):
+    """Three networks, and for each its own data and seed."""
+    if vary == "labels":  # the same pictures, other gaps
+        first = make(m=21)
+        data = [first, Dataset(first.images, first.labels.flip(0), tasks=first.tasks)]
+        data.append(first)
+    else:
+        data = [make(m=m, seed=m) for m in (21, 13, 4)]  # the last has less than a batch
+    return [build(own, seed, trunk_frozen) for seed, own in enumerate(data)], data, [5, 6, 7]
+
+
+def one_by_one(*arguments):
+    networks, data, seeds = together(*arguments)
+    histories = [
+        training.fit(network, own, **RUN | {"seed": seed})
+        for network, own, seed in zip(networks, data, seeds, strict=True)
+    ]
+    return networks, histories
+
+
+MANY = {name: value for name, value in RUN.items() if name not in ("seed", "device", "precision")}
+
+
+@pytest.mark.parametrize("trunk_frozen", [False, True])
+@pytest.mark.parametrize(
+    ("make", "vary"), [(toy, "images"), (toy_tasks, "images"), (toy_tasks, "labels")]
+)
+def test_networks_side_by_side_learn_what_each_learns_alone(make, vary, trunk_frozen):
+    alone, want = one_by_one(make, trunk_frozen, vary)
+    networks, data, seeds = together(make, trunk_frozen, vary)
+    settings = {name: MANY[name] for name in ("steps", "batch_size", "learning_rate")}
+    place = training.machine("cpu", "float32")
+    histories = training._side_by_side(networks, data, seeds, place, False, settings)
+    for network, other, history, expected in zip(networks, alone, histories, want, strict=True):
+        pd.testing.assert_frame_equal(history, expected, rtol=1e-3, atol=1e-4)
+        assert history.attrs == expected.attrs
+        assert network.history.attrs == other.history.attrs
+        for name, value in other.state_dict().items():
+            assert torch.allclose(network.state_dict()[name], value, rtol=1e-2, atol=1e-3), name
+        assert not any(layer.training for layer in network.modules())
+        if trunk_frozen:
+            assert same(network.trunk, other.trunk), "a frozen trunk moved"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_networks_in_processes_learn_bit_for_bit_what_each_learns_alone(jobs):
+    alone, want = one_by_one()
+    networks, data, seeds = together()
+    histories = training.fit_many(
+        networks, data, seeds=seeds, jobs=jobs, device="cpu", precision="float32", **MANY
+    )
+    for network, other, history, expected in zip(networks, alone, histories, want, strict=True):
+        assert same(network, other)
+        pd.testing.assert_frame_equal(history, expected, check_exact=True)
+        assert history.attrs == expected.attrs
+        assert network.history.attrs == other.history.attrs
+        again = training.fit(network, data[0], **RUN)
+        assert len(network.history) == len(history) + len(again), "the earlier run was forgotten"
+
+
+def test_one_dataset_serves_all_networks():
+    data = toy()
+    networks = [build(data, seed) for seed in range(2)]
+    training.fit_many(networks, data, seeds=[1, 2], jobs=1, device="cpu", **MANY)
+    for seed, network in enumerate(networks):
+        other = build(data, seed)
+        training.fit(other, data, **RUN | {"seed": seed + 1, "precision": None})
+        assert same(network, other)
+
+
+def test_fit_many_names_what_does_not_fit_together():
+    data, wide = toy(), classifier(toy(), width=3)
+    one, two = build(data), build(data, seed=1)
+    with pytest.raises(ValueError, match="2 networks, 2 datasets and 1 seeds"):
+        training.fit_many([one, two], data, seeds=[0], **MANY)
+    with pytest.raises(ValueError, match="0 networks"):
+        training.fit_many([], data, seeds=[], **MANY)
+    for other in (wide, build(data, trunk_frozen=True)):
+        with pytest.raises(ValueError, match="networks must have the same layers"):
+            training.fit_many([one, other], data, seeds=[0, 1], **MANY)
+    with pytest.raises(ValueError, match="network answers a, b, c"):
+        training.fit_many([one, two], [data, toy(classes="xyz")], seeds=[0, 1], **MANY)
+    with pytest.raises(ValueError, match="steps"):
+        training.fit_many([one], data, seeds=[0], **MANY | {"steps": 0})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("trunk_frozen", [False, True])
+@pytest.mark.parametrize("make", [toy, toy_tasks])
+def test_a_gpu_learns_what_the_cpu_learns(make, trunk_frozen):
+    """A recorded step, of one network and of many, against the plain steps of the CPU."""
+    alone, want = one_by_one(make, trunk_frozen)
+    networks, data, seeds = together(make, trunk_frozen)
+    settings = {"seeds": seeds, "device": "cuda", "precision": "float32", **MANY}
+    histories = training.fit_many(networks, data, **settings)
+    single, _, _ = together(make, trunk_frozen)
+    recorded = training.fit(single[0], data[0], **RUN | {"seed": seeds[0], "device": "cuda"})
+    pd.testing.assert_frame_equal(recorded, want[0], rtol=1e-2, atol=1e-3)
+    for network, other, history, expected in zip(networks, alone, histories, want, strict=True):
+        pd.testing.assert_frame_equal(history, expected, rtol=1e-2, atol=1e-3)
+        for name, value in other.state_dict().items():
+            here = network.state_dict()[name].cpu()
+            assert torch.allclose(here, value, rtol=5e-2, atol=1e-2), name
+
+
 # ---------------------------------------------------------------------- batches and schedule
 
 

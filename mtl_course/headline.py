@@ -1,0 +1,90 @@
+"""The lecture's own figures: A = 1,000,000 images, B = 1,000, as one command.
+
+    python -m mtl_course.headline
+
+It draws a million scenes, learns their four answers, and lets ten seeds learn a fifth question from
+1,000 scenes each, with that trunk and without. Broken off, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mtl_course import checkpoints, experiments, studies
+from mtl_course.datasets import Dataset
+from mtl_course.networks import Network
+from mtl_course.training import fit, machine
+
+WAYS = ("all layers", "from scratch")
+
+
+def pretrained(file: Path, count: int, device: str | None = None, progress: bool = True) -> Network:
+    """The network that has learned A; it is in `file`, or is trained and put there.
+
+    A run that was broken off is in the file beside it and goes on from there.
+    count: scenes of A; each is seen once. Raises: what `training.fit` and `training.load` raise.
+    """
+    network, run = experiments.untrained(), file.with_suffix(".run.pt")
+    if file.exists():
+        return checkpoints.load(network, file)
+    place = str(machine(device).device)
+    scenes: Dataset = experiments.million(count, device=place, progress=progress)
+    history = fit(
+        network, scenes, steps=count // experiments.MILLION_BATCH, seed=0,
+        batch_size=experiments.MILLION_BATCH, learning_rate=experiments.MILLION_RATE,
+        device=device, checkpoint=run, progress=progress,
+    )  # fmt: skip
+    if history.attrs["interrupted"]:
+        raise KeyboardInterrupt
+    checkpoints.save(network, file)
+    run.unlink()
+    return network
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws 1,000,000 scenes, pretrains on them, and adapts to 1,000 with ten seeds."""
+    parser = argparse.ArgumentParser(prog="python -m mtl_course.headline", description=main.__doc__)
+    parser.add_argument("--folder", type=Path, default=studies.RESULTS / "headline",
+                        help="for the trunk and the rows; default: results/headline")  # fmt: skip
+    parser.add_argument("--count", type=int, default=experiments.MILLION, help="scenes of A")
+    parser.add_argument("--device", help="default: the fastest here")
+    parser.add_argument("--controls", action="store_true", help="train the controls, too")
+    parser.add_argument("--ship", action="store_true", help="renew the trunk in assets, no more")
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    start = time.perf_counter()
+    try:
+        if asked.ship:
+            pretrained(experiments.TRUNK, asked.count, asked.device)
+            parser.exit(message=f"{experiments.TRUNK}\n")
+        trunk = pretrained(asked.folder / "trunk.pt", asked.count, asked.device)
+        middle = time.perf_counter()
+        ways = [*WAYS, *experiments.MILLION_CONTROLS] if asked.controls else WAYS
+        rows = studies.run("headline", only={"way": ways}, store=asked.folder, source=trunk)
+    except ValueError as error:
+        parser.error(str(error))
+    end = time.perf_counter()
+    sys.stdout.write(report(rows) + "\n")
+    parser.exit(message=f"{middle - start:.0f} s for A, {end - middle:.0f} s for B\n")
+
+
+def report(rows: pd.DataFrame) -> str:
+    """What all layers gain over each other way, given this trunk, as a table."""
+    others = [way for way in rows["way"].unique() if way != WAYS[0]]
+    tables = {
+        (score, f"all layers − {way}"): studies.gain(rows, WAYS[0], over=way, score=score)
+        for score in ("accuracy", "auc")
+        for way in others
+    }
+    return pd.concat(tables).droplevel(-1).round(3).to_string()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Guards mtl_course.plans: what is asked for is trained, alone and together, and sent back."""
+
+import pytest
+import torch
+
+from mtl_course import plans, training
+from mtl_course.datasets import Dataset
+from mtl_course.networks import classifier, freeze
+from mtl_course.plans import Fit, carry_out, carry_out_together
+
+QUICK = {"device": "cpu", "precision": "float32", "progress": False}
+RUN = {"steps": 6, "batch_size": 8, "progress": False}
+
+
+def toy(m, seed):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (m, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return Dataset(images, torch.arange(m) % 3, classes=("a", "b", "c"))
+
+
+def twice(seed, m=16, width=2, frozen=False, second=True):
+    """Trains one network, then perhaps a second one for as many steps as the first loss says."""
+    data = toy(m, seed)
+    first = classifier(data, width=width, seed=seed)
+    if frozen:
+        freeze(first.trunk)
+    history = yield Fit(first, data, RUN | {"seed": seed})
+    assert len(history) == 6
+    if not second:
+        return first, None
+    steps = 2 + int(history["loss"].iloc[0] * 1000) % 2
+    other = classifier(data, width=width, seed=seed + 100)
+    yield Fit(other, data, RUN | {"seed": seed, "steps": steps})
+    return first, other
+
+
+def nothing():
+    """A plan that trains nothing."""
+    return "nothing was asked for"
+    yield
+
+
+def alone(plan):
+    """`carry_out` on the CPU in float32."""
+    try:
+        asked = next(plan)
+        while True:
+            asked = plan.send(training.fit(asked.network, asked.data, **asked.settings | QUICK))
+    except StopIteration as end:
+        return end.value
+
+
+def same(one, other):
+    if one is None or other is None:
+        return one is other
+    one, other = one.state_dict(), other.state_dict()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+KINDS = {
+    "small": {"seed": 1},
+    "another": {"seed": 2},
+    "of one network": {"seed": 3, "second": False},
+    "wide": {"seed": 4, "width": 3},
+    "frozen": {"seed": 5, "frozen": True},
+    "of few images": {"seed": 6, "m": 5},
+}
+
+
+def test_a_plan_alone_is_sent_each_history_and_returns_its_result(monkeypatch):
+    asked = []
+
+    def fit(network, data, **settings):
+        asked.append(settings)
+        return training.fit(network, data, **settings | QUICK)
+
+    monkeypatch.setattr(plans, "fit", fit)
+    first, other = carry_out(twice(1))
+    want = alone(twice(1))
+    assert same(first, want[0])
+    assert same(other, want[1])
+    assert [settings["seed"] for settings in asked] == [1, 1]
+    assert carry_out(nothing()) == "nothing was asked for"
+
+
+def test_plans_together_give_what_each_gives_alone(monkeypatch):
+    groups = []
+
+    def fit_many(networks, data, **settings):
+        groups.append([len(networks), settings["steps"]])
+        return training.fit_many(networks, data, jobs=1, **settings)
+
+    monkeypatch.setattr(plans, "fit_many", fit_many)
+    asked = {name: twice(**kind) for name, kind in KINDS.items()} | {"none": nothing()}
+    place = {"device": "cpu", "precision": "float32"}
+    results = dict(carry_out_together(asked, **place))
+    assert results.pop("none") == "nothing was asked for"
+    assert set(results) == set(KINDS)
+    for name, kind in KINDS.items():
+        for network, want in zip(results[name], alone(twice(**kind)), strict=True):
+            assert same(network, want), name
+    assert groups[0] == [3, 6], "the three of one kind were not trained together"
+    assert sum(count for count, _ in groups) == 11
+    assert all(count == 1 for count, steps in groups[1:] if steps == 6)
+
+
+def test_no_more_than_a_number_of_networks_train_at_once(monkeypatch):
+    groups = []
+
+    def fit_many(networks, data, **settings):
+        groups.append(len(networks))
+        return training.fit_many(networks, data, jobs=1, **settings)
+
+    monkeypatch.setattr(plans, "fit_many", fit_many)
+    monkeypatch.setattr(plans, "_AT_ONCE", 2)
+    asked = {seed: twice(seed, second=False) for seed in range(5)}
+    assert sorted(seed for seed, _ in carry_out_together(asked)) == list(range(5))
+    assert groups == [2, 2, 1]
+
+
+def test_an_error_in_a_plan_reaches_who_carries_it_out():
+    def broken():
+        yield Fit(classifier(toy(8, 0), width=2), toy(8, 0), RUN | {"seed": 0, "steps": 0})
+
+    with pytest.raises(ValueError, match="steps"):
+        carry_out(broken())
+    with pytest.raises(ValueError, match="steps"):
+        list(carry_out_together({"one": broken()}))
