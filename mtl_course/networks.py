@@ -180,6 +180,8 @@ def fresh(network: Network, data: Dataset, seed: int) -> Network:
     from this seed.
     """
     trunk = copy.deepcopy(network.trunk).requires_grad_(True)
+    # Random numbers fill memory in its own order, which training has changed (channels last).
+    trunk.to(memory_format=torch.contiguous_format)
     with _seeded(stream(seed, "trunk")):
         for layer in trunk.modules():
             if hasattr(layer, "reset_parameters"):

@@ -117,7 +117,7 @@ def run(
     have = set(_marks(stored, chosen)) if len(stored) else set()
     missing = [(seed, cell) for seed, cell in wanted if (seed, *cell.values()) not in have]
     rows = stored
-    for new in _train(name, missing, source, jobs, progress):
+    for new in _train(name, chosen, missing, source, jobs, progress):
         rows = pd.concat([rows, new], ignore_index=True)
         if not fresh:
             _append(Path(store) / f"{name}.csv", new, recipe(name))
@@ -147,7 +147,12 @@ def _marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
 
 
 def _train(
-    name: str, missing: Sequence[tuple], source: object, jobs: int | None, progress: bool
+    name: str,
+    chosen: Study,
+    missing: Sequence[tuple],
+    source: object,
+    jobs: int | None,
+    progress: bool,
 ) -> Iterator[pd.DataFrame]:
     """Trains what is missing; yields each row as soon as its network is trained."""
     cells: dict[int, list] = {}
@@ -161,19 +166,21 @@ def _train(
     with tqdm(
         total=len(missing), desc=name, unit="network", disable=not progress, leave=False
     ) as bar:
-        for row in train(name, cells, source, jobs):
+        for row in train(chosen, cells, source, jobs):
             bar.update()
-            yield pd.DataFrame([row])
+            yield pd.DataFrame([{"study": name, **row}])
 
 
-def _in_processes(name: str, cells: Mapping, source: object, jobs: int | None) -> Iterator[dict]:
+def _in_processes(
+    chosen: Study, cells: Mapping, source: object, jobs: int | None
+) -> Iterator[dict]:
     """A network a task, each on one thread, wherever joblib is set to send them.
 
     What the cells of a seed share is made first, for as many seeds at once as there are processes.
     """
     # More than one where somebody has asked for it: joblib.parallel_config("dask"), say.
     networks = sum(map(len, cells.values()))
-    jobs = jobs or max(joblib.effective_n_jobs(), min(joblib.cpu_count(), networks))
+    jobs = jobs or max(joblib.effective_n_jobs(None), min(joblib.cpu_count(), networks))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
     with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
@@ -183,19 +190,20 @@ def _in_processes(name: str, cells: Mapping, source: object, jobs: int | None) -
         for first in range(0, len(seeds), jobs):
             now = seeds[first : first + jobs]
             if source is None:
-                sources = dict(parallel(joblib.delayed(_source)(name, seed) for seed in now))
+                sources = dict(parallel(joblib.delayed(_source)(chosen, seed) for seed in now))
             else:
                 sources = dict.fromkeys(now, (source, 0.0))
             yield from parallel(
-                joblib.delayed(_row)(name, sources[seed], seed, cell)
+                joblib.delayed(_row)(chosen, sources[seed], seed, cell)
                 for seed in now
                 for cell in cells[seed]
             )
 
 
-def _side_by_side(name: str, cells: Mapping, source: object, jobs: int | None) -> Iterator[dict]:
+def _side_by_side(
+    chosen: Study, cells: Mapping, source: object, jobs: int | None
+) -> Iterator[dict]:
     """All networks of one shape in one pass, on the GPU, whatever `jobs` says."""
-    chosen = study(name)
     start = time.perf_counter()
     if source is None:
         asked = {seed: _plan(chosen.source(seed=seed)) for seed in cells}
@@ -211,7 +219,7 @@ def _side_by_side(name: str, cells: Mapping, source: object, jobs: int | None) -
     }
     for done, ((seed, number), scores) in enumerate(carry_out_together(plans), start=1):
         seconds = (time.perf_counter() - start) / done  # a share of what all took together
-        yield _as_row(name, seed, cells[seed][number], scores, seconds, source_seconds)
+        yield _as_row(chosen, seed, cells[seed][number], scores, seconds, source_seconds)
 
 
 def _plan(outcome: object) -> Plan:
@@ -219,23 +227,23 @@ def _plan(outcome: object) -> Plan:
     return (yield from outcome) if inspect.isgenerator(outcome) else outcome
 
 
-def _source(name: str, seed: int) -> tuple[int, tuple]:
+def _source(chosen: Study, seed: int) -> tuple[int, tuple]:
     """What the cells of one seed share, and the seconds it took. Runs in a worker."""
     with threads(1):
-        return seed, _timed(lambda: carry_out(_plan(study(name).source(seed=seed))))
+        return seed, _timed(lambda: carry_out(_plan(chosen.source(seed=seed))))
 
 
-def _row(name: str, source: tuple, seed: int, cell: Mapping[str, object]) -> dict:
+def _row(chosen: Study, source: tuple, seed: int, cell: Mapping[str, object]) -> dict:
     """Trains one cell of one seed. Runs in a worker."""
     shared, source_seconds = source
-    train = study(name).train
     with threads(1):
-        scores, seconds = _timed(lambda: carry_out(_plan(train(shared, seed=seed, **cell))))
-        return _as_row(name, seed, cell, scores, seconds, source_seconds)
+        plan = _plan(chosen.train(shared, seed=seed, **cell))
+        scores, seconds = _timed(lambda: carry_out(plan))
+        return _as_row(chosen, seed, cell, scores, seconds, source_seconds)
 
 
 def _as_row(
-    name: str, seed: int, cell: Mapping, scores: Mapping, seconds: float, source_seconds: float
+    chosen: Study, seed: int, cell: Mapping, scores: Mapping, seconds: float, source_seconds: float
 ) -> dict:
     place = training.machine()
     about = {
@@ -245,9 +253,9 @@ def _as_row(
         "precision": place.precision,
         "processor": platform.machine(),
         "torch": torch.__version__,
-        "recipe": recipe(name),
+        "recipe": _recipe(chosen),
     }
-    return {"study": name, **cell, "seed": seed, **scores, **about}
+    return {**cell, "seed": seed, **scores, **about}
 
 
 def _timed(function: Callable[[], object]) -> tuple[object, float]:
@@ -327,7 +335,10 @@ def recipe(name: str) -> str:
     They are a digest of the study's golden run and of its settings. When training, drawing or a
     setting changes, so do they, and older rows are stale.
     """
-    chosen = study(name)
+    return _recipe(study(name))
+
+
+def _recipe(chosen: Study) -> str:
     settings = json.dumps(chosen.settings, sort_keys=True)
     return hashlib.sha256((golden.digest(chosen.golden) + settings).encode()).hexdigest()[:8]
 

@@ -50,6 +50,13 @@ def test_executed_once_from_top_to_bottom(path: Path):
 
 
 @every_notebook
+def test_the_start_page_and_the_readme_lead_to_it(path: Path):
+    start = "".join(cell.source for cell in read(ROOT / "notebooks" / "00_start_here.ipynb").cells)
+    assert path.name == "00_start_here.ipynb" or f"]({path.name})" in start
+    assert f"](notebooks/{path.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@every_notebook
 def test_one_parameters_cell(path: Path):
     cells = [cell for cell in code_cells(read(path)) if "parameters" in tags(cell)]
     assert len(cells) == 1, f"{len(cells)} cells tagged parameters"

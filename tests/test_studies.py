@@ -181,7 +181,7 @@ def test_an_unknown_study_is_refused_with_the_ones_there_are(fake):
 
 
 # In a process of its own, so that what hangs is ended. Functions of a script reach the workers by
-# value, and so do the studies that they stand for.
+# value.
 IN_TWO_PROCESSES = """
 import sys, warnings
 import pandas as pd
@@ -192,21 +192,12 @@ def source(seed):
     return stream(seed, "source")
 
 def train(source, seed, way):
+    from joblib.externals.loky import process_executor
+    process_executor._MEMORY_LEAK_CHECK_DELAY = process_executor._MAX_MEMORY_LEAK_SIZE = -1
     return {"accuracy": (source + len(way)) % 97 / 97}
-
-def in_a_worker(function):
-    def run(name, *arguments):
-        from joblib.externals.loky import process_executor
-        from mtl_course import experiments, studies
-        process_executor._MEMORY_LEAK_CHECK_DELAY = process_executor._MAX_MEMORY_LEAK_SIZE = -1
-        experiments.STUDIES[name], studies.recipe = toy, lambda name: "00000000"
-        return function(name, *arguments)
-    return run
 
 toy = studies.Study("?", [{"way": "one"}, {"way": "three"}], source, train, range(5), {})
 experiments.STUDIES["toy"] = toy
-studies._source, studies._row = in_a_worker(studies._source), in_a_worker(studies._row)
-studies.recipe = lambda name: "00000000"
 warnings.simplefilter("error")
 two, one = (studies.run("toy", fresh=True, jobs=jobs, progress=False) for jobs in (2, 1))
 drop = ["seconds", "source_seconds"]
@@ -249,7 +240,7 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
     chosen = experiments.STUDIES[name]
     cells = {seed: studies._cells(chosen, TINY[name]) for seed in (0, 1)}
     tables = [
-        pd.DataFrame(how(name, cells, None, 1)).sort_values(
+        pd.DataFrame(how(chosen, cells, None, 1)).sort_values(
             [*chosen.keys, "seed"], ignore_index=True
         )
         for how in (studies._side_by_side, studies._in_processes)
@@ -285,17 +276,8 @@ def train(source, seed, way):
         os.kill(os.getpid(), signal.SIGKILL)
     return {"accuracy": seed + way / 10}
 
-def in_a_worker(function):
-    def run(name, *arguments):
-        from mtl_course import experiments, studies
-        experiments.STUDIES[name], studies.recipe = toy, lambda name: "00000000"
-        return function(name, *arguments)
-    return run
-
 toy = studies.Study("?", [{"way": way} for way in range(4)], source, train, range(4), {})
 experiments.STUDIES["toy"] = toy
-studies._source, studies._row = in_a_worker(studies._source), in_a_worker(studies._row)
-studies.recipe = lambda name: "00000000"
 RUN = {"store": folder, "progress": False}
 """
 

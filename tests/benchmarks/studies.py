@@ -1,0 +1,91 @@
+"""Seconds of one study of 60 networks: by `studies.run`, by a plain loop and by Lightning.
+
+    python -m pip install -r tests/benchmarks/requirements.txt
+    python tests/benchmarks/studies.py --write assets/benchmarks/studies.json
+
+Every layer is tuned on handwritten digits for 200 steps: six numbers of labels, ten seeds, from one
+trunk. Starting the processes counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import joblib
+import torch
+from common import a_busy_core, finish, interleaved, options, ratio
+from rivals import lightning, plain_loop
+
+from mtl_course import datasets, experiments, networks, studies, training, transfer
+from mtl_course.base import stream
+from mtl_course.networks import Network
+from mtl_course.plans import Plan
+
+STEPS, LABELS, SEEDS = 200, (10, 30, 100, 300, 500, 800), range(10)
+RATE = transfer.LEARNING_RATES["all layers"]
+
+
+def train(source: Network, seed: int, way: str, labels: int) -> Plan[dict]:
+    """One network of the study, as `studies.run` trains it."""
+    written = datasets.handwritten_digits()
+    sample = written.train.sample(labels, seed=stream(seed, "B"))
+    settings = {"steps": STEPS, "seed": seed, "progress": False}
+    target = yield from transfer.adaptation(source, sample, way, **settings)
+    return {"accuracy": training.evaluate(target, written.test)["accuracy"].item()}
+
+
+def by_hand(source: Network, fit: Callable, device: str) -> None:
+    """The same networks one after another."""
+    written = datasets.handwritten_digits()
+    for seed in SEEDS:
+        for labels in LABELS:
+            sample = written.train.sample(labels, seed=stream(seed, "B"))
+            target = networks.new_head(source, sample, seed)
+            fit(target, sample, steps=STEPS, batch_size=64, rate=RATE, device=device)
+            training.evaluate(target, written.test, device)
+
+
+def main() -> None:
+    """Measure, print, and write when asked."""
+    parser = options(__doc__, runs=5)
+    parser.add_argument("--device", default=training.machine().device.type)
+    asked = parser.parse_args()
+    printed = datasets.printed_digits(20_000, seed=0)
+    source = transfer.pretrain(printed, steps=300, seed=0, device=asked.device, progress=False)
+    source = source.cpu()
+    grid = [{"way": "all layers", "labels": labels} for labels in LABELS]
+    study = studies.Study("How fast is a study?", grid, None, train, SEEDS, {"steps": STEPS})
+    experiments.STUDIES["benchmark"] = study
+
+    def ours() -> None:
+        rows = studies.run("benchmark", fresh=True, source=source, progress=False)
+        assert len(rows) == len(LABELS) * len(SEEDS)
+
+    def cold() -> None:
+        joblib.externals.loky.get_reusable_executor().shutdown()
+        ours()
+
+    contenders = {
+        "studies.run": cold,
+        "studies.run, processes started": ours,
+        "a plain loop": lambda: by_hand(source, plain_loop, asked.device),
+        "Lightning": lambda: by_hand(source, lightning, asked.device),
+    }
+    results = interleaved(contenders, asked.runs)
+    found = {
+        f"studies.run against {name}": ratio(results, "studies.run", name)
+        for name in ("a plain loop", "Lightning")
+    }
+    if asked.device == "cpu":
+        with a_busy_core():
+            busy = interleaved({"studies.run": cold}, asked.runs)["studies.run"]
+        results["studies.run beside a busy core"] = busy
+        found["studies.run beside a busy core keeps"] = ratio(
+            results, "studies.run beside a busy core", "studies.run"
+        )
+    where = {"device": asked.device, "threads": torch.get_num_threads()}
+    finish({"benchmark": "studies", **where, "results": results, "ratios": found}, asked.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Guards mtl_course.headline: one command from A to the verdict, also when it is broken off."""
+
+import pandas as pd
+import pytest
+import torch
+
+from mtl_course import checkpoints, engine, experiments, headline, scenes, studies
+
+COUNT = 1024  # scenes of A: 8 steps
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Everything in this process, and little of it."""
+    monkeypatch.setattr(studies.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(experiments, "SCENE_STEPS", 2)
+    monkeypatch.setattr(experiments, "TEST_SCENES", 100)
+
+
+def main(folder, capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        headline.main(
+            ["--folder", str(folder), "--count", str(COUNT), "--device", "cpu", *arguments]
+        )
+    return end.value.code or 0, capsys.readouterr()
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_one_command_goes_from_a_to_the_verdict(tmp_path, capsys, monkeypatch):
+    code, said = main(tmp_path, capsys)
+    assert code == 0
+    assert "all layers − from scratch" in said.out
+    assert "s for A" in said.err
+    rows = pd.read_csv(tmp_path / "headline.csv")
+    assert rows.groupby("way").size().to_dict() == {"all layers": 10, "from scratch": 10}
+    assert not (tmp_path / "trunk.run.pt").exists()
+    # Again, nothing is left to do.
+    monkeypatch.setattr(engine, "step", lambda run: pytest.fail("it was trained again"))
+    monkeypatch.setattr(experiments, "million", lambda *_, **__: pytest.fail("drawn again"))
+    code, again = main(tmp_path, capsys)
+    assert code == 0
+    assert again.out == said.out
+
+
+def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
+    main(tmp_path, capsys)
+    trunk = checkpoints.load(experiments.untrained(), tmp_path / "trunk.pt")
+    assert not same(trunk, checkpoints.load(experiments.untrained(), experiments.TRUNK))
+    cell = {"way": "all layers", "images": experiments.THOUSAND}
+    row = studies._row(experiments.STUDIES["headline"], (trunk, 0.0), 3, cell)
+    rows = pd.read_csv(tmp_path / "headline.csv").set_index(["way", "seed"])
+    assert row["accuracy"] == pytest.approx(rows.loc[("all layers", 3), "accuracy"])
+
+
+def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
+    monkeypatch.setattr("mtl_course.training._READ_EVERY", 2)
+    monkeypatch.setattr("mtl_course.training._SAVE_EVERY", 4)
+    whole = headline.pretrained(tmp_path / "whole.pt", COUNT, "cpu", progress=False)
+    real, taken = engine.step, []
+
+    def step(run):
+        if len(taken) == 5:
+            raise KeyboardInterrupt
+        taken.append(run.done)
+        real(run)
+
+    monkeypatch.setattr(engine, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
+    assert (tmp_path / "trunk.run.pt").exists()
+    assert not (tmp_path / "trunk.pt").exists()
+    taken.clear()
+    resumed = headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
+    assert taken == [4, 5, 6, 7], "A was learned from the beginning"
+    assert same(resumed, whole)
+
+
+def test_the_shipped_trunk_knows_the_four_tasks():
+    """Better than always giving the more frequent answer, by far."""
+    trunk = checkpoints.load(experiments.untrained(), experiments.TRUNK)
+    table = studies.training.evaluate(trunk, scenes.draw(1000, seed=12), "cpu", "float32")
+    usual = table["positive"].where(table["positive"] > 0.5, 1 - table["positive"])
+    assert (table["accuracy"] > usual + 0.1).all(), table
+
+
+def test_a_million_and_a_thousand_share_no_scene_with_the_test():
+    draws = [
+        experiments.million(64, progress=False),
+        *[
+            scenes.draw(64, experiments.stream(seed, role), jobs=1)
+            for seed in (0, 1)
+            for role in ("a thousand scenes", "scenes to be scored on")
+        ],
+    ]
+    pictures = [image.numpy().tobytes() for data in draws for image in data.images]
+    assert len(set(pictures)) == len(pictures)
