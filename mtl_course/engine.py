@@ -18,7 +18,7 @@ from mtl_course import checkpoints, losses
 from mtl_course.base import stream
 from mtl_course.datasets import Dataset, normalise
 from mtl_course.devices import Machine
-from mtl_course.evaluation import IMAGES
+from mtl_course.evaluation import portions
 from mtl_course.networks import Network, frozen
 
 _WEIGHT_DECAY = 1e-4
@@ -181,9 +181,7 @@ def _learner(network: Network, data: Dataset, place: Machine) -> tuple[nn.Module
     if not frozen(network.trunk):
         return network, data.images
     with torch.inference_mode(), place.autocast():
-        features = torch.cat(
-            [network.trunk(normalise(x.to(place.device))) for x in data.images.split(IMAGES)]
-        )
+        features = torch.cat([network.trunk(normalise(x)) for x in portions(data, place)])
     return network.head, features.float().clone()
 
 

@@ -675,7 +675,7 @@ def test_evaluate_scores_the_whole_set_and_not_a_mean_of_batches(monkeypatch):
     network, _ = trained(toy_tasks())
     data = toy_tasks(m=41, seed=9)
     want = training.evaluate(network, data, "cpu", "float32")
-    monkeypatch.setattr(evaluation, "IMAGES", 3)
+    monkeypatch.setattr(evaluation, "_PIXELS", 3 * 64)
     got = training.evaluate(network, data, "cpu", "float32")
     pd.testing.assert_frame_equal(got, want, rtol=1e-4)
 
@@ -695,7 +695,7 @@ def test_predict_goes_through_the_data_in_order(monkeypatch):
     data = toy(m=11)
     with torch.no_grad():
         want = network(data.images)
-    monkeypatch.setattr(evaluation, "IMAGES", 4)
+    monkeypatch.setattr(evaluation, "_PIXELS", 4 * 64)
     got = training.predict(network, data, "cpu", "float32")
     assert got.dtype == torch.float32
     assert torch.allclose(got, want, atol=1e-5)
