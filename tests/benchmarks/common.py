@@ -23,6 +23,7 @@ def options(doc: str, runs: int) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--runs", type=int, default=runs, help=f"default: {runs}")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the line of JSON here")
     return parser
 
@@ -57,6 +58,35 @@ def ratio(results: Mapping[str, dict], ours: str, other: str) -> float:
     """How many times faster than the other we are: the median over the runs of the ratios."""
     pairs = zip(results[other]["runs_s"], results[ours]["runs_s"], strict=True)
     return round(statistics.median(theirs / mine for theirs, mine in pairs), 3)
+
+
+class Elsewhere:
+    """A contender in a process of its own, where torch's threads wait as torch comes, by spinning.
+
+    (This course makes them sleep.) The script is called with ``--serve NAME`` and calls `serve`.
+    """
+
+    def __init__(self, name: str, *arguments: str) -> None:
+        environment = os.environ | {"GOMP_SPINCOUNT": "300000"}  # what GNU's OpenMP does unasked
+        environment.pop("OMP_WAIT_POLICY", None)
+        command = [sys.executable, sys.argv[0], "--serve", name, *arguments]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def __call__(self) -> None:
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        while (said := self._process.stdout.readline()) != "done\n":
+            if not said:
+                raise SystemExit("a contender's process ended")
+
+
+def serve(work: Callable[[], object]) -> None:
+    """Does the work once for every line that comes in."""
+    for _ in sys.stdin:
+        work()
+        print("done", flush=True)
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ def fastai(
     loaders = DataLoaders(_loader(data, batch_size), [], device=torch.device(device))
     learner = Learner(loaders, network, loss_func=_Loss(loss_of(data)), opt_func=adamw, lr=rate)
     epochs = -(-steps // max(1, len(loaders.train)))
-    with learner.no_bar(), learner.no_logging():
+    with learner.no_logging():
         learner.fit(epochs, cbs=Stop())
     network.eval()
 

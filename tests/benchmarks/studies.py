@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import joblib
 import torch
-from common import a_busy_core, finish, interleaved, options, ratio
+from common import Elsewhere, a_busy_core, finish, interleaved, options, ratio, serve
 from rivals import lightning, plain_loop
 
 from mtl_course import datasets, experiments, networks, studies, training, transfer
@@ -53,6 +53,9 @@ def main() -> None:
     printed = datasets.printed_digits(20_000, seed=0)
     source = transfer.pretrain(printed, steps=300, seed=0, device=asked.device, progress=False)
     source = source.cpu()
+    if asked.serve:
+        rival = {"a plain loop": plain_loop, "Lightning": lightning}[asked.serve]
+        return serve(lambda: by_hand(source, rival, asked.device))
     grid = [{"way": "all layers", "labels": labels} for labels in LABELS]
     study = studies.Study("How fast is a study?", grid, None, train, SEEDS, {"steps": STEPS})
     experiments.STUDIES["benchmark"] = study
@@ -68,8 +71,8 @@ def main() -> None:
     contenders = {
         "studies.run": cold,
         "studies.run, processes started": ours,
-        "a plain loop": lambda: by_hand(source, plain_loop, asked.device),
-        "Lightning": lambda: by_hand(source, lightning, asked.device),
+        "a plain loop": Elsewhere("a plain loop", "--device", asked.device),
+        "Lightning": Elsewhere("Lightning", "--device", asked.device),
     }
     results = interleaved(contenders, asked.runs)
     found = {
@@ -84,7 +87,9 @@ def main() -> None:
             results, "studies.run beside a busy core", "studies.run"
         )
     where = {"device": asked.device, "threads": torch.get_num_threads()}
-    finish({"benchmark": "studies", **where, "results": results, "ratios": found}, asked.write)
+    return finish(
+        {"benchmark": "studies", **where, "results": results, "ratios": found}, asked.write
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import copy
 from collections.abc import Callable
 
 import torch
-from common import a_busy_core, finish, interleaved, options, ratio
-from rivals import RIVALS
+from common import Elsewhere, a_busy_core, finish, interleaved, options, ratio, serve
+from rivals import RIVALS, plain_loop
 
 from mtl_course import engine, losses, networks, scenes, training
 from mtl_course.base import stream, threads
@@ -59,7 +59,7 @@ def frozen(place: Machine) -> dict[str, Callable]:
         training.fit(target, data, steps=300, seed=0, device=str(place.device),
                      precision=place.precision, progress=False)  # fmt: skip
 
-    def plain() -> None:
+    def in_the_loop() -> None:
         target = networks.new_head(source, data, seed=0)
         target.to(place.device, memory_format=torch.channels_last)
         networks.freeze(target.trunk)
@@ -74,7 +74,16 @@ def frozen(place: Machine) -> dict[str, Callable]:
             optimiser.step()
         loss.item()
 
-    return {"features once": ours, "trunk at every step": plain}
+    names = ("features once", "trunk at every step, no gradient for it")
+    return dict(zip(names, (ours, in_the_loop), strict=True))
+
+
+def frozen_loop(device: str) -> None:
+    """The plain way: a loop over a `DataLoader` through the whole network, its trunk frozen."""
+    data = scenes.draw(1_000, seed=1)
+    target = networks.shared(data.tasks, width=WIDTH, seed=0)
+    networks.freeze(target.trunk)
+    plain_loop(target, data, steps=300, batch_size=64, rate=3e-3, device=device)
 
 
 def many(kind: str) -> dict[str, Callable]:
@@ -115,23 +124,25 @@ def main() -> None:
                      learning_rate=RATE, device=device, precision=place.precision,
                      progress=False)  # fmt: skip
 
-    def rival(train: Callable) -> Callable:
+    if asked.serve in RIVALS:
         work = {"steps": STEPS, "batch_size": BATCH, "rate": RATE, "device": device}
-        return lambda: train(copy.deepcopy(start), roads, **work)
+        return serve(lambda: RIVALS[asked.serve](copy.deepcopy(start), roads, **work))
+    if asked.serve:
+        return serve(lambda: frozen_loop(device))
 
     step = bare(start, roads.images[:BATCH], roads.labels[:BATCH], place)
     contenders = {"fit": fit, "bare step": step}
-    contenders |= {name: rival(train) for name, train in RIVALS.items()}
+    contenders |= {name: Elsewhere(name, "--device", device) for name in RIVALS}
     results = interleaved(contenders, asked.runs)
     for row in results.values():
         row["images_per_s"] = round(STEPS * BATCH / row["median_s"])
     found = {
         f"fit against {name}": ratio(results, "fit", name) for name in contenders if name != "fit"
     }
-    results |= interleaved(frozen(place), asked.runs)
-    found["new head: features once against trunk at every step"] = ratio(
-        results, "features once", "trunk at every step"
-    )
+    heads = frozen(place) | {"trunk in a DataLoader loop": Elsewhere("frozen", "--device", device)}
+    results |= interleaved(heads, asked.runs)
+    for name in list(heads)[1:]:
+        found[f"new head: features once against {name}"] = ratio(results, "features once", name)
     if device == "cuda":
         for kind in ("digits", "scenes"):
             pair = interleaved(many(kind), asked.runs)
@@ -143,7 +154,9 @@ def main() -> None:
             results |= {"fit beside a busy core": interleaved({"fit": fit}, asked.runs)["fit"]}
         found["fit beside a busy core keeps"] = ratio(results, "fit beside a busy core", "fit")
     where = {"device": device, "precision": place.precision, "threads": torch.get_num_threads()}
-    finish({"benchmark": "training", **where, "results": results, "ratios": found}, asked.write)
+    return finish(
+        {"benchmark": "training", **where, "results": results, "ratios": found}, asked.write
+    )
 
 
 if __name__ == "__main__":
