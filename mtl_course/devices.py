@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _LARGE = 2_000_000  # numbers that a first layer gives for a batch, from which two threads pay
+_BOTH = 1.75  # cores that two threads use at least, while they have two to themselves
 
 
 class Machine(NamedTuple):
@@ -48,6 +50,27 @@ class Machine(NamedTuple):
         m, _, height, width = images.shape
         large = m * height * width * first.out_channels >= _LARGE
         return 2 if large and self.device.type == "cpu" else 1
+
+
+class Cores:
+    """Takes back the second thread when another process has taken its core.
+
+    Torch's threads spin while they wait for each other, so alone on two cores they use both to the
+    full. When one of them has to share, the other one spins in vain: two threads then train more
+    slowly than one does.
+    """
+
+    def __init__(self) -> None:
+        self._wall = self._used = 0.0
+
+    def look(self) -> None:
+        """To be called every few steps: has this process had both cores since the last call?"""
+        if torch.get_num_threads() < 2:
+            return
+        wall, used = time.perf_counter(), time.process_time()  # seconds
+        if self._wall and used - self._used < _BOTH * (wall - self._wall):
+            torch.set_num_threads(1)
+        self._wall, self._used = wall, used
 
 
 def machine(device: str | None = None, precision: str | None = None) -> Machine:

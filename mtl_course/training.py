@@ -22,7 +22,7 @@ from mtl_course import engine
 from mtl_course.base import threads, whole
 from mtl_course.checkpoints import load, save
 from mtl_course.datasets import UNKNOWN, Dataset
-from mtl_course.devices import Machine, machine
+from mtl_course.devices import Cores, Machine, machine
 from mtl_course.evaluation import check_fit, evaluate, predict
 from mtl_course.networks import Network, frozen, shape
 
@@ -30,6 +30,7 @@ __all__ = ["evaluate", "fit", "fit_many", "load", "machine", "predict", "save"]
 
 _log = logging.getLogger(__name__)
 
+_LOOK_EVERY = 10  # steps between two looks at whether the cores are ours
 _READ_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 _SAVE_EVERY = 250  # steps between two checkpoints
 _BEFORE_RECORDING = 3  # steps, in which CUDA's libraries set up what a recording must not
@@ -55,14 +56,15 @@ def fit(
     layers do not move; when the whole trunk is frozen its features are computed once. Every batch
     has `batch_size` images (all of them, if there are fewer), from a shuffled order that depends on
     `seed` alone. An interruption (Ctrl-C, the stop button) keeps the network trained so far.
-    On a CPU it takes one thread, or two where batches are large (`devices.worth`), and never more
-    than torch is set to; with as many threads, two runs agree bit for bit.
+    On a CPU it takes one thread, and two where batches are large (`devices.Machine.worth`) while
+    no other process takes a core; never more than torch is set to. On one thread two runs agree bit
+    for bit.
 
     steps: updates. learning_rate: the highest one, after the warm-up.
     backward: is given the terms of the loss, float32 (tasks,), or (1,) with classes, and adds to
         the weights' `grad` what the step then goes down; None: the gradient of their sum.
     checkpoint: a file that is written as training goes and, if it is there, gone on from; on the
-        CPU the result is then bit for bit that of a run without a break.
+        CPU, on one thread, the result is then bit for bit that of a run without a break.
     Returns: the history, one row a step: `loss`, and with tasks also a column for each task's
         part of it. Its `attrs["interrupted"]` tells whether the run was cut short, and
         `attrs["labels"]`, a dict, from how many known labels each task has learned (an image that
@@ -108,13 +110,15 @@ def _check(network: Network, data: Dataset) -> None:
 def _train(run: engine.Run, progress: bool, keep: Callable[[], None] | None = None) -> None:
     """Takes the steps of a run that are left; `keep` is called now and then."""
     first, steps = run.done, len(run.rows)
-    step = functools.partial(engine.step, run)
+    step, cores = functools.partial(engine.step, run), Cores()
     bar = tqdm(total=steps, initial=first, desc="training", disable=not progress, leave=False)
     try:
         for done in range(first + 1, steps + 1):
             step()
             if done - first == _BEFORE_RECORDING and run.place.device.type == "cuda":
                 step = engine.recorded(step)
+            if done % _LOOK_EVERY == 0:
+                cores.look()
             if done % _READ_EVERY == 0 or done == steps:
                 bar.set_postfix(loss=f"{run.read(max(0, done - _READ_EVERY), done):.3f}")
                 bar.update(done - bar.n)

@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics
 import torch
 
-from mtl_course import engine, evaluation, losses, training
+from mtl_course import devices, engine, evaluation, losses, training
 from mtl_course.base import stream
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.networks import classifier, freeze, separate, shared
@@ -323,6 +323,26 @@ def test_a_large_batch_is_worth_two_threads(width, batch, worth):
     place = training.machine("cpu", "float32")
     network = shared(("car", "sign"), width=width)
     assert place.worth(network, torch.zeros(batch, 3, 32, 32, dtype=torch.uint8)) == worth
+
+
+@pytest.mark.parametrize(
+    ("used", "left"), [([2, 2, 2], 2), ([0.5, 2, 2], 2), ([2, 1.2, 2], 1), ([2, 2, 1.6], 1)]
+)
+def test_the_second_thread_is_given_back_when_its_core_is_taken(monkeypatch, used, left):
+    """used: cores between two looks. What is before the first one, torch setting up, is let go."""
+    seconds = iter(range(1, 10))
+    cpu = iter(np.cumsum(used).tolist())
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(devices.time, "process_time", lambda: next(cpu))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        cores = devices.Cores()
+        for _ in used:
+            cores.look()
+        assert torch.get_num_threads() == left
+    finally:
+        torch.set_num_threads(before)
 
 
 # ---------------------------------------------------------------------- many networks

@@ -61,17 +61,12 @@ def ratio(results: Mapping[str, dict], ours: str, other: str) -> float:
 
 
 class Elsewhere:
-    """A contender in a process of its own, where torch's threads wait as torch comes, by spinning.
-
-    (This course makes them sleep.) The script is called with ``--serve NAME`` and calls `serve`.
-    """
+    """A contender in a process of its own: the script, called with ``--serve NAME``."""
 
     def __init__(self, name: str, *arguments: str) -> None:
-        environment = os.environ | {"GOMP_SPINCOUNT": "300000"}  # what GNU's OpenMP does unasked
-        environment.pop("OMP_WAIT_POLICY", None)
         command = [sys.executable, sys.argv[0], "--serve", name, *arguments]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __call__(self) -> None:
