@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 _LARGE = 2_000_000  # numbers that a first layer gives for a batch, from which two threads pay
 _BOTH = 1.75  # cores that two threads use at least, while they have two to themselves
+_ANOTHER_TRY = 50  # looks
 
 
 class Machine(NamedTuple):
@@ -53,23 +54,31 @@ class Machine(NamedTuple):
 
 
 class Cores:
-    """Takes back the second thread when another process has taken its core.
+    """Takes back the second thread while another process has its core.
 
     Torch's threads spin while they wait for each other, so alone on two cores they use both to the
     full. When one of them has to share, the other one spins in vain: two threads then train more
-    slowly than one does.
+    slowly than one does. Now and then the second one is given another try.
     """
 
     def __init__(self) -> None:
-        self._wall = self._used = 0.0
+        self._most, self._looks = torch.get_num_threads(), 0
+        self._wall = self._used = 0.0  # seconds
 
     def look(self) -> None:
         """To be called every few steps: has this process had both cores since the last call?"""
-        if torch.get_num_threads() < 2:
+        if self._most < 2:
             return
-        wall, used = time.perf_counter(), time.process_time()  # seconds
+        self._looks += 1
+        if torch.get_num_threads() < 2:
+            if self._looks >= _ANOTHER_TRY:
+                torch.set_num_threads(self._most)
+                self._wall, self._looks = 0.0, 0
+            return
+        wall, used = time.perf_counter(), time.process_time()
         if self._wall and used - self._used < _BOTH * (wall - self._wall):
             torch.set_num_threads(1)
+            self._looks = 0
         self._wall, self._used = wall, used
 
 

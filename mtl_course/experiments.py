@@ -270,7 +270,6 @@ MILLION_RATES = {"all layers": 3e-2, "from scratch": 3e-2}
 MILLION_CONTROLS = {  # how, and for how many steps
     "all layers, ten times the steps": ("all layers", 10 * SCENE_STEPS),
     "from scratch, ten times the steps": ("from scratch", 10 * SCENE_STEPS),
-    "from scratch, A's compute added": ("from scratch", SCENE_STEPS + MILLION // 64),
 }
 TRUNK = HOME / "assets" / "trunk.pt"
 """A network that has learned the four tasks from 1,000,000 scenes; `python -m mtl_course.headline

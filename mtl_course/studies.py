@@ -182,6 +182,7 @@ def _in_processes(
     networks = sum(map(len, cells.values()))
     jobs = jobs or max(joblib.effective_n_jobs(None), min(joblib.cpu_count(), networks))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
+    known = {torch.__version__: _recipe(chosen)}
     with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
         # would end the thread that hands out the work, and the study would wait for ever.
@@ -194,7 +195,7 @@ def _in_processes(
             else:
                 sources = dict.fromkeys(now, (source, 0.0))
             yield from parallel(
-                joblib.delayed(_row)(chosen, sources[seed], seed, cell)
+                joblib.delayed(_row)(chosen, sources[seed], seed, cell, known)
                 for seed in now
                 for cell in cells[seed]
             )
@@ -219,7 +220,8 @@ def _side_by_side(
     }
     for done, ((seed, number), scores) in enumerate(carry_out_together(plans), start=1):
         seconds = (time.perf_counter() - start) / done  # a share of what all took together
-        yield _as_row(chosen, seed, cells[seed][number], scores, seconds, source_seconds)
+        cell = cells[seed][number]
+        yield _as_row(_recipe(chosen), seed, cell, scores, seconds, source_seconds)
 
 
 def _plan(outcome: object) -> Plan:
@@ -233,17 +235,21 @@ def _source(chosen: Study, seed: int) -> tuple[int, tuple]:
         return seed, _timed(lambda: carry_out(_plan(chosen.source(seed=seed))))
 
 
-def _row(chosen: Study, source: tuple, seed: int, cell: Mapping[str, object]) -> dict:
-    """Trains one cell of one seed. Runs in a worker."""
+def _row(chosen: Study, source: tuple, seed: int, cell: Mapping, known: Mapping[str, str]) -> dict:
+    """Trains one cell of one seed. Runs in a worker.
+
+    known: recipes by version of torch, so that only a worker with another one needs to ask again.
+    """
     shared, source_seconds = source
     with threads(1):
         plan = _plan(chosen.train(shared, seed=seed, **cell))
         scores, seconds = _timed(lambda: carry_out(plan))
-        return _as_row(chosen, seed, cell, scores, seconds, source_seconds)
+        recipe = known.get(torch.__version__) or _recipe(chosen)
+        return _as_row(recipe, seed, cell, scores, seconds, source_seconds)
 
 
 def _as_row(
-    chosen: Study, seed: int, cell: Mapping, scores: Mapping, seconds: float, source_seconds: float
+    recipe: str, seed: int, cell: Mapping, scores: Mapping, seconds: float, source_seconds: float
 ) -> dict:
     place = training.machine()
     about = {
@@ -253,7 +259,7 @@ def _as_row(
         "precision": place.precision,
         "processor": platform.machine(),
         "torch": torch.__version__,
-        "recipe": _recipe(chosen),
+        "recipe": recipe,
     }
     return {**cell, "seed": seed, **scores, **about}
 

@@ -51,7 +51,7 @@ def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
     trunk = checkpoints.load(experiments.untrained(), tmp_path / "trunk.pt")
     assert not same(trunk, checkpoints.load(experiments.untrained(), experiments.TRUNK))
     cell = {"way": "all layers", "images": experiments.THOUSAND}
-    row = studies._row(experiments.STUDIES["headline"], (trunk, 0.0), 3, cell)
+    row = studies._row(experiments.STUDIES["headline"], (trunk, 0.0), 3, cell, {})
     rows = pd.read_csv(tmp_path / "headline.csv").set_index(["way", "seed"])
     assert row["accuracy"] == pytest.approx(rows.loc[("all layers", 3), "accuracy"])
 

@@ -57,6 +57,12 @@ def test_local_links_lead_somewhere(name: str):
     assert not [t for t in local if t and not (ROOT / unquote(t)).exists()]
 
 
+def test_readme_shows_the_benchmarks_that_are_stored():
+    command = [sys.executable, "tests/benchmarks/table.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout in README.read_text(encoding="utf-8"), "put the table into README.md"
+
+
 # --------------------------------------------------------------------------------------- versions
 
 

@@ -330,8 +330,8 @@ def test_a_large_batch_is_worth_two_threads(width, batch, worth):
 )
 def test_the_second_thread_is_given_back_when_its_core_is_taken(monkeypatch, used, left):
     """used: cores between two looks. What is before the first one, torch setting up, is let go."""
-    seconds = iter(range(1, 10))
-    cpu = iter(np.cumsum(used).tolist())
+    seconds = iter(range(1, 99))
+    cpu = iter(np.cumsum([*used, *[2] * 99]).tolist())
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(seconds))
     monkeypatch.setattr(devices.time, "process_time", lambda: next(cpu))
     before = torch.get_num_threads()
@@ -341,6 +341,9 @@ def test_the_second_thread_is_given_back_when_its_core_is_taken(monkeypatch, use
         for _ in used:
             cores.look()
         assert torch.get_num_threads() == left
+        for _ in range(devices._ANOTHER_TRY):
+            cores.look()
+        assert torch.get_num_threads() == 2, "the second thread got no other try"
     finally:
         torch.set_num_threads(before)
 

@@ -22,8 +22,8 @@ from mtl_course import training
 
 
 def peak_memory(root: psutil.Process, stop: threading.Event, peak: list[int]) -> None:
-    """The largest memory of a process and its children together, looked at ten times a second."""
-    while not stop.wait(0.1):
+    """The largest memory of a process and its children together, looked at every two seconds."""
+    while not stop.wait(2):
         total = 0
         for process in [root, *root.children(recursive=True)]:
             try:

@@ -1,0 +1,71 @@
+"""The README's table of figures, made from the files in assets/benchmarks.
+
+python tests/benchmarks/table.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "assets" / "benchmarks"
+TARGETS = (  # file, the ratio's name in it, what the table calls it, the target
+    ("training", "fit against bare step", "`fit` against the bare step", 0.87),
+    ("training", "fit against a DataLoader loop", "`fit` against a `DataLoader` loop", 1.25),
+    ("training", "fit against Lightning", "`fit` against Lightning", 1.25),
+    ("training", "fit against fastai", "`fit` against fastai", 1.25),
+    (
+        "training",
+        "fit beside a busy core keeps",
+        "`fit` beside a busy core, of its idle speed",
+        0.4,
+    ),
+    (
+        "training",
+        "new head: features once against trunk in a DataLoader loop",
+        "new head, features once, against the trunk at every step of a `DataLoader` loop",
+        10,
+    ),
+    ("studies", "studies.run against a plain loop", "`studies.run`, 60 runs, against a loop", 2.2),
+    ("studies", "studies.run against Lightning", "`studies.run`, 60 runs, against Lightning", 2.5),
+    (
+        "studies",
+        "studies.run, processes not started, against a plain loop",
+        "the same with its processes still to start, against a loop that runs already",
+        None,
+    ),
+    (
+        "studies",
+        "studies.run beside a busy core keeps",
+        "`studies.run` beside a busy core, of its idle speed",
+        0.4,
+    ),
+)
+
+
+def read(name: str) -> dict:
+    """What a benchmark has written."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table() -> str:
+    """Markdown: what was compared, times as fast, the target, and the script that measures it."""
+    lines = ["| what | measured | at least | script |", "|---|---|---|---|"]
+    for name, key, words, target in TARGETS:
+        value = read(name)["ratios"][key]
+        least = "" if target is None else f"{target:g}"
+        lines.append(f"| {words} | {value:.2f} | {least} | `{name}.py` |")
+    headline, scenes = read("headline")["results"]["headline"], read("scenes")["results"]["draw"]
+    beyond = read("notebooks")["imports"]["beyond torch"]["median_s"]
+    minutes, memory = headline["median_s"] / 60, headline["peak_memory_MB"] / 1024
+    lines += [
+        f"| the headline, all of it | {minutes:.1f} min | under 4 | `headline.py` |",
+        f"| its peak memory | {memory:.1f} GB | under 6 | `headline.py` |",
+        f"| scenes drawn a second | {scenes['scenes_per_s']:,} | 20,000 | `scenes.py` |",
+        f"| imports of lesson 01 beyond torch | {beyond:.2f} s | under 1 | `notebooks.py` |",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
