@@ -22,8 +22,6 @@ from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import fit, machine
 
-WAYS = ("all layers", "from scratch")
-
 
 def pretrained(file: Path, count: int, device: str | None = None, progress: bool = True) -> Network:
     """The network that has learned A; it is in `file`, or is trained and put there.
@@ -55,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help="for the trunk and the rows; default: results/headline")  # fmt: skip
     parser.add_argument("--count", type=int, default=experiments.MILLION, help="scenes of A")
     parser.add_argument("--device", help="default: the fastest here")
-    parser.add_argument("--controls", action="store_true", help="train the controls, too")
     parser.add_argument("--ship", action="store_true", help="renew the trunk in assets, no more")
     asked = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
@@ -66,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.exit(message=f"{experiments.TRUNK}\n")
         trunk = pretrained(asked.folder / "trunk.pt", asked.count, asked.device)
         middle = time.perf_counter()
-        ways = [*WAYS, *experiments.MILLION_CONTROLS] if asked.controls else WAYS
-        rows = studies.run("headline", only={"way": ways}, store=asked.folder, source=trunk)
+        rows = studies.run("headline", store=asked.folder, source=trunk)
     except ValueError as error:
         parser.error(str(error))
     end = time.perf_counter()
@@ -76,12 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def report(rows: pd.DataFrame) -> str:
-    """What all layers gain over each other way, given this trunk, as a table."""
-    others = [way for way in rows["way"].unique() if way != WAYS[0]]
+    """What all layers gain over from scratch, given this trunk, as a table."""
     tables = {
-        (score, f"all layers − {way}"): studies.gain(rows, WAYS[0], over=way, score=score)
+        f"all layers − from scratch, {score}": studies.gain(
+            rows, "all layers", over="from scratch", score=score
+        )
         for score in ("accuracy", "auc")
-        for way in others
     }
     return pd.concat(tables).droplevel(-1).round(3).to_string()
 

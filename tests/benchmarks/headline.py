@@ -22,13 +22,15 @@ from mtl_course import training
 
 
 def peak_memory(root: psutil.Process, stop: threading.Event, peak: list[int]) -> None:
-    """The largest memory of a process and its children together, looked at every two seconds."""
-    while not stop.wait(2):
+    """The largest memory of a process and its children together, looked at every second.
+
+    Libraries that several processes share count once for each.
+    """
+    while not stop.wait(1):
         total = 0
         for process in [root, *root.children(recursive=True)]:
             try:
-                total += process.memory_full_info().pss if sys.platform == "linux" else (
-                    process.memory_info().rss)  # fmt: skip
+                total += process.memory_info().rss
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         peak[0] = max(peak[0], total)
