@@ -34,6 +34,7 @@ class Claim(NamedTuple):
         return studies.gain(rows, self.way, over=self.over, score=self.score).iloc[0]
 
 
+THOUSAND = {"images": experiments.THOUSAND}
 MASK = {"way": "mask"}
 RANDOM = {"hidden": HIDDEN[0], "fraction": 0.5}
 CLAIMS = [
@@ -42,6 +43,8 @@ CLAIMS = [
     Claim("digits", {"labels": 800}, "all layers", "new head", "supported"),
     Claim("digits", {"labels": 800}, "all layers", "from scratch", "supported"),
     Claim("digits", {"labels": 800}, "all layers", MACHINE, "supported"),
+    Claim("headline", THOUSAND, "all layers", "from scratch", "cannot tell"),
+    Claim("headline", THOUSAND, "all layers", "from scratch", "cannot tell", score="auc"),
     Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[1], "supported"),
     Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[2], "supported"),
     Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[1], "supported", score="auc"),
