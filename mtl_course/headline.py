@@ -18,7 +18,6 @@ from pathlib import Path
 import pandas as pd
 
 from mtl_course import checkpoints, experiments, studies
-from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import fit, machine
 
@@ -33,7 +32,7 @@ def pretrained(file: Path, count: int, device: str | None = None, progress: bool
     if file.exists():
         return checkpoints.load(network, file)
     place = str(machine(device).device)
-    scenes: Dataset = experiments.million(count, device=place, progress=progress)
+    scenes = experiments.million(count, device=place, progress=progress)
     history = fit(
         network, scenes, steps=count // experiments.MILLION_BATCH, seed=0,
         batch_size=experiments.MILLION_BATCH, learning_rate=experiments.MILLION_RATE,
@@ -53,15 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help="for the trunk and the rows; default: results/headline")  # fmt: skip
     parser.add_argument("--count", type=int, default=experiments.MILLION, help="scenes of A")
     parser.add_argument("--device", help="default: the fastest here")
-    parser.add_argument("--ship", action="store_true", help="renew the trunk in assets, no more")
+    parser.add_argument("--ship", action="store_true", help="put the trunk into assets, no more")
     asked = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     start = time.perf_counter()
     try:
-        if asked.ship:
-            pretrained(experiments.TRUNK, asked.count, asked.device)
-            parser.exit(message=f"{experiments.TRUNK}\n")
         trunk = pretrained(asked.folder / "trunk.pt", asked.count, asked.device)
+        if asked.ship:
+            checkpoints.save(trunk, experiments.TRUNK)
+            parser.exit(message=f"{experiments.TRUNK}\n")
         middle = time.perf_counter()
         rows = studies.run("headline", store=asked.folder, source=trunk)
     except ValueError as error:

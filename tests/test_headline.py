@@ -79,6 +79,29 @@ def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
     assert same(resumed, whole)
 
 
+def test_shipping_renews_the_trunk_that_is_there(tmp_path, capsys, monkeypatch):
+    shipped = tmp_path / "assets" / "trunk.pt"
+    checkpoints.save(experiments.untrained(), shipped)
+    monkeypatch.setattr(experiments, "TRUNK", shipped)
+    code, _ = main(tmp_path / "results", capsys, "--ship")
+    assert code == 0
+    renewed = checkpoints.load(experiments.untrained(), shipped)
+    assert not same(renewed, experiments.untrained()), "the old trunk stayed"
+    assert same(
+        renewed, checkpoints.load(experiments.untrained(), tmp_path / "results" / "trunk.pt")
+    )
+    assert not (tmp_path / "results" / "headline.csv").exists()
+
+
+@pytest.mark.parametrize("way", experiments.MILLION_RATES)
+def test_the_rate_of_each_way_is_the_best_on_development_seeds(way):
+    rows = pd.read_csv(studies.SHIPPED / "headline_tuning.csv")
+    means = rows[rows["way"] == way].groupby("rate")["accuracy"].mean()
+    assert experiments.MILLION_RATES[way] == means.idxmax(), means
+    assert means.index.min() < means.idxmax() < means.index.max(), "the best is at the grid's edge"
+    assert not set(rows["seed"]) & set(experiments.STUDIES["headline"].seeds)
+
+
 def test_the_shipped_trunk_knows_the_four_tasks():
     """Better than always giving the more frequent answer, by far."""
     trunk = checkpoints.load(experiments.untrained(), experiments.TRUNK)
