@@ -395,6 +395,13 @@ def test_networks_side_by_side_learn_what_each_learns_alone(make, vary, trunk_fr
             assert same(network.trunk, other.trunk), "a frozen trunk moved"
 
 
+def test_images_that_networks_share_lie_on_the_device_once():
+    one, other = torch.arange(5), torch.arange(5, 8)
+    together, first = engine._end_to_end([one, other, one], torch.device("cpu"))
+    assert torch.equal(together, torch.arange(8))
+    assert first.tolist() == [[0], [5], [0]]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_networks_in_processes_learn_bit_for_bit_what_each_learns_alone(jobs):
     alone, want = one_by_one()
