@@ -240,6 +240,8 @@ def normalise(images: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- printed digits (task A)
 
 DIGITS = tuple("0123456789")
+LETTERS = tuple("ABCDEFGHJK")
+"""Ten letters, without I, which is a 1 in many typefaces."""
 
 TYPEFACES = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -255,7 +257,13 @@ _PAPER = 32  # pixels on a side before the picture is averaged down to 8 × 8
 _GLYPH = 64  # pixels on a side of a stored glyph, which fills the middle half
 
 
-def printed_digits(count: int, seed: int, start: int = 0, device: str = "cpu") -> Dataset:
+def printed_digits(
+    count: int,
+    seed: int,
+    start: int = 0,
+    device: str = "cpu",
+    characters: Sequence[str] = DIGITS,
+) -> Dataset:
     """Task A of lesson 01: digits printed in many typefaces, as many as you like.
 
     Each is a glyph in a random typeface, turned, sheared, stretched, moved, thinned or fattened,
@@ -263,21 +271,26 @@ def printed_digits(count: int, seed: int, start: int = 0, device: str = "cpu") -
     random contrast. Image i is a pure function of (seed, i): drawing [start, start + count) gives
     the same images as a slice of a longer draw.
 
-    Returns: images uint8 (count, 1, 8, 8) and labels int64 (count,), ten classes, on `device`.
-    Raises: ValueError if `count` is below 1, or `seed` or `start` is negative.
+    characters: what is printed in place of the ten digits, such as `LETTERS`.
+    Returns: images uint8 (count, 1, 8, 8) and labels int64 (count,), a class a character, on
+        `device`.
+    Raises: ValueError if `count` is below 1, `seed` or `start` is negative, or `characters` are
+        not two or more single characters.
     """
     count, start = whole("count", count, least=1), whole("start", start, least=0)
-    seed = whole("seed", seed, least=0)
-    glyphs = _glyphs().to(device)
+    seed, characters = whole("seed", seed, least=0), tuple(characters)
+    if len(characters) < 2 or any(len(character) != 1 for character in characters):
+        raise ValueError(f"characters must be two or more single ones; got {characters}.")
+    glyphs = _glyphs(characters).to(device)
     images, labels = [], []
     for draws, rows in _blocks(seed, start, count):
-        digit = (draws[:, 0] * 10).astype(np.int64)
+        digit = (draws[:, 0] * len(characters)).astype(np.int64)
         face = (draws[:, 1] * len(TYPEFACES)).astype(np.int64)
         moves = torch.from_numpy(2 * draws[:, 2:] - 1).to(device)  # (block, 9) in [-1, 1)
         block = _print(glyphs[torch.from_numpy(face), torch.from_numpy(digit)], moves)
         images.append(block[rows])
         labels.append(torch.from_numpy(digit)[rows].to(device))
-    return Dataset(torch.cat(images), torch.cat(labels), classes=DIGITS)
+    return Dataset(torch.cat(images), torch.cat(labels), classes=characters)
 
 
 def _blocks(seed: int, start: int, count: int) -> Iterator[tuple[np.ndarray, slice]]:
@@ -324,24 +337,24 @@ def _print(glyphs: Tensor, moves: Tensor) -> Tensor:
     return (ink.pow(gamma) * contrast * 255).round_().to(torch.uint8)
 
 
-@functools.lru_cache(maxsize=1)
-def _glyphs() -> Tensor:
-    """Every digit in every typeface, as the signed distance from its outline (inside is positive).
+@functools.lru_cache(maxsize=2)
+def _glyphs(characters: tuple[str, ...]) -> Tensor:
+    """Each in every typeface, as the signed distance from its outline (inside is positive).
 
-    Returns: float32 (typefaces, 10, 64, 64), in pixels of the 32 × 32 paper.
+    Returns: float32 (typefaces, characters, 64, 64), in pixels of the 32 × 32 paper.
     """
     import matplotlib
     from matplotlib.ft2font import FT2Font, LoadFlags
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    glyphs = torch.empty(len(TYPEFACES), 10, _GLYPH, _GLYPH)
+    glyphs = torch.empty(len(TYPEFACES), len(characters), _GLYPH, _GLYPH)
     for face, name in enumerate(TYPEFACES):
         font = FT2Font(str(folder / f"{name}.ttf"))
         font.set_size(144, 72)  # 144 pixels to the em: outlines stay sharp when shrunk
-        for digit in range(10):
-            font.set_text(str(digit), flags=LoadFlags.NO_HINTING)
+        for number, character in enumerate(characters):
+            font.set_text(character, flags=LoadFlags.NO_HINTING)
             font.draw_glyphs_to_bitmap()
-            glyphs[face, digit] = _distance(np.asarray(font.get_image()) > 127)
+            glyphs[face, number] = _distance(np.asarray(font.get_image()) > 127)
     return glyphs
 
 

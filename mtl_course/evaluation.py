@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mtl_course import losses
 from mtl_course.base import threads
-from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.devices import Machine, machine
-from mtl_course.networks import Network
+from mtl_course.networks import Network, blocks
 
 _PIXELS = 1 << 17  # at a time on a CPU, so that what a layer gives stays in its cache
 _PIXELS_GPU = 1 << 22
@@ -80,6 +80,44 @@ def evaluate(
         columns = {"labelled": [len(data)], "accuracy": [right.item()], "loss": loss.tolist()}
         names = ["class"]
     return pd.DataFrame(columns, index=pd.Index(names, name="task"))
+
+
+def similarity(one: Network, other: Network, data: Dataset) -> list[float]:
+    """How alike two networks see the same images, block by block, from the picture on (T3).
+
+    Linear CKA (Kornblith et al. 2019): 1 when the features of a block agree but for a turn, a
+    mirror and a scale of the whole feature space; near 0 when they have nothing to do with each
+    other and there are many images.
+    Returns: a number in [0, 1] for each block of the trunk that has weights.
+    Raises: ValueError if the two have not as many blocks.
+    """
+    if len(blocks(one)) != len(blocks(other)):
+        raise ValueError("one and other must have as many blocks in their trunks.")
+    features = zip(_features(one, data), _features(other, data), strict=True)
+    return [cka(x, y) for x, y in features]
+
+
+def cka(x: Tensor, y: Tensor) -> float:
+    """Linear centred kernel alignment. x, y: float (m, any), features of the same m images."""
+    x, y = (features.double() - features.double().mean(dim=0) for features in (x, y))
+    gram = [features @ features.T for features in (x, y)]  # (m, m)
+    return float((gram[0] * gram[1]).sum() / (gram[0].norm() * gram[1].norm()))
+
+
+@threads(1)
+def _features(network: Network, data: Dataset) -> list[Tensor]:
+    """What each block of the trunk makes of the images. Returns: float32 (m, features) each."""
+    place, found = machine(), []
+    network.to(place.device, memory_format=torch.channels_last).eval()
+    with torch.inference_mode():
+        for images in portions(data, place):
+            values, given = normalise(images), []
+            for layer in network.trunk:
+                values = layer(values)
+                if layer in blocks(network):
+                    given.append(values.flatten(1).float().cpu())
+            found.append(given)
+    return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 def _scores(logits: Tensor, labels: Tensor) -> dict[str, list]:

@@ -89,21 +89,81 @@ def curves(
     return figure
 
 
-def gains(tables: Mapping[str, pd.DataFrame], x: str, *, xlabel: str, ylabel: str) -> Figure:
+def gains(
+    tables: Mapping[str, pd.DataFrame],
+    x: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    logarithmic: bool = True,
+) -> Figure:
     """Mean gains against `x` with their 95 % intervals and a line at 0, one series a table.
 
     tables: what `studies.gain` returned, by the name of the comparison.
+    logarithmic: the x axis; else it is linear.
     """
     figure, axes = _figure(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
-        at = table[x] * (1 + 0.04 * (i - (len(tables) - 1) / 2))
+        step = i - (len(tables) - 1) / 2  # side by side
+        at = table[x] * (1 + 0.04 * step) if logarithmic else table[x] + 0.03 * step
         reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
         style = {"color": COLOURS[i], "marker": MARKERS[i], "label": name, "capsize": 4}
         axes.errorbar(at, table["mean"], yerr=reach, **style)
-    _ticks(axes, next(iter(tables.values()))[x])
+    _ticks(axes, pd.concat([table[x] for table in tables.values()]), logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend()
+    return figure
+
+
+_SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
+
+
+def gain_map(table: pd.DataFrame, x: str, y: str, *, labels: Mapping[str, str]) -> Figure:
+    """A map of gains: each cell says its mean, half the width of its interval, and its verdict.
+
+    ▲ supported, ▼ opposite, = no difference, ? cannot tell.
+    table: what `studies.gain` returned, one row a cell. labels: what the axes say, by column.
+    """
+    means = table.pivot(index=y, columns=x, values="mean")
+    places = {name: {v: i for i, v in enumerate(means.axes[k])} for k, name in enumerate((y, x))}
+    with mpl.rc_context(_STYLE | {"axes.grid": False}):
+        size = (2.2 + 1.15 * means.shape[1], 1.4 + 0.8 * means.shape[0])
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+    reach = np.nanmax(np.abs(means.to_numpy()))
+    image = axes.imshow(means, cmap="PuOr_r", vmin=-reach, vmax=reach, aspect="auto",
+                        origin="lower")  # fmt: skip
+    for cell in table.to_dict("records"):
+        at = (places[x][cell[x]], places[y][cell[y]])
+        half = (cell["high"] - cell["low"]) / 2
+        text = f"{_SIGNS[cell['verdict']]} {cell['mean']:+.3f}\n± {half:.3f}"
+        ink = "white" if abs(cell["mean"]) > 0.7 * reach else "0.1"
+        axes.text(*at, text, ha="center", va="center", fontsize=11, color=ink)
+    axes.set_xticks(range(means.shape[1]), [f"{value:,}" for value in means.columns])
+    axes.set_yticks(range(means.shape[0]), [f"{value:,}" for value in means.index])
+    axes.set(xlabel=labels.get(x, x), ylabel=labels.get(y, y))
+    figure.colorbar(image, label=labels.get("mean", "gain"))
+    return figure
+
+
+def ladder(tables: Mapping[str, pd.DataFrame], kind: str, *, xlabel: str) -> Figure:
+    """Gains of kinds that have no number, one below the other, with intervals and a line at 0.
+
+    tables: what `studies.gain` returned, by the name of the series. kind: the column that names
+        the kinds; the first table gives their order, from the top.
+    """
+    kinds = list(dict.fromkeys(pd.concat([table[kind] for table in tables.values()])))
+    figure, axes = _figure(9.0, 1.4 + 0.5 * len(kinds))
+    axes.axvline(0, color="0.25", linewidth=1.2)
+    for i, (name, table) in enumerate(tables.items()):
+        at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)
+        reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
+        style = {"color": COLOURS[i], "marker": MARKERS[i], "label": name, "capsize": 4}
+        axes.errorbar(table["mean"], at, xerr=reach, linestyle="none", **style)
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
+    axes.legend(fontsize=11)
     return figure
 
 
@@ -272,17 +332,23 @@ def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Fi
 
 
 def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
-    """First-layer filters, blue below 0 and red above it, on one scale for all groups.
+    """First-layer filters, on one scale for all groups.
 
-    groups: float32 (m, 1, height, width), a filter each, by title.
+    Filters of one channel are blue below 0 and red above it; those of three are pictures of the
+    colours they look for, grey where they do not care.
+    groups: float32 (m, 1 or 3, height, width), a filter each, by title.
     """
     reach = max(float(weights.abs().max()) for weights in groups.values())
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.0, 1.15 * len(groups)), layout="constrained")
         boxes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for axes, (title, weights) in zip(boxes, groups.items(), strict=True):
-        picture = _tile(weights.permute(0, 2, 3, 1).numpy(), columns, empty=np.nan)[..., 0]
-        axes.imshow(picture, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        pixels = weights.permute(0, 2, 3, 1).numpy()
+        if pixels.shape[-1] == 3:
+            axes.imshow(_tile(127.5 + 127.5 * pixels / reach, columns) / 255)
+        else:
+            picture = _tile(pixels, columns, empty=np.nan)[..., 0]
+            axes.imshow(picture, cmap="RdBu_r", vmin=-reach, vmax=reach)
         axes.set_title(title, loc="left", fontsize=13)
         axes.axis("off")
     return figure

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtl_course import checkpoints, experiments, studies
+from mtl_course import checkpoints, studies
+from mtl_course.experiments import lecture
 from mtl_course.networks import Network
 from mtl_course.training import fit, machine
 
@@ -28,14 +29,14 @@ def pretrained(file: Path, count: int, device: str | None = None, progress: bool
     A run that was broken off is in the file beside it and goes on from there.
     count: scenes of A; each is seen once. Raises: what `training.fit` and `training.load` raise.
     """
-    network, run = experiments.untrained(), file.with_suffix(".run.pt")
+    network, run = lecture.untrained(), file.with_suffix(".run.pt")
     if file.exists():
         return checkpoints.load(network, file)
     place = str(machine(device).device)
-    scenes = experiments.million(count, device=place, progress=progress)
+    scenes = lecture.million(count, device=place, progress=progress)
     history = fit(
-        network, scenes, steps=count // experiments.MILLION_BATCH, seed=0,
-        batch_size=experiments.MILLION_BATCH, learning_rate=experiments.MILLION_RATE,
+        network, scenes, steps=count // lecture.MILLION_BATCH, seed=0,
+        batch_size=lecture.MILLION_BATCH, learning_rate=lecture.MILLION_RATE,
         device=device, checkpoint=run, progress=progress,
     )  # fmt: skip
     if history.attrs["interrupted"]:
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m mtl_course.headline", description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=studies.RESULTS / "headline",
                         help="for the trunk and the rows; default: results/headline")  # fmt: skip
-    parser.add_argument("--count", type=int, default=experiments.MILLION, help="scenes of A")
+    parser.add_argument("--count", type=int, default=lecture.MILLION, help="scenes of A")
     parser.add_argument("--device", help="default: the fastest here")
     parser.add_argument("--ship", action="store_true", help="put the trunk into assets, no more")
     asked = parser.parse_args(arguments)
@@ -59,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         trunk = pretrained(asked.folder / "trunk.pt", asked.count, asked.device)
         if asked.ship:
-            checkpoints.save(trunk, experiments.TRUNK)
-            parser.exit(message=f"{experiments.TRUNK}\n")
+            checkpoints.save(trunk, lecture.TRUNK)
+            parser.exit(message=f"{lecture.TRUNK}\n")
         middle = time.perf_counter()
         rows = studies.run("headline", store=asked.folder, source=trunk)
     except ValueError as error:

@@ -189,6 +189,26 @@ def fresh(network: Network, data: Dataset, seed: int) -> Network:
     return Network(trunk, _head(network.head.in_features, data.names, seed), data.names)
 
 
+def copied(network: Network, data: Dataset, seed: int, layers: int) -> Network:
+    """What `fresh` gives, but with the first `layers` blocks of the trunk copied (Yosinski 2014).
+
+    With all blocks copied it is what `new_head` gives, with none what `fresh` gives.
+    Raises: ValueError if the trunk has fewer blocks.
+    """
+    here = blocks(network)
+    if whole("layers", layers, least=0) > len(here):
+        raise ValueError(f"layers must be at most {len(here)}, the trunk's blocks; got {layers}.")
+    target = fresh(network, data, seed)
+    for block, learned in zip(blocks(target)[:layers], here, strict=False):
+        block.load_state_dict(learned.state_dict())
+    return target
+
+
+def blocks(network: Network) -> list[nn.Module]:
+    """The blocks of the trunk that have weights, from the picture on."""
+    return [block for block in network.trunk if any(True for _ in block.parameters())]
+
+
 def freeze(module: nn.Module) -> nn.Module:
     """Stops `module` from learning: its weights, and the statistics of its normalisation layers.
 

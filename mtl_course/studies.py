@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import importlib
 import inspect
+import itertools
 import json
 import logging
 import platform
@@ -31,6 +32,9 @@ from tqdm.auto import tqdm
 from mtl_course import golden, training
 from mtl_course.base import HOME, atomic, threads, whole
 from mtl_course.plans import Plan, carry_out, carry_out_together
+from mtl_course.verdicts import gain, interval, predicted
+
+__all__ = ["RESULTS", "SHIPPED", "Study", "gain", "interval", "predicted", "recipe", "run", "study"]
 
 SHIPPED = HOME / "assets" / "studies"
 RESULTS = HOME / "results"
@@ -51,6 +55,8 @@ class Study:
     seeds: the seeds whose rows ship with the course.
     settings: every constant the rows depend on; when one changes, older rows are stale.
     golden: which golden run guards the rows, see the module `golden`.
+    shared_by: the key that `source` depends on besides the seed, ``source(seed=…, key=…)``: cells
+        that agree in it share a source, such as the trunk of one A.
     """
 
     question: str
@@ -60,6 +66,7 @@ class Study:
     seeds: Sequence[int]
     settings: Mapping[str, object]
     golden: str = "digits"
+    shared_by: str | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -155,31 +162,34 @@ def _train(
     progress: bool,
 ) -> Iterator[pd.DataFrame]:
     """Trains what is missing; yields each row as soon as its network is trained."""
-    cells: dict[int, list] = {}
+    groups: dict[tuple, list] = {}
     for seed, cell in missing:
-        cells.setdefault(seed, []).append(cell)
+        groups.setdefault((seed, cell.get(chosen.shared_by)), []).append(cell)
     if jobs is not None:
         whole("jobs", jobs, least=1)
-    if not cells:
+    if not groups:
         return
     train = _side_by_side if training.machine().device.type == "cuda" else _in_processes
     with tqdm(
         total=len(missing), desc=name, unit="network", disable=not progress, leave=False
     ) as bar:
-        for row in train(chosen, cells, source, jobs):
+        for row in train(chosen, groups, source, jobs):
             bar.update()
             yield pd.DataFrame([{"study": name, **row}])
 
 
 def _in_processes(
-    chosen: Study, cells: Mapping, source: object, jobs: int | None
+    chosen: Study, groups: Mapping, source: object, jobs: int | None
 ) -> Iterator[dict]:
     """A network a task, each on one thread, wherever joblib is set to send them.
 
-    What the cells of a seed share is made first, for as many seeds at once as there are processes.
+    What the cells of a group share is made first, for as many groups at once as there are
+    processes.
+
+    groups: cells, by their seed and the value of the key that their source depends on.
     """
     # More than one where somebody has asked for it: joblib.parallel_config("dask"), say.
-    networks = sum(map(len, cells.values()))
+    networks = sum(map(len, groups.values()))
     jobs = jobs or max(joblib.effective_n_jobs(None), min(joblib.cpu_count(), networks))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
     known = {torch.__version__: _recipe(chosen)}
@@ -187,41 +197,49 @@ def _in_processes(
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
         # would end the thread that hands out the work, and the study would wait for ever.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")
-        seeds = list(cells)
-        for first in range(0, len(seeds), jobs):
-            now = seeds[first : first + jobs]
+        for now in _waves(groups, jobs):
             if source is None:
-                sources = dict(parallel(joblib.delayed(_source)(chosen, seed) for seed in now))
+                sources = dict(parallel(joblib.delayed(_source)(chosen, *group) for group in now))
             else:
                 sources = dict.fromkeys(now, (source, 0.0))
             yield from parallel(
-                joblib.delayed(_row)(chosen, sources[seed], seed, cell, known)
-                for seed in now
-                for cell in cells[seed]
+                joblib.delayed(_row)(chosen, sources[group], group[0], cell, known)
+                for group in now
+                for cell in groups[group]
             )
 
 
+def _waves(groups: Iterable[tuple], count: int) -> Iterator[list[tuple]]:
+    """So many groups at once, those of one kind together: their sources take equally long."""
+    kinds: dict[object, list[tuple]] = {}
+    for group in groups:
+        kinds.setdefault(group[1], []).append(group)
+    order = list(itertools.chain.from_iterable(kinds.values()))
+    for first in range(0, len(order), count):
+        yield order[first : first + count]
+
+
 def _side_by_side(
-    chosen: Study, cells: Mapping, source: object, jobs: int | None
+    chosen: Study, groups: Mapping, source: object, jobs: int | None
 ) -> Iterator[dict]:
     """All networks of one shape in one pass, on the GPU, whatever `jobs` says."""
     start = time.perf_counter()
     if source is None:
-        asked = {seed: _plan(chosen.source(seed=seed)) for seed in cells}
+        asked = {group: _plan(_shared(chosen, *group)) for group in groups}
         sources = dict(carry_out_together(asked))
     else:
-        sources = dict.fromkeys(cells, source)
-    source_seconds = (time.perf_counter() - start) / len(cells)
+        sources = dict.fromkeys(groups, source)
+    source_seconds = (time.perf_counter() - start) / len(groups)
     start = time.perf_counter()
     plans = {
-        (seed, number): _plan(chosen.train(sources[seed], seed=seed, **cell))
-        for seed in cells
-        for number, cell in enumerate(cells[seed])
+        (group, number): _plan(chosen.train(sources[group], seed=group[0], **cell))
+        for group in groups
+        for number, cell in enumerate(groups[group])
     }
-    for done, ((seed, number), scores) in enumerate(carry_out_together(plans), start=1):
+    for done, ((group, number), scores) in enumerate(carry_out_together(plans), start=1):
         seconds = (time.perf_counter() - start) / done  # a share of what all took together
-        cell = cells[seed][number]
-        yield _as_row(_recipe(chosen), seed, cell, scores, seconds, source_seconds)
+        cell = groups[group][number]
+        yield _as_row(_recipe(chosen), group[0], cell, scores, seconds, source_seconds)
 
 
 def _plan(outcome: object) -> Plan:
@@ -229,10 +247,17 @@ def _plan(outcome: object) -> Plan:
     return (yield from outcome) if inspect.isgenerator(outcome) else outcome
 
 
-def _source(chosen: Study, seed: int) -> tuple[int, tuple]:
-    """What the cells of one seed share, and the seconds it took. Runs in a worker."""
+def _shared(chosen: Study, seed: int, value: object) -> object:
+    """What the cells of one group share, or a plan that makes it."""
+    if chosen.shared_by is None:
+        return chosen.source(seed=seed)
+    return chosen.source(seed=seed, **{chosen.shared_by: value})
+
+
+def _source(chosen: Study, seed: int, value: object) -> tuple[tuple, tuple]:
+    """What the cells of one group share, and the seconds it took. Runs in a worker."""
     with threads(1):
-        return seed, _timed(lambda: carry_out(_plan(chosen.source(seed=seed))))
+        return (seed, value), _timed(lambda: carry_out(_plan(_shared(chosen, seed, value))))
 
 
 def _row(chosen: Study, source: tuple, seed: int, cell: Mapping, known: Mapping[str, str]) -> dict:
@@ -347,91 +372,6 @@ def recipe(name: str) -> str:
 def _recipe(chosen: Study) -> str:
     settings = json.dumps(chosen.settings, sort_keys=True)
     return hashlib.sha256((golden.digest(chosen.golden) + settings).encode()).hexdigest()[:8]
-
-
-# ---------------------------------------------------------------------- what rows say
-
-
-def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """The mean and Student's interval for it. Returns: mean, low, high.
-
-    Raises: ValueError for fewer than two values: one run has no interval.
-    """
-    from scipy.stats import t
-
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        raise ValueError(f"values must hold at least two seeds for an interval; got {len(values)}.")
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    reach = t.ppf((1 + confidence) / 2, len(values) - 1) * error
-    return mean, mean - reach, mean + reach
-
-
-def predicted(rows: pd.DataFrame, keys: Sequence[str], score: str = "accuracy") -> pd.DataFrame:
-    """Where one further seed should land: Student's 95 % prediction interval, one row a group.
-
-    Returns: the `keys`, then seeds (their number), mean, low, high.
-    Raises: ValueError for a group of fewer than two rows.
-    """
-    table = []
-    for group, values in rows.groupby(list(keys), sort=False)[score]:
-        mean, low, _ = interval(values)
-        reach = (mean - low) * np.sqrt(len(values) + 1)  # s √(1 + 1/n) in place of s / √n
-        table.append([*group, len(values), mean, mean - reach, mean + reach])
-    return pd.DataFrame(table, columns=[*keys, "seeds", "mean", "low", "high"])
-
-
-def gain(
-    rows: pd.DataFrame, way: str, over: str, *, score: str = "accuracy", margin: float = 0.01
-) -> pd.DataFrame:
-    """What `way` gains over another way, paired by seed, with its interval and its verdict.
-
-    Each seed gives one difference, of two networks that learned from the same draws. The verdict
-    is read off the 95 % interval of the mean difference (Student's t): "supported" when all of it
-    is above 0, "opposite" when all of it is below, "no difference" when it holds 0 and lies
-    within ± `margin`, else "cannot tell".
-
-    Returns: one row a cell (every column of the study but `way`), with seeds (their number), mean,
-        low, high, verdict, and detectable: the smallest true gain that so many seeds would find
-        with probability 0.8.
-    Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do.
-    """
-    keys = [key for key in study(rows["study"].iloc[0]).keys if key != "way"]
-    sides = []
-    for name in (way, over):
-        if name not in set(rows["way"]):
-            known = ", ".join(map(repr, rows["way"].unique()))
-            raise ValueError(f"way must be one of {known}; got {name!r}.")
-        sides.append(rows[rows["way"] == name].set_index([*keys, "seed"])[score])
-    difference = (sides[0] - sides[1]).dropna().rename(score)
-    if difference.empty:
-        raise ValueError(f"no cell and seed has both {way!r} and {over!r}.")
-    table = []
-    for cell, values in difference.reset_index().groupby(keys)[score]:
-        mean, low, high = interval(values)
-        verdict = _verdict(low, high, margin)
-        table.append([*cell, len(values), mean, low, high, verdict, _detectable(values)])
-    columns = [*keys, "seeds", "mean", "low", "high", "verdict", "detectable"]
-    return pd.DataFrame(table, columns=columns)
-
-
-def _verdict(low: float, high: float, margin: float) -> str:
-    if low > 0:
-        return "supported"
-    if high < 0:
-        return "opposite"
-    return "no difference" if -margin < low and high < margin else "cannot tell"
-
-
-def _detectable(differences: pd.Series, power: float = 0.8) -> float:
-    """The true mean that a two-sided 5 % t-test on so many pairs finds with this probability."""
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
-
-    n, spread = len(differences), differences.std(ddof=1)
-    bound = t.ppf(0.975, n - 1)
-    effect = brentq(lambda x: nct.sf(bound, n - 1, x) - power, 0, 100)  # in standard errors
-    return effect * spread / np.sqrt(n)
 
 
 # ---------------------------------------------------------------------- the command

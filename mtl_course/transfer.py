@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtl_course.base import stream, whole
 from mtl_course.datasets import Dataset
-from mtl_course.networks import Network, classifier, freeze, fresh, new_head
+from mtl_course.networks import Network, blocks, classifier, copied, freeze, fresh, new_head
 from mtl_course.plans import Fit, Plan, carry_out
 
 WAYS = ("from scratch", "new head", "all layers", "head then all")
@@ -37,6 +37,7 @@ def adapt(
     steps: int,
     seed: int,
     learning_rate: float | None = None,
+    layers: int | None = None,
     **settings,
 ) -> Network:
     """A network for task B, made from one that has learned task A. `source` is left as it was.
@@ -46,10 +47,13 @@ def adapt(
         "all layers": a new head, then every layer trained;
         "head then all": half of the steps the head alone, then every layer (Kumar et al. 2022).
     learning_rate: None takes the tuned one of `LEARNING_RATES`. `settings` go to `training.fit`.
+    layers: copy only so many blocks of the trunk, from the picture on (Yosinski et al. 2014). The
+        others start from random weights and train, also where `how` holds the copied ones still.
     Runs with one seed start from the same head and see the same batches, whatever `how` is.
-    Raises: ValueError if `how` is not one of these, and what `training.fit` raises.
+    Raises: ValueError if `how` is not one of these, or the trunk has fewer blocks than `layers`,
+        and what `training.fit` raises.
     """
-    settings |= {"steps": steps, "seed": seed, "learning_rate": learning_rate}
+    settings |= {"steps": steps, "seed": seed, "learning_rate": learning_rate, "layers": layers}
     return carry_out(adaptation(source, data, how, **settings))
 
 
@@ -61,6 +65,7 @@ def adaptation(
     steps: int,
     seed: int,
     learning_rate: float | None = None,
+    layers: int | None = None,
     **settings,
 ) -> Plan[Network]:
     """What `adapt` does, as a plan. Raises: ValueError as `adapt` does."""
@@ -68,9 +73,16 @@ def adaptation(
         raise ValueError(f"how must be one of {', '.join(map(repr, WAYS))}; got {how!r}.")
     steps = whole("steps", steps, least=2 if how == "head then all" else 1)
     settings["learning_rate"] = LEARNING_RATES[how] if learning_rate is None else learning_rate
-    network = (fresh if how == "from scratch" else new_head)(source, data, seed)
+    if how == "from scratch":
+        network = fresh(source, data, seed)
+    elif layers is None:
+        network = new_head(source, data, seed)
+    else:
+        network = copied(source, data, seed, layers)
     if how in ("new head", "head then all"):
-        freeze(network.trunk)
+        still = [network.trunk] if layers is None else blocks(network)[:layers]
+        for part in still:
+            freeze(part)
     if how == "head then all":
         half = steps // 2
         first = {"steps": half, "seed": stream(seed, "head alone"), **settings}

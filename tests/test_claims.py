@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from mtl_course import experiments, studies
-from mtl_course.experiments import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, MACHINE, ONE_LABEL
+from mtl_course import studies
+from mtl_course.experiments import digits, lecture
+from mtl_course.experiments.answers import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, ONE_LABEL
 
 
 class Claim(NamedTuple):
@@ -34,7 +35,7 @@ class Claim(NamedTuple):
         return studies.gain(rows, self.way, over=self.over, score=self.score).iloc[0]
 
 
-THOUSAND = {"images": experiments.THOUSAND}
+THOUSAND = {"images": lecture.THOUSAND}
 MASK = {"way": "mask"}
 RANDOM = {"hidden": HIDDEN[0], "fraction": 0.5}
 CLAIMS = [
@@ -42,7 +43,7 @@ CLAIMS = [
     Claim("digits", {"labels": 10}, "new head", "all layers", "cannot tell"),
     Claim("digits", {"labels": 800}, "all layers", "new head", "supported"),
     Claim("digits", {"labels": 800}, "all layers", "from scratch", "supported"),
-    Claim("digits", {"labels": 800}, "all layers", MACHINE, "supported"),
+    Claim("digits", {"labels": 800}, "all layers", digits.MACHINE, "supported"),
     Claim("headline", THOUSAND, "all layers", "from scratch", "cannot tell"),
     Claim("headline", THOUSAND, "all layers", "from scratch", "cannot tell", score="auc"),
     Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[1], "supported"),
@@ -80,7 +81,7 @@ def test_ten_other_seeds_hold_the_claim(claim):
 @pytest.mark.parametrize(
     ("study", "only"),
     [
-        ("digits", {"labels": [100], "way": ["new head", experiments.MACHINE]}),
+        ("digits", {"labels": [100], "way": ["new head", digits.MACHINE]}),
         ("unknown", {"hidden": [ALL_KNOWN]}),
     ],
 )

@@ -412,7 +412,7 @@ def test_printed_digits_name_the_argument_that_is_wrong(arguments, word):
 
 
 def test_every_typeface_has_ten_glyphs_that_differ():
-    glyphs = datasets._glyphs()
+    glyphs = datasets._glyphs(datasets.DIGITS)
     assert glyphs.shape == (len(datasets.TYPEFACES), 10, 64, 64)
     assert ((glyphs > 0).flatten(2).sum(dim=2) > 50).all(), "a glyph without ink"
     flat = {glyph.numpy().tobytes() for face in glyphs for glyph in face}

@@ -4,29 +4,30 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import experiments, networks, plans, scenes, training
+from mtl_course import networks, plans, scenes, training
 from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.experiments import answers
 
 
 @pytest.fixture(scope="module")
-def roads() -> experiments.Roads:
+def roads() -> answers.Roads:
     train, test = scenes.draw(200, seed=1, jobs=1), scenes.draw(300, seed=2, jobs=1)
-    return experiments.Roads(train, test, scenes.effort(200, seed=1))
+    return answers.Roads(train, test, scenes.effort(200, seed=1))
 
 
 def test_the_scenes_of_a_seed_are_separate_draws(monkeypatch):
-    monkeypatch.setattr(experiments, "SCENES", 64)
-    monkeypatch.setattr(experiments, "TEST_SCENES", 96)
-    one, again, other = (experiments.roads(seed) for seed in (3, 3, 4))
+    monkeypatch.setattr(answers, "SCENES", 64)
+    monkeypatch.setattr(answers, "TEST_SCENES", 96)
+    one, again, other = (answers.roads(seed) for seed in (3, 3, 4))
     assert torch.equal(one.train.images, again.train.images)
     pictures = [p.numpy().tobytes() for r in (one, other) for d in r[:2] for p in d.images]
     assert len(set(pictures)) == 2 * (64 + 96)
     assert one.effort.shape == one.train.labels.shape
 
 
-@pytest.mark.parametrize("hidden", experiments.HIDDEN)
+@pytest.mark.parametrize("hidden", answers.HIDDEN)
 def test_the_stated_share_of_each_task_is_hidden(roads, hidden):
-    partly = experiments.partly_known(roads, 0, hidden, 0.8)
+    partly = answers.partly_known(roads, 0, hidden, 0.8)
     unknown = partly.labels == UNKNOWN
     assert unknown.sum(dim=0).tolist() == [160] * 4
     assert torch.equal(partly.labels[~unknown], roads.train.labels[~unknown])
@@ -34,15 +35,15 @@ def test_the_stated_share_of_each_task_is_hidden(roads, hidden):
 
 def test_hard_questions_are_skipped_more_often(roads):
     share = {}
-    for hidden in experiments.HIDDEN:
-        unknown = experiments.partly_known(roads, 0, hidden, 0.5).labels == UNKNOWN
+    for hidden in answers.HIDDEN:
+        unknown = answers.partly_known(roads, 0, hidden, 0.5).labels == UNKNOWN
         share[hidden] = roads.effort[unknown].mean() / roads.effort[~unknown].mean()
-    assert share[experiments.HIDDEN[1]] > 1.5 > share[experiments.HIDDEN[0]]
+    assert share[answers.HIDDEN[1]] > 1.5 > share[answers.HIDDEN[0]]
 
 
 def test_one_label_an_image_costs_as_much_as_a_quarter_of_the_images(roads):
-    one = experiments.partly_known(roads, 0, experiments.ONE_LABEL, 0.75).labels != UNKNOWN
-    few = experiments.partly_known(roads, 0, experiments.FEWER, 0.75)
+    one = answers.partly_known(roads, 0, answers.ONE_LABEL, 0.75).labels != UNKNOWN
+    few = answers.partly_known(roads, 0, answers.FEWER, 0.75)
     assert one.sum(dim=1).tolist() == [1] * 200
     assert one.sum() == few.labels.numel() == 200
     assert one.sum(dim=0).min() > 30  # every task gets about a quarter
@@ -58,12 +59,12 @@ def _seen(monkeypatch, data: Dataset, way: str) -> list[Dataset]:
         network.history.attrs["interrupted"] = False
 
     monkeypatch.setattr(plans, "fit", fit)
-    experiments.treat(data, way, seed=0, rate=1e-2, steps=3)
+    answers.treat(data, way, seed=0, rate=1e-2, steps=3)
     return given
 
 
 def test_each_treatment_learns_from_what_it_says(roads, monkeypatch):
-    partly = experiments.partly_known(roads, 0, experiments.HIDDEN[0], 0.25)
+    partly = answers.partly_known(roads, 0, answers.HIDDEN[0], 0.25)
     unknown = partly.labels == UNKNOWN
     (masked,) = _seen(monkeypatch, partly, "mask")
     assert torch.equal(masked.labels, partly.labels)
@@ -74,14 +75,14 @@ def test_each_treatment_learns_from_what_it_says(roads, monkeypatch):
     first, second = _seen(monkeypatch, partly, "guess it")
     assert torch.equal(first.labels, partly.labels)
     assert torch.equal(second.labels[~unknown], partly.labels[~unknown])
-    untrained = networks.shared(partly.tasks, width=experiments.SCENE_WIDTH, seed=0)
+    untrained = networks.shared(partly.tasks, width=answers.SCENE_WIDTH, seed=0)
     guess = (training.predict(untrained, partly) > 0).to(torch.int8)
     assert torch.equal(second.labels[unknown], guess[unknown])
 
 
 def test_dropping_all_but_a_few_images_trains_nothing(roads):
-    partly = experiments.partly_known(roads, 0, experiments.HIDDEN[0], 0.8)
-    assert experiments.treat(partly, "drop the image", seed=0, rate=1e-2, steps=3) is None
+    partly = answers.partly_known(roads, 0, answers.HIDDEN[0], 0.8)
+    assert answers.treat(partly, "drop the image", seed=0, rate=1e-2, steps=3) is None
 
 
 def test_a_softmax_says_one_thing_and_tuned_thresholds_say_more(roads):
@@ -91,7 +92,7 @@ def test_a_softmax_says_one_thing_and_tuned_thresholds_say_more(roads):
     tasks = roads.train.tasks
     data = Dataset(roads.train.images, torch.zeros(200).long(), classes=(*tasks, "none of them"))
     network = networks.classifier(data, width=4, seed=0)
-    plain = experiments.softmax_answers(network, roads, tuned=False)
+    plain = answers.softmax_answers(network, roads, tuned=False)
     chance = [training.predict(network, d).softmax(dim=1)[:, :4] for d in roads[:2]]
     truth = roads.test.labels.numpy()
     assert plain["auc"] == pytest.approx(
@@ -99,7 +100,7 @@ def test_a_softmax_says_one_thing_and_tuned_thresholds_say_more(roads):
     )
     assert plain["yes"] <= 0.25  # one of four tasks at most
     same = roads._replace(test=roads.train)  # scored where the thresholds were looked for
-    tuned = experiments.softmax_answers(network, same, tuned=True)
+    tuned = answers.softmax_answers(network, same, tuned=True)
     for j, task in enumerate(tasks):
         right = [
             ((chance[0][:, j] > cut) == (roads.train.labels[:, j] == 1)).double().mean().item()

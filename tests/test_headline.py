@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from mtl_course import checkpoints, engine, experiments, headline, scenes, studies
+from mtl_course.base import stream
+from mtl_course.experiments import lecture
 
 COUNT = 1024  # scenes of A: 8 steps
 
@@ -13,8 +15,8 @@ COUNT = 1024  # scenes of A: 8 steps
 def small(monkeypatch):
     """Everything in this process, and little of it."""
     monkeypatch.setattr(studies.joblib, "cpu_count", lambda: 1)
-    monkeypatch.setattr(experiments, "SCENE_STEPS", 2)
-    monkeypatch.setattr(experiments, "TEST_SCENES", 100)
+    monkeypatch.setattr(lecture, "SCENE_STEPS", 2)
+    monkeypatch.setattr(lecture, "TEST_SCENES", 100)
 
 
 def main(folder, capsys, *arguments):
@@ -40,7 +42,7 @@ def test_one_command_goes_from_a_to_the_verdict(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "trunk.run.pt").exists()
     # Again, nothing is left to do.
     monkeypatch.setattr(engine, "step", lambda run: pytest.fail("it was trained again"))
-    monkeypatch.setattr(experiments, "million", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(lecture, "million", lambda *_, **__: pytest.fail("drawn again"))
     code, again = main(tmp_path, capsys)
     assert code == 0
     assert again.out == said.out
@@ -48,9 +50,9 @@ def test_one_command_goes_from_a_to_the_verdict(tmp_path, capsys, monkeypatch):
 
 def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
     main(tmp_path, capsys)
-    trunk = checkpoints.load(experiments.untrained(), tmp_path / "trunk.pt")
-    assert not same(trunk, checkpoints.load(experiments.untrained(), experiments.TRUNK))
-    cell = {"way": "all layers", "images": experiments.THOUSAND}
+    trunk = checkpoints.load(lecture.untrained(), tmp_path / "trunk.pt")
+    assert not same(trunk, checkpoints.load(lecture.untrained(), lecture.TRUNK))
+    cell = {"way": "all layers", "images": lecture.THOUSAND}
     row = studies._row(experiments.STUDIES["headline"], (trunk, 0.0), 3, cell, {})
     rows = pd.read_csv(tmp_path / "headline.csv").set_index(["way", "seed"])
     assert row["accuracy"] == pytest.approx(rows.loc[("all layers", 3), "accuracy"])
@@ -81,30 +83,28 @@ def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
 
 def test_shipping_renews_the_trunk_that_is_there(tmp_path, capsys, monkeypatch):
     shipped = tmp_path / "assets" / "trunk.pt"
-    checkpoints.save(experiments.untrained(), shipped)
-    monkeypatch.setattr(experiments, "TRUNK", shipped)
+    checkpoints.save(lecture.untrained(), shipped)
+    monkeypatch.setattr(lecture, "TRUNK", shipped)
     code, _ = main(tmp_path / "results", capsys, "--ship")
     assert code == 0
-    renewed = checkpoints.load(experiments.untrained(), shipped)
-    assert not same(renewed, experiments.untrained()), "the old trunk stayed"
-    assert same(
-        renewed, checkpoints.load(experiments.untrained(), tmp_path / "results" / "trunk.pt")
-    )
+    renewed = checkpoints.load(lecture.untrained(), shipped)
+    assert not same(renewed, lecture.untrained()), "the old trunk stayed"
+    assert same(renewed, checkpoints.load(lecture.untrained(), tmp_path / "results" / "trunk.pt"))
     assert not (tmp_path / "results" / "headline.csv").exists()
 
 
-@pytest.mark.parametrize("way", experiments.MILLION_RATES)
+@pytest.mark.parametrize("way", lecture.MILLION_RATES)
 def test_the_rate_of_each_way_is_the_best_on_development_seeds(way):
     rows = pd.read_csv(studies.SHIPPED / "headline_tuning.csv")
     means = rows[rows["way"] == way].groupby("rate")["accuracy"].mean()
-    assert experiments.MILLION_RATES[way] == means.idxmax(), means
+    assert lecture.MILLION_RATES[way] == means.idxmax(), means
     assert means.index.min() < means.idxmax() < means.index.max(), "the best is at the grid's edge"
     assert not set(rows["seed"]) & set(experiments.STUDIES["headline"].seeds)
 
 
 def test_the_shipped_trunk_knows_the_four_tasks():
     """Better than always giving the more frequent answer, by far."""
-    trunk = checkpoints.load(experiments.untrained(), experiments.TRUNK)
+    trunk = checkpoints.load(lecture.untrained(), lecture.TRUNK)
     table = studies.training.evaluate(trunk, scenes.draw(1000, seed=12), "cpu", "float32")
     usual = table["positive"].where(table["positive"] > 0.5, 1 - table["positive"])
     assert (table["accuracy"] > usual + 0.1).all(), table
@@ -112,9 +112,9 @@ def test_the_shipped_trunk_knows_the_four_tasks():
 
 def test_a_million_and_a_thousand_share_no_scene_with_the_test():
     draws = [
-        experiments.million(64, progress=False),
+        lecture.million(64, progress=False),
         *[
-            scenes.draw(64, experiments.stream(seed, role), jobs=1)
+            scenes.draw(64, stream(seed, role), jobs=1)
             for seed in (0, 1)
             for role in ("a thousand scenes", "scenes to be scored on")
         ],

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 from notebook_files import ROOT
 
 from mtl_course import (
@@ -24,6 +23,7 @@ from mtl_course import (
     transfer,
 )
 from mtl_course import world as worlds
+from mtl_course.experiments import answers, digits
 
 GRID = [{"way": way, "labels": labels} for way in ("one", "two") for labels in (10, 30)]
 
@@ -225,11 +225,12 @@ TINY = {  # the cheapest cells of each kind: trained, trained twice, not trained
 @pytest.mark.parametrize("name", TINY)
 def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch):
     """What a GPU does, on the CPU: other groups of networks, the same draws."""
-    monkeypatch.setattr(experiments, "PRINTED", 500)
-    for steps in ("PRETRAINING", "STEPS", "SCENE_STEPS"):
-        monkeypatch.setattr(experiments, steps, 8)
+    monkeypatch.setattr(digits, "PRINTED", 500)
+    for steps in ("PRETRAINING", "STEPS"):
+        monkeypatch.setattr(digits, steps, 8)
+    monkeypatch.setattr(answers, "SCENE_STEPS", 8)
     for count in ("SCENES", "TEST_SCENES"):
-        monkeypatch.setattr(experiments, count, 300)
+        monkeypatch.setattr(answers, count, 300)
 
     def fit_many(networks, data, *, seeds, progress, **settings):
         settings = {"batch_size": 64, "learning_rate": 3e-3} | settings  # those of `fit`
@@ -238,7 +239,7 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
 
     monkeypatch.setattr(plans, "fit_many", fit_many)
     chosen = experiments.STUDIES[name]
-    cells = {seed: studies._cells(chosen, TINY[name]) for seed in (0, 1)}
+    cells = {(seed, None): studies._cells(chosen, TINY[name]) for seed in (0, 1)}
     tables = [
         pd.DataFrame(how(chosen, cells, None, 1)).sort_values(
             [*chosen.keys, "seed"], ignore_index=True
@@ -247,7 +248,7 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
     ]
     drop = ["seconds", "source_seconds"]
     together, alone = (table.drop(columns=drop) for table in tables)
-    assert len(alone) == 2 * len(cells[0])
+    assert len(alone) == 2 * len(cells[0, None])
     # AdamW's first steps have the same size however small a gradient is, and so enlarge rounding.
     pd.testing.assert_frame_equal(together, alone, atol=0.05, check_like=True)
 
@@ -594,141 +595,6 @@ def test_the_recipe_forgives_what_differs_between_processors(
         assert (new[world] == old[world]) == agrees, world
 
 
-# ---------------------------------------------------------------------- what rows say
-
-VALUES = np.random.default_rng(0).normal(0.9, 0.02, size=10)
-
-
-@pytest.mark.parametrize("n", [2, 3, 10])
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_an_interval_is_students(n, confidence):
-    mean, low, high = studies.interval(VALUES[:n], confidence)
-    want = scipy.stats.ttest_1samp(VALUES[:n], 0).confidence_interval(confidence)
-    assert mean == pytest.approx(VALUES[:n].mean())
-    assert (low, high) == pytest.approx((want.low, want.high))
-
-
-@pytest.mark.parametrize("values", [[], [0.9]])
-def test_one_run_has_no_interval(values):
-    with pytest.raises(ValueError, match="at least two seeds"):
-        studies.interval(values)
-
-
-def test_a_further_seed_lands_in_the_predicted_interval_19_times_in_20():
-    worlds = np.random.default_rng(6).normal(0.9, 0.02, size=(1000, 5))
-    rows = pd.DataFrame(
-        {
-            "way": np.repeat(np.arange(1000), 4),
-            "labels": 10,
-            "accuracy": worlds[:, :4].ravel(),
-        }
-    )
-    table = studies.predicted(rows, ["way", "labels"])
-    assert list(table.columns) == ["way", "labels", "seeds", "mean", "low", "high"]
-    assert set(table["seeds"]) == {4}
-    assert np.allclose(table["mean"], worlds[:, :4].mean(axis=1))
-    inside = (table["low"] < worlds[:, 4]) & (worlds[:, 4] < table["high"])
-    assert inside.mean() == pytest.approx(0.95, abs=0.03)  # 4 standard errors of 1000 worlds
-    with pytest.raises(ValueError, match="two seeds"):
-        studies.predicted(rows[:1], ["way", "labels"])
-
-
-def paired(differences, labels=10):
-    """Rows of two ways whose accuracies differ so, on bases that vary much more."""
-    base = np.random.default_rng(1).uniform(0.2, 0.8, size=len(differences))
-    rows = [
-        {"study": "toy", "way": way, "labels": labels, "seed": seed, "accuracy": value}
-        for seed, (b, d) in enumerate(zip(base, differences, strict=True))
-        for way, value in (("two", b + d), ("one", b))
-    ]
-    return pd.DataFrame(rows).sample(frac=1, random_state=0)  # rows come in any order
-
-
-def test_a_gain_is_the_paired_t_interval(fake):
-    differences = np.random.default_rng(2).normal(0.01, 0.02, size=8)
-    other = np.random.default_rng(3).normal(-0.03, 0.02, size=5)
-    table = studies.gain(pd.concat([paired(differences), paired(other, 30)]), "two", "one")
-    assert list(table.columns) == [
-        "labels", "seeds", "mean", "low", "high", "verdict", "detectable",
-    ]  # fmt: skip
-    assert table["labels"].tolist() == [10, 30]
-    assert table["seeds"].tolist() == [8, 5]
-    for row, values in zip(table.itertuples(), (differences, other), strict=True):
-        want = scipy.stats.ttest_rel(values, np.zeros(len(values))).confidence_interval(0.95)
-        assert row.mean == pytest.approx(values.mean())
-        assert (row.low, row.high) == pytest.approx((want.low, want.high))
-
-
-@pytest.mark.parametrize(
-    ("differences", "verdict"),
-    [
-        ([0.02, 0.03, 0.025], "supported"),
-        ([0.001, 0.0012, 0.0011], "supported"),
-        ([-0.02, -0.03, -0.025], "opposite"),
-        ([0.001, -0.001, 0.0], "no difference"),
-        ([0.0, 0.0, 0.0], "no difference"),
-        ([0.1, -0.1, 0.02], "cannot tell"),
-        ([0.03, 0.001, -0.001], "cannot tell"),
-    ],
-)
-def test_the_verdict_is_read_off_the_interval(fake, differences, verdict):
-    assert studies.gain(paired(differences), "two", "one")["verdict"].item() == verdict
-
-
-def test_the_margin_decides_between_no_difference_and_cannot_tell(fake):
-    rows = paired([0.004, -0.004, 0.001, 0.0])
-    table = studies.gain(rows, "two", "one", margin=0.01)
-    assert table["verdict"].item() == "no difference"
-    assert max(-table["low"].item(), table["high"].item()) > 0.005
-    assert studies.gain(rows, "two", "one", margin=0.005)["verdict"].item() == "cannot tell"
-
-
-def test_a_gain_turned_round_is_a_loss(fake):
-    rows = paired([0.02, 0.03, 0.025])
-    there, back = studies.gain(rows, "two", "one"), studies.gain(rows, "one", "two")
-    assert back["mean"].item() == pytest.approx(-there["mean"].item())
-    assert back["low"].item() == pytest.approx(-there["high"].item())
-    assert back["verdict"].item() == "opposite"
-
-
-def test_a_gain_uses_the_seeds_that_have_both_ways(fake):
-    rows = paired([0.02, 0.03, 0.025, 0.5])
-    rows = rows[(rows["seed"] != 3) | (rows["way"] != "one")]
-    table = studies.gain(rows, "two", "one")
-    assert table["seeds"].item() == 3
-    assert table["mean"].item() == pytest.approx(0.025)
-
-
-def test_a_gain_of_another_score(fake):
-    rows = paired([0.02, 0.03, 0.025])
-    rows["loss"] = -2 * rows["accuracy"]
-    table = studies.gain(rows, "two", "one", score="loss")
-    assert table["mean"].item() == pytest.approx(-0.05)
-
-
-def test_a_gain_that_cannot_be_told_is_refused(fake):
-    rows = paired([0.02, 0.03])
-    with pytest.raises(ValueError, match=r"'(one|two)', '(one|two)'; got 'three'"):
-        studies.gain(rows, "three", "one")
-    apart = rows[(rows["seed"] == 0) == (rows["way"] == "one")]
-    with pytest.raises(ValueError, match="no cell and seed has both"):
-        studies.gain(apart, "two", "one")
-    with pytest.raises(ValueError, match="two seeds"):
-        studies.gain(rows[rows["seed"] == 0], "two", "one")
-
-
-@pytest.mark.parametrize("n", [3, 5, 10, 30])
-def test_a_detectable_gain_is_found_four_times_in_five(n):
-    pattern = np.random.default_rng(4).normal(size=n)
-    spread = 0.02
-    pattern = pd.Series((pattern - pattern.mean()) / pattern.std(ddof=1) * spread)
-    detectable = studies._detectable(pattern)
-    worlds = np.random.default_rng(5).normal(detectable, spread, size=(20_000, n))
-    found = (scipy.stats.ttest_1samp(worlds, 0, axis=1).pvalue < 0.05).mean()
-    assert found == pytest.approx(0.8, abs=0.012)  # 4 standard errors of 20,000 worlds
-    assert studies._detectable(pattern + 0.5) == pytest.approx(detectable), "depends on the mean"
-
-
 # ---------------------------------------------------------------------- the command
 
 
@@ -803,7 +669,7 @@ def test_shipped_rows_are_complete_and_of_todays_recipe(name):
     columns = {"study", "seed", "accuracy", *chosen.keys, *about}
     assert columns <= set(rows.columns), f"columns {columns - set(rows.columns)}: run {again}"
     if "whole_images" in rows:  # where dropping left too few images, there is no network to score
-        dropped = (rows["way"] == "drop the image") & (rows["whole_images"] < experiments.TOO_FEW)
+        dropped = (rows["way"] == "drop the image") & (rows["whole_images"] < answers.TOO_FEW)
         assert rows.loc[dropped, "accuracy"].isna().all()
         rows = rows.fillna({"accuracy": dropped.map({True: 0.0})})
     assert not rows[sorted(columns)].isna().any(axis=None), f"a row is cut short: run {again}"
@@ -839,10 +705,10 @@ def test_what_is_tuned_never_shares_a_seed_with_what_is_reported():
 
 
 def test_choices_are_made_without_the_test_set():
-    seen = {image.numpy().tobytes() for data in experiments._development() for image in data.images}
-    test = {image.numpy().tobytes() for image in experiments.handwritten_digits().test.images}
+    seen = {image.numpy().tobytes() for data in digits._development() for image in data.images}
+    test = {image.numpy().tobytes() for image in digits.handwritten_digits().test.images}
     assert not seen & test
-    train, held_back = ({i.numpy().tobytes() for i in d.images} for d in experiments._development())
+    train, held_back = ({i.numpy().tobytes() for i in d.images} for d in digits._development())
     assert not train & held_back
 
 
@@ -860,22 +726,22 @@ def test_the_learning_rate_of_each_way_is_the_best_on_development_data(way):
 
 
 def test_the_c_of_the_support_vectors_is_the_best_on_development_data():
-    best, means = best_setting(experiments.MACHINE)
-    assert best == experiments.C, means
+    best, means = best_setting(digits.MACHINE)
+    assert best == digits.C, means
 
 
 def test_from_scratch_has_reached_its_plateau():
     rows, _ = shipped("digits_plateau")
     means = rows.pivot_table(index="steps", columns="labels", values="accuracy")
-    assert experiments.PLATEAU in means.index
-    longer = means.loc[experiments.PLATEAU + 1 :]
+    assert digits.PLATEAU in means.index
+    longer = means.loc[digits.PLATEAU + 1 :]
     assert len(longer), "nothing longer was tried, so nothing shows a plateau"
-    more = longer - means.loc[experiments.PLATEAU]
+    more = longer - means.loc[digits.PLATEAU]
     # 0.01 is the course's margin for "no difference" (studies.gain).
     assert (more < 0.01).all(axis=None), f"training for longer still helps:\n{more}"
 
 
 def test_the_controls_cost_what_their_names_say():
-    on_a = experiments.PRETRAINING * 128
-    assert on_a + experiments.STEPS * 64 == experiments.SAME_COMPUTE * 64
-    assert experiments.CONTROLS["from scratch, to its plateau"] == experiments.PLATEAU
+    on_a = digits.PRETRAINING * 128
+    assert on_a + digits.STEPS * 64 == digits.SAME_COMPUTE * 64
+    assert digits.CONTROLS["from scratch, to its plateau"] == digits.PLATEAU

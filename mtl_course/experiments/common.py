@@ -1,0 +1,50 @@
+"""What the studies of all lessons share: grids, settings, scores, seeds set aside for choices."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from mtl_course import scenes
+from mtl_course.base import stream
+from mtl_course.datasets import Dataset
+from mtl_course.networks import Network
+from mtl_course.plans import Plan
+from mtl_course.training import evaluate
+
+DEVELOPMENT = range(1000, 1006)
+"""Seeds that no reported study uses: where choices are made."""
+
+TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
+
+
+def cells(**grid: Sequence) -> list[dict[str, object]]:
+    """Every combination, in order, one mapping each."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+Scores = Plan[dict[str, object]]
+"""A plan that trains what one row needs, and returns the row's scores."""
+
+
+def accuracy(network: Network, data: Dataset) -> float:
+    """The share of images, or of the first task's, that a network trained to its end gets right."""
+    return float(evaluate(completed(network), data)["accuracy"].iloc[0])
+
+
+def completed(network: Network) -> Network:
+    """The network, unless its training was cut short: a row of half a run would be a lie."""
+    if network.history.attrs["interrupted"]:
+        raise KeyboardInterrupt
+    return network
+
+
+def fitting(seed: int, steps: int, rate: float) -> dict[str, object]:
+    """What a study's `Fit` says besides its network and its data."""
+    return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
+
+
+def scored(network: Network, seed: int, task: str) -> dict[str, float]:
+    """Accuracy and area under the ROC curve on the test scenes of a seed."""
+    test = scenes.draw(TEST_SCENES, stream(seed, "scenes to be scored on"), tasks=[task], jobs=1)
+    return evaluate(completed(network), test)[["accuracy", "auc"]].iloc[0].to_dict()

@@ -1,0 +1,309 @@
+"""Lesson 02, when does transfer make sense: dials for sizes (T2), input (T1) and features (T3).
+
+On driving scenes A is the lecture's four answers, or what a dial puts in their place, and B the
+question `NEAR`; on digits B is real handwriting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from mtl_course import scenes, sounds
+from mtl_course.base import stream
+from mtl_course.datasets import LETTERS, Dataset, handwritten_digits, printed_digits
+from mtl_course.evaluation import similarity
+from mtl_course.experiments.common import (
+    DEVELOPMENT,
+    TEST_SCENES,
+    Scores,
+    accuracy,
+    cells,
+    completed,
+    fitting,
+    scored,
+)
+from mtl_course.experiments.digits import PRETRAINING, STEPS
+from mtl_course.experiments.lecture import FAR, NEAR
+from mtl_course.networks import Network, classifier, shared
+from mtl_course.plans import Fit, Plan
+from mtl_course.studies import Study
+from mtl_course.transfer import LEARNING_RATES, WAYS, adaptation
+
+WIDTH = 8
+RATE_OF_A = 1e-2
+RATES = {
+    NEAR: {"from scratch": 1e-2, "new head": 3e-3, "all layers": 3e-3, "head then all": 3e-3},
+    FAR: {"from scratch": 1e-2, "all layers": 1e-2},
+}
+"""The best of a small grid on development seeds: see the rows of the study "dials_tuning"."""
+
+NOTHING = "nothing"  # from scratch: there is no A
+ALL = 3  # blocks of the trunk
+
+# ---------------------------------------------------------------------- T2: sizes
+
+STEPS_OF_A = {1_000: 500, 10_000: 1_000, 100_000: 1_500, 1_000_000: 7_812}
+"""Steps of 128 images by |A|: each scene is seen at least once, and few scenes not for ever."""
+STEPS_OF_B = {30: 300, 100: 300, 300: 300, 1_000: 300, 3_000: 600, 10_000: 1_000, 30_000: 1_000}
+"""Steps of up to 64 images by |B|, the same for every way."""
+LONGER = "from scratch, ten times the steps"
+LARGEST = max(STEPS_OF_A)
+
+
+def sized(seed: int, a: int) -> Plan[Network]:
+    """A trunk that has learned the four tasks from so many scenes; of 0, the untrained network."""
+    network = shared(scenes.THE_FOUR, width=WIDTH, seed=stream(seed, "A network"))
+    if a:
+        data = scenes.draw(a, stream(seed, "A"), jobs=1)
+        yield _learning(network, data, STEPS_OF_A[a], seed)
+    return network
+
+
+def _learning(network: Network, data: Dataset, steps: int, seed: int) -> Fit:
+    settings = fitting(stream(seed, "A network"), steps, RATE_OF_A)
+    return Fit(network, data, settings | {"batch_size": 128})
+
+
+def _size_map(source: Network, seed: int, a: int, b: int, way: str) -> Scores:
+    """One cell of the size map."""
+    how, steps = (way, STEPS_OF_B[b]) if way != LONGER else (WAYS[0], 10 * STEPS_OF_B[b])
+    train = scenes.draw(b, stream(seed, "B"), tasks=[NEAR], jobs=1)
+    settings = fitting(stream(seed, "B network"), steps, RATES[NEAR][how])
+    target = yield from adaptation(source, train, how, **settings)
+    return {**scored(target, seed, NEAR), "steps": steps}
+
+
+# ---------------------------------------------------------------------- T1 and T3: what A is
+
+RELATED = 30_000  # scenes, or sounds, of A
+RELATED_STEPS = 1_000  # of 128 images
+QUESTIONS = {
+    "B itself": (NEAR,),
+    "nearly B": ("pedestrian", "child", "adult", "pedestrian beside the road"),
+    "the four": scenes.THE_FOUR,
+    "other things": ("tree", "building", "cloud", "lamp post"),
+    "brightness": ("day", "dusk", "night", "fog"),
+}
+"""What A asks about its scenes, from nearest to farthest."""
+SHUFFLED, SOUNDS, RANDOM = "shuffled pixels", "sounds", "random labels"
+KINDS_OF_A = (*QUESTIONS, RANDOM, SHUFFLED, SOUNDS)
+
+
+def related(seed: int, a: str) -> Plan[Network]:
+    """A trunk that has learned this kind of A; of `NOTHING`, the untrained network."""
+    if a == NOTHING:
+        return shared([NEAR], width=WIDTH, seed=stream(seed, "A network"))
+    data = images_of(seed, a)
+    network = shared(data.tasks, width=WIDTH, seed=stream(seed, "A network"))
+    yield _learning(network, data, RELATED_STEPS, seed)
+    return network
+
+
+def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
+    """What A learns from. The pixels of a seed are all shuffled alike."""
+    own = stream(seed, "A")
+    if a == SOUNDS:
+        return sounds.draw(count, own)
+    data = scenes.draw(count, own, tasks=QUESTIONS.get(a, scenes.THE_FOUR), jobs=1)
+    return _spoilt(data, seed, a)
+
+
+def _spoilt(data: Dataset, seed: int, a: str) -> Dataset:
+    """Images with the labels of others, or all their pixels in one other order; or as they were."""
+    generator = torch.Generator().manual_seed(stream(seed, a))
+    if a == RANDOM:
+        return replace(data, labels=data.labels[torch.randperm(len(data), generator=generator)])
+    if a == SHUFFLED:
+        flat = data.images.flatten(2)  # (m, channels, pixels)
+        order = torch.randperm(flat.shape[2], generator=generator)
+        return replace(data, images=flat[:, :, order].view_as(data.images))
+    return data
+
+
+def _relatedness(
+    source: Network, seed: int, a: str, task: str, way: str, layers: int, labels: int
+) -> Scores:
+    """One network that learns `task` with the first blocks of this trunk.
+
+    Scores also say how alike source and target see 500 test scenes, block by block (CKA).
+    """
+    return (yield from _dialled(source, seed, task, way, layers, labels, RATES[task][way]))
+
+
+def _dialled(
+    source: Network, seed: int, task: str, way: str, layers: int, labels: int, rate: float
+) -> Scores:
+    train = scenes.draw(labels, stream(seed, "B"), tasks=[task], jobs=1)
+    settings = fitting(stream(seed, "B network"), STEPS_OF_B[labels], rate)
+    target = yield from adaptation(source, train, way, layers=layers, **settings)
+    seen = scenes.draw(500, stream(seed, "scenes to be scored on"), tasks=[task], jobs=1)
+    return {**scored(target, seed, task), **_alike(source, target, seen)}
+
+
+def _alike(source: Network, target: Network, data: Dataset) -> dict[str, float]:
+    alike = similarity(source, completed(target), data)
+    return {f"cka {block}": value for block, value in enumerate(alike, start=1)}
+
+
+def _tuning(
+    source: Network, seed: int, a: str, task: str, way: str, labels: int, rate: float
+) -> Scores:
+    return (yield from _dialled(source, seed, task, way, ALL, labels, rate))
+
+
+_RELATED_CELLS = [
+    *cells(a=[NOTHING], task=[NEAR, FAR], way=[WAYS[0]], layers=[0], labels=[100, 1_000]),
+    *cells(
+        a=KINDS_OF_A, task=[NEAR], way=["all layers", "new head"], layers=[ALL], labels=[100, 1_000]
+    ),
+    *cells(
+        a=["the four", "brightness"], task=[NEAR], way=["all layers", "new head"],
+        layers=range(1, ALL), labels=[1_000],
+    ),
+    *cells(
+        a=["the four", "other things", "brightness", RANDOM], task=[FAR], way=["all layers"],
+        layers=[ALL], labels=[100, 1_000],
+    ),
+]  # fmt: skip
+
+# ---------------------------------------------------------------------- the same on handwriting
+
+PRINTED_SIZES = (100, 1_000, 10_000, 60_000)
+WRITTEN_SIZES = (10, 30, 100, 300, 800)
+KINDS_OF_PRINT = ("digits", "letters", "thickness", RANDOM, SHUFFLED, SOUNDS)
+
+
+def _printed_sized(seed: int, a: int) -> Plan[Network]:
+    """A trunk that has learned so many printed digits, seen as often as 60,000 are."""
+    return _printed_trunk(printed_digits(max(a, 1), stream(seed, "A")), seed, bool(a))
+
+
+def _printed_trunk(data: Dataset, seed: int, learns: bool = True) -> Plan[Network]:
+    own = stream(seed, "A network")
+    network = classifier(data, width=16, seed=own)
+    if learns:
+        settings = {"steps": PRETRAINING, "batch_size": 128, "seed": own, "progress": False}
+        yield Fit(network, data, settings)
+    return network
+
+
+def _digits_size_map(source: Network, seed: int, a: int, b: int, way: str) -> Scores:
+    return (yield from _written(source, seed, way, None, b))
+
+
+def _written(source: Network, seed: int, way: str, layers: int | None, labels: int) -> Scores:
+    written = handwritten_digits()
+    sample = written.train.sample(labels, seed=stream(seed, "B"))
+    settings = fitting(stream(seed, "B network"), STEPS, LEARNING_RATES[way])
+    target = yield from adaptation(source, sample, way, layers=layers, **settings)
+    alike = _alike(source, target, written.test.subset(slice(500)))
+    return {"accuracy": accuracy(target, written.test), **alike}
+
+
+def _printed_related(seed: int, a: str) -> Plan[Network]:
+    """A trunk that has learned this kind of print; of `NOTHING`, the untrained network."""
+    return _printed_trunk(print_of(seed, a), seed, a != NOTHING)
+
+
+def print_of(seed: int, a: str, count: int = 60_000) -> Dataset:
+    """What A learns from on digits. Thickness: ten classes, as many digits each, by their ink."""
+    own = stream(seed, "A")
+    if a == SOUNDS:
+        return sounds.draw(min(count, RELATED), own, size=8, channels=1)
+    if a == "letters":
+        return printed_digits(count, own, characters=LETTERS)
+    data = printed_digits(count, own)
+    if a == "thickness":
+        ink = data.images.float().mean(dim=(1, 2, 3))
+        cuts = ink.quantile(torch.linspace(0.1, 0.9, 9))
+        return replace(data, labels=torch.bucketize(ink, cuts))
+    return _spoilt(data, seed, a)
+
+
+def _digits_relatedness(
+    source: Network, seed: int, a: str, way: str, layers: int, labels: int
+) -> Scores:
+    return (yield from _written(source, seed, way, layers, labels))
+
+
+_PRINT_CELLS = [
+    *cells(a=[NOTHING], way=[WAYS[0]], layers=[0], labels=[30, 300]),
+    *cells(a=KINDS_OF_PRINT, way=["all layers", "new head"], layers=[ALL], labels=[30, 300]),
+    *cells(
+        a=["digits", "thickness"], way=["all layers", "new head"], layers=range(1, ALL),
+        labels=[300],
+    ),
+]  # fmt: skip
+
+_TRIED = (1e-3, 3e-3, 1e-2, 3e-2)
+_SETTINGS = {"width": WIDTH, "rate of A": RATE_OF_A, "test": TEST_SCENES}
+_SIZES = {"steps of A": list(STEPS_OF_A.items()), "steps of B": list(STEPS_OF_B.items())}
+_RELATED = {"A": RELATED, "steps of A": RELATED_STEPS, "questions": QUESTIONS}
+_PRINT = {"steps of A": PRETRAINING, "steps": STEPS, "rates": LEARNING_RATES}
+
+STUDIES = {
+    "size_map": Study(
+        "What does A gain for B, by the size of A and the size of B?",
+        grid=[
+            *cells(a=[0], b=STEPS_OF_B, way=[WAYS[0]]),
+            *cells(a=[0], b=[100, 1_000], way=[LONGER]),
+            *cells(a=STEPS_OF_A, b=STEPS_OF_B, way=["all layers"]),
+            *cells(a=[LARGEST], b=STEPS_OF_B, way=["new head", "head then all"]),
+        ],
+        source=sized,
+        train=_size_map,
+        seeds=range(10),
+        settings=_SETTINGS | _SIZES | {"rates": RATES[NEAR], "task": NEAR},
+        golden="scenes",
+        shared_by="a",
+    ),
+    "relatedness": Study(
+        "What must A have in common with B, and how much of its trunk?",
+        grid=_RELATED_CELLS,
+        source=related,
+        train=_relatedness,
+        seeds=range(10),
+        settings=_SETTINGS | _RELATED | {"rates": RATES},
+        golden="scenes",
+        shared_by="a",
+    ),
+    "dials_tuning": Study(
+        "The learning rate of each way in lesson 02, on development seeds.",
+        grid=[
+            *cells(a=["the four"], task=[NEAR], way=WAYS, labels=[100, 1_000], rate=_TRIED),
+            *cells(
+                a=["the four"], task=[FAR], way=["from scratch", "all layers"],
+                labels=[100, 1_000], rate=_TRIED,
+            ),
+        ],
+        source=related,
+        train=_tuning,
+        seeds=DEVELOPMENT[:3],
+        settings=_SETTINGS | _RELATED,
+        golden="scenes",
+        shared_by="a",
+    ),
+    "digits_size_map": Study(
+        "Printed → handwritten digits: what does A gain, by the size of A and of B?",
+        grid=[
+            *cells(a=[0], b=WRITTEN_SIZES, way=[WAYS[0]]),
+            *cells(a=PRINTED_SIZES, b=WRITTEN_SIZES, way=["all layers"]),
+        ],
+        source=_printed_sized,
+        train=_digits_size_map,
+        seeds=range(10),
+        settings=_PRINT,
+        shared_by="a",
+    ),
+    "digits_relatedness": Study(
+        "Handwritten digits: what must A have in common with them?",
+        grid=_PRINT_CELLS,
+        source=_printed_related,
+        train=_digits_relatedness,
+        seeds=range(10),
+        settings=_PRINT,
+        shared_by="a",
+    ),
+}  # fmt: skip

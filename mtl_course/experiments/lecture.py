@@ -1,0 +1,162 @@
+"""The lecture's own figures: A = 1,000,000 scenes, B = 1,000."""
+
+from __future__ import annotations
+
+from mtl_course import scenes
+from mtl_course.base import HOME, stream
+from mtl_course.datasets import Dataset
+from mtl_course.experiments.answers import SCENE_RATES, SCENE_STEPS
+from mtl_course.experiments.common import (
+    DEVELOPMENT,
+    TEST_SCENES,
+    Scores,
+    cells,
+    completed,
+    fitting,
+    scored,
+)
+from mtl_course.networks import Network, shared
+from mtl_course.studies import Study
+from mtl_course.training import evaluate, load
+from mtl_course.transfer import WAYS, adaptation
+
+MILLION = 1_000_000  # scenes of A, with the four answers
+THOUSAND = 1_000  # scenes of B, with one
+NEW_TASK = ("cyclist",)
+MILLION_WIDTH = 16
+MILLION_BATCH = 128  # so that A is seen once
+MILLION_RATE = SCENE_RATES["mask"]
+MILLION_RATES = {"all layers": 3e-2, "from scratch": 3e-2}
+"""The best of a small grid on development seeds: see the rows of the study "headline_tuning"."""
+NEAR = "pedestrian on the road"  # the question about B that lesson 02 turns its dials for
+FAR = "round sign"  # what looks like one of A's things, and is none
+NEW_TASKS = (NEAR, "two cars", "lit windows", FAR)
+NEW_TASK_RATES = {
+    NEAR: {"from scratch": 1e-2, "new head": 3e-3, "all layers": 3e-3, "head then all": 3e-3},
+    "two cars": {"from scratch": 1e-2, "all layers": 3e-3},
+    "lit windows": {"from scratch": 1e-2, "all layers": 1e-2},
+    FAR: {"from scratch": 1e-2, "all layers": 3e-2},
+}
+"""The best of a small grid on development seeds: see the rows of the study "new_tasks_tuning"."""
+SHIFTED_TEST = 20_000  # scenes, of which each sky gets its share
+
+TRUNK = HOME / "assets" / "trunk.pt"
+"""A network that has learned the four tasks from 1,000,000 scenes; `python -m mtl_course.headline
+--ship` makes it again."""
+
+
+def million(count: int = MILLION, device: str = "cpu", progress: bool = True) -> Dataset:
+    """Task A of the headline: one draw for all seeds."""
+    return scenes.draw(count, stream(0, "a million scenes"), device=device, progress=progress)
+
+
+def untrained() -> Network:
+    """The network that learns A, before it does."""
+    return shared(scenes.THE_FOUR, width=MILLION_WIDTH, seed=stream(0, "a million scenes"))
+
+
+def _trunk(seed: int) -> Network:
+    """One trunk for all seeds: what is found holds given this trunk."""
+    return load(untrained(), TRUNK)
+
+
+def _headline(
+    source: Network, seed: int, way: str, images: int, rate: float | None = None
+) -> Scores:
+    """One network that answers a new question, from 1,000 scenes of its own."""
+    rate = MILLION_RATES[way] if rate is None else rate
+    return (yield from _new_task(source, seed, NEW_TASK[0], way, images, rate))
+
+
+def _new_task(
+    source: Network, seed: int, task: str, way: str, images: int, rate: float | None = None
+) -> Scores:
+    rate = NEW_TASK_RATES[task][way] if rate is None else rate
+    train = scenes.draw(images, stream(seed, "a thousand scenes"), tasks=[task], jobs=1)
+    settings = fitting(stream(seed, "B network"), SCENE_STEPS, rate)
+    target = yield from adaptation(source, train, way, **settings)
+    return {**scored(target, seed, task), "steps": SCENE_STEPS}
+
+
+def _shifted(source: Network, seed: int, way: str, images: int) -> Scores:
+    """One network that learns from clear days, scored by clear day, by night and in fog.
+
+    Scores: accuracy and auc by clear day, then the same by night and in thick fog.
+    """
+    weather = ("clear day", "night", "thick fog")
+    rate = NEW_TASK_RATES[NEAR][way]
+
+    def drawn(count: int, role: str) -> Dataset:
+        return scenes.draw(count, stream(seed, role), tasks=[NEAR, *weather], jobs=1)
+
+    def under(sky: str, data: Dataset) -> Dataset:
+        right = data.labels[:, data.tasks.index(sky)] == 1
+        return Dataset(data.images[right], data.labels[right][:, :1], tasks=[NEAR])
+
+    train = under(weather[0], drawn(8 * images, "a thousand scenes")).subset(slice(images))
+    settings = fitting(stream(seed, "B network"), SCENE_STEPS, rate)
+    target = completed((yield from adaptation(source, train, way, **settings)))
+    test, scores = drawn(SHIFTED_TEST, "scenes to be scored on"), {}
+    for sky in weather:
+        table = evaluate(target, under(sky, test))[["accuracy", "auc"]].iloc[0]
+        ending = "" if sky == weather[0] else f" {sky}"
+        scores |= {f"{name}{ending}": value for name, value in table.items()}
+    return {**scores, "steps": SCENE_STEPS}
+
+
+_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+_MILLION_SETTINGS = {
+    "A": MILLION, "task": NEW_TASK, "width": MILLION_WIDTH, "batch": MILLION_BATCH,
+    "rate": MILLION_RATE, "test": TEST_SCENES, "steps": SCENE_STEPS,
+}  # fmt: skip
+
+STUDIES = {
+    "headline": Study(
+        "A = 1,000,000 scenes, B = 1,000: what does the lecture's own example gain?",
+        grid=cells(way=list(MILLION_RATES), images=[THOUSAND]),
+        source=_trunk,
+        train=_headline,
+        seeds=range(10),
+        settings=_MILLION_SETTINGS | {"rates": MILLION_RATES},
+        golden="scenes",
+    ),
+    "headline_tuning": Study(
+        "The learning rates of the headline's two ways, on development seeds.",
+        grid=cells(way=list(MILLION_RATES), images=[THOUSAND], rate=[1e-3, 3e-3, 1e-2, 3e-2, 1e-1]),
+        source=_trunk,
+        train=_headline,
+        seeds=DEVELOPMENT[:4],
+        settings=_MILLION_SETTINGS,
+        golden="scenes",
+    ),
+    "new_tasks": Study(
+        "A = 1,000,000 scenes with the four answers, B = 1,000 with another: which B gains?",
+        grid=cells(task=NEW_TASKS, way=list(MILLION_RATES), images=[THOUSAND]),
+        source=_trunk,
+        train=_new_task,
+        seeds=range(10),
+        settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES},
+        golden="scenes",
+    ),
+    "new_tasks_tuning": Study(
+        "The learning rates of each way for each new question, on development seeds.",
+        grid=[
+            *cells(task=NEW_TASKS, way=list(MILLION_RATES), images=[THOUSAND], rate=_RATES),
+            *cells(task=[NEAR], way=["new head", "head then all"], images=[THOUSAND], rate=_RATES),
+        ],
+        source=_trunk,
+        train=_new_task,
+        seeds=DEVELOPMENT[:3],
+        settings=_MILLION_SETTINGS,
+        golden="scenes",
+    ),
+    "shifted": Study(
+        "Learned from clear days, asked by night and in fog: which way keeps its score?",
+        grid=cells(way=WAYS, images=[100, THOUSAND]),
+        source=_trunk,
+        train=_shifted,
+        seeds=range(10),
+        settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES[NEAR], "seen": SHIFTED_TEST},
+        golden="scenes",
+    ),
+}

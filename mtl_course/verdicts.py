@@ -1,0 +1,215 @@
+"""What rows say: intervals, verdicts, break-even points and exchange rates, paired by seed.
+
+A row names its study, then its cell, then its seed; what follows was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def _keys(rows: pd.DataFrame) -> list[str]:
+    """The columns that name a cell."""
+    return list(rows.columns[rows.columns.get_loc("study") + 1 : rows.columns.get_loc("seed")])
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """The mean and Student's interval for it. Returns: mean, low, high.
+
+    Raises: ValueError for fewer than two values: one run has no interval.
+    """
+    from scipy.stats import t
+
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        raise ValueError(f"values must hold at least two seeds for an interval; got {len(values)}.")
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    reach = t.ppf((1 + confidence) / 2, len(values) - 1) * error
+    return mean, mean - reach, mean + reach
+
+
+def predicted(rows: pd.DataFrame, keys: Sequence[str], score: str = "accuracy") -> pd.DataFrame:
+    """Where one further seed should land: Student's 95 % prediction interval, one row a group.
+
+    Returns: the `keys`, then seeds (their number), mean, low, high.
+    Raises: ValueError for a group of fewer than two rows.
+    """
+    table = []
+    for group, values in rows.groupby(list(keys), sort=False)[score]:
+        mean, low, _ = interval(values)
+        reach = (mean - low) * np.sqrt(len(values) + 1)  # s √(1 + 1/n) in place of s / √n
+        table.append([*group, len(values), mean, mean - reach, mean + reach])
+    return pd.DataFrame(table, columns=[*keys, "seeds", "mean", "low", "high"])
+
+
+def gain(
+    rows: pd.DataFrame,
+    way: str,
+    over: str,
+    *,
+    score: str = "accuracy",
+    margin: float = 0.01,
+    across: Sequence[str] = (),
+    corrected: bool = False,
+) -> pd.DataFrame:
+    """What `way` gains over another way, paired by seed, with its interval and its verdict.
+
+    Each seed gives one difference, of two networks that learned from the same draws. The verdict
+    is read off the 95 % interval of the mean difference (Student's t): "supported" when all of it
+    is above 0, "opposite" when all of it is below, "no difference" when it holds 0 and lies
+    within ± `margin`, else "cannot tell".
+    across: columns that mean nothing to `over`, which is set against each of their values: what
+        A is, or how large, means nothing to "from scratch".
+    corrected: for a map of many cells, where 1 in 20 would be "found" by chance. The cells that
+        Benjamini and Hochberg (1995) find at a false discovery rate of 5 % are those whose
+        interval excludes 0, because all intervals are widened as Benjamini and Yekutieli (2005)
+        say: of R finds among n cells, to a confidence of 1 − 0.05 R / n.
+
+    Returns: one row a cell (every column of the study but `way`), with seeds (their number), mean,
+        low, high, verdict, and detectable: the smallest true gain that so many seeds would find
+        with probability 0.8.
+    Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do.
+    """
+    keys = [key for key in _keys(rows) if key != "way"]
+    for name in (way, over):
+        if name not in set(rows["way"]):
+            known = ", ".join(map(repr, rows["way"].unique()))
+            raise ValueError(f"way must be one of {known}; got {name!r}.")
+    if strange := set(across) - set(keys):
+        raise ValueError(f"across must hold some of {', '.join(keys)}; got {sorted(strange)}.")
+    pairs = [key for key in keys if key not in across] + ["seed"]
+    mine, other = (rows[rows["way"] == name] for name in (way, over))
+    both = mine.merge(
+        other[[*pairs, score]], on=pairs, suffixes=("", " of other"), validate="many_to_one"
+    )
+    both["difference"] = both[score] - both[f"{score} of other"]
+    both = both.dropna(subset="difference")
+    if both.empty:
+        raise ValueError(f"no cell and seed has both {way!r} and {over!r}.")
+    groups = dict(iter(both.groupby(keys)["difference"]))
+    confidence = _confidence(groups.values()) if corrected else 0.95
+    table = []
+    for cell, values in groups.items():
+        mean, low, high = interval(values, confidence)
+        verdict = _verdict(low, high, margin)
+        table.append([*cell, len(values), mean, low, high, verdict, _detectable(values)])
+    columns = [*keys, "seeds", "mean", "low", "high", "verdict", "detectable"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def _confidence(cells: Iterable[pd.Series], rate: float = 0.05) -> float:
+    """The confidence at which the intervals of many cells are wrong about at most 5 % of finds."""
+    from scipy.stats import false_discovery_control, ttest_1samp
+
+    p = [ttest_1samp(values, 0).pvalue for values in cells]
+    found = (false_discovery_control(p) <= rate).sum()
+    return 1 - rate * max(found, 1) / len(p)
+
+
+def _verdict(low: float, high: float, margin: float) -> str:
+    if low > 0:
+        return "supported"
+    if high < 0:
+        return "opposite"
+    return "no difference" if -margin < low and high < margin else "cannot tell"
+
+
+def _detectable(differences: pd.Series, power: float = 0.8) -> float:
+    """The true mean that a two-sided 5 % t-test on so many pairs finds with this probability."""
+    from scipy.optimize import brentq
+    from scipy.stats import nct, t
+
+    n, spread = len(differences), differences.std(ddof=1)
+    bound = t.ppf(0.975, n - 1)
+    effect = brentq(lambda x: nct.sf(bound, n - 1, x) - power, 0, 100)  # in standard errors
+    return effect * spread / np.sqrt(n)
+
+
+# ---------------------------------------------------------------------- along a dial
+
+RESAMPLES = 2_000
+
+
+def break_even(gains: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
+    """Where the mean gain crosses 0 for the first time as B grows, and its 95 % interval.
+
+    Between two sizes the gain is taken to be linear in the logarithm of the size. The interval is
+    the percentile bootstrap over seeds (scipy).
+
+    gains: one row a seed, one column a size of B, growing; the gain of that seed at that size.
+    Returns: the size, low, high. inf says "none found": the mean gain is above 0 at every size
+        that was measured; and 0 that it is nowhere above, from the smallest on.
+    Raises: ValueError for fewer than two seeds or sizes, or sizes that do not grow.
+    """
+    sizes = _sizes(gains)
+    values = gains.to_numpy(float)
+    return _bootstrapped(lambda seeds: _crossing(sizes, values[seeds].mean(axis=0)), values, seed)
+
+
+def _crossing(sizes: np.ndarray, mean: np.ndarray) -> float:
+    if mean[0] <= 0:
+        return 0.0
+    below = np.flatnonzero(mean <= 0)
+    if not len(below):
+        return np.inf
+    i = below[0]
+    share = mean[i - 1] / (mean[i - 1] - mean[i])
+    return float(np.exp(np.log(sizes[i - 1]) + share * np.log(sizes[i] / sizes[i - 1])))
+
+
+def exchange_rate(
+    transferred: pd.DataFrame, scratch: pd.DataFrame, a: int, b: int, seed: int = 0
+) -> tuple[float, float, float]:
+    """How many examples of B one example of A is worth, at this |A| and |B|.
+
+    From scratch would need |B′| examples for the score that transfer reaches with |B|, read off
+    the mean learning curve of from scratch, linear in the logarithm of its size. One A example is
+    then worth (|B′| − |B|) / |A| of B. The interval is the percentile bootstrap over seeds (scipy).
+
+    transferred: one row a seed, the column `b` its scores. scratch: one row a seed, one column a
+        size of B, growing; the same seeds.
+    Returns: the rate, low, high; negative where transfer costs. inf: from scratch does not reach
+        that score at any size that was measured; −inf: it is above it at every size.
+    Raises: ValueError as `break_even`, or if the two have not the same seeds.
+    """
+    sizes = _sizes(scratch)
+    if list(transferred.index) != list(scratch.index):
+        raise ValueError("transferred and scratch must have the same seeds, in the same order.")
+    reached, curve = transferred[b].to_numpy(float), scratch.to_numpy(float)
+
+    def rate(seeds: np.ndarray) -> float:
+        # The curve's running maximum: more examples never make it worse, but for chance.
+        mean = np.maximum.accumulate(curve[seeds].mean(axis=0))
+        score = reached[seeds].mean()
+        if score > mean[-1]:
+            return np.inf
+        if score < mean[0]:
+            return -np.inf
+        return (float(np.exp(np.interp(score, mean, np.log(sizes)))) - b) / a
+
+    return _bootstrapped(rate, curve, seed)
+
+
+def _sizes(table: pd.DataFrame) -> np.ndarray:
+    sizes = table.columns.to_numpy(float)
+    if min(table.shape) < 2:
+        raise ValueError(f"at least two seeds and two sizes are needed; got {table.shape}.")
+    if (np.diff(sizes) <= 0).any():
+        raise ValueError(f"the sizes of B, in the columns, must grow; got {sizes.tolist()}.")
+    return sizes
+
+
+def _bootstrapped(statistic: Callable, values: np.ndarray, seed: int) -> tuple:
+    """A statistic of all seeds, and its 95 % interval over draws of as many seeds."""
+    from scipy.stats import bootstrap
+
+    seeds = np.arange(len(values))
+    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": seed}
+    with np.errstate(invalid="ignore"):  # scipy also takes the spread of what may be infinite
+        drawn = bootstrap((seeds,), statistic, vectorized=False, **settings).bootstrap_distribution
+    # The nearest draw, not a mean of two: one of them may be infinite.
+    low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
+    return statistic(seeds), float(low), float(high)
