@@ -38,10 +38,11 @@ _STYLE = {
 }
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure, alt: str, again: str | None = None) -> None:
     """Displays a figure as HTML that carries its alt text, with a PNG for viewers without HTML.
 
     alt: what the figure shows and what it says, for a reader who cannot see it.
+    again: the command that makes what the figure shows once more; it stands in its caption.
     Raises: ValueError if `alt` is too short to say that.
     """
     from IPython.display import display
@@ -54,6 +55,10 @@ def show(figure: Figure, alt: str) -> None:
     text = html.escape(" ".join(alt.split()))
     style = "max-width:100%;height:auto;background:white"
     page = f'<img alt="{text}" style="{style}" src="data:image/png;base64,{code}">'
+    if again is not None:
+        caption = f"Made again by <code>{html.escape(again)}</code>"
+        page = f"<figure>{page}<figcaption>{caption}</figcaption></figure>"
+        text = f"{text} Made again by: {html.escape(again)}"
     display({"text/html": page, "image/png": code, "text/plain": text}, raw=True)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -135,3 +136,50 @@ def test_the_history_of_many_tasks_has_a_line_for_each():
     history = pd.DataFrame({"loss": [2.0, 1.0], "car": [1.5, 0.5], "light": [0.5, 0.5]})
     (axes,) = figures.history(history).axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["car", "light"]
+
+
+def test_a_caption_says_how_to_make_it_again(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    figures.show(figures.curves(_rows(), "labels", ["a"]), ALT, again="python -m x --only a<b")
+    caption = "<figcaption>Made again by <code>python -m x --only a&lt;b</code>"
+    assert caption in shown[0]["text/html"]
+    assert "python -m x" in shown[0]["text/plain"]
+
+
+def _gains() -> pd.DataFrame:
+    verdicts = ("supported", "opposite", "no difference", "cannot tell")
+    cells = [(a, b) for a in (10, 20) for b in (1, 2)]
+    table = pd.DataFrame(cells, columns=["a", "b"]).assign(verdict=verdicts)
+    return table.assign(mean=[0.1, -0.2, 0.0, 0.05], low=-0.3, high=0.3)
+
+
+def test_a_map_writes_each_gain_where_it_belongs():
+    axes = figures.gain_map(_gains(), "b", "a", labels={"a": "size of A"}).axes[0]
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {
+        (0, 0): "▲ +0.100\n± 0.300",
+        (1, 0): "▼ -0.200\n± 0.300",
+        (0, 1): "= +0.000\n± 0.300",
+        (1, 1): "? +0.050\n± 0.300",
+    }
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.1, -0.2], [0.0, 0.05]])
+    assert axes.get_ylabel() == "size of A"
+
+
+def test_a_ladder_has_a_rung_a_kind_from_the_top():
+    table = _gains().assign(kind=["w", "x", "y", "z"])
+    axes = figures.ladder({"one": table, "two": table.iloc[:2]}, "kind", xlabel="gain").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["w", "x", "y", "z"]
+    assert axes.yaxis_inverted()
+    assert axes.containers[0].lines[0].get_xdata().tolist() == [0.1, -0.2, 0.0, 0.05]
+    low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 0]
+    assert (low, high) == (-0.3, 0.3)
+
+
+def test_filters_of_three_channels_are_pictures_with_grey_for_nothing():
+    weights = torch.zeros(2, 3, 3, 3)
+    weights[0, 0] = 2.0  # red, the strongest of all
+    picture = figures.filters({"two": weights}, columns=2).axes[0].images[0].get_array()
+    assert picture[0, 0].tolist() == pytest.approx([1, 0.5, 0.5])
+    assert picture[0, 4].tolist() == pytest.approx([0.5, 0.5, 0.5])

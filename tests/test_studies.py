@@ -23,7 +23,7 @@ from mtl_course import (
     transfer,
 )
 from mtl_course import world as worlds
-from mtl_course.experiments import answers, digits
+from mtl_course.experiments import answers, common, dials, digits
 
 GRID = [{"way": way, "labels": labels} for way in ("one", "two") for labels in (10, 30)]
 
@@ -91,6 +91,28 @@ def test_a_run_trains_every_cell_of_every_seed_from_one_source_a_seed(fake, stor
     about = {"study", "seconds", "source_seconds", "device", "precision", "processor", "torch"}
     assert about | {"recipe"} <= set(rows.columns)
     assert set(rows["recipe"]) == {studies.recipe("toy")}
+
+
+def test_a_source_can_depend_on_a_key_of_the_grid(monkeypatch, tmp_path):
+    """Each value of it has a source of its own, and none is made that no cell needs."""
+    made = []
+
+    def source(seed, labels):
+        made.append((seed, labels))
+        return f"{seed}, {labels}"
+
+    def train(source, seed, way, labels):
+        assert source == f"{seed}, {labels}"
+        return {"accuracy": 0.5}
+
+    toy = studies.Study("Which?", GRID, source, train, range(3), {"k": 3}, shared_by="labels")
+    monkeypatch.setitem(experiments.STUDIES, "toy", toy)
+    monkeypatch.setattr(studies, "SHIPPED", tmp_path / "shipped")
+    run(tmp_path, [0, 1], only={"labels": [30]})
+    assert sorted(made) == [(0, 30), (1, 30)]
+    made.clear()
+    assert len(run(tmp_path)) == 12
+    assert made == [(0, 10), (1, 10), (2, 10), (2, 30)], "those of one kind stand together"
 
 
 def test_stored_rows_are_read_and_only_missing_ones_trained(fake, store):
@@ -218,6 +240,7 @@ def test_two_processes_train_what_one_does_though_workers_are_replaced():
 
 TINY = {  # the cheapest cells of each kind: trained, trained twice, not trained
     "digits": {"labels": [0, 10], "way": ["zero-shot", "all layers", "head then all"]},
+    "relatedness": {"labels": [100], "a": ["nothing", "brightness"], "task": ["two cars"]},
     "unknown": {"fraction": [0.95], "way": ["mask", "guess it", "drop the image"]},
 }
 
@@ -231,6 +254,10 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
     monkeypatch.setattr(answers, "SCENE_STEPS", 8)
     for count in ("SCENES", "TEST_SCENES"):
         monkeypatch.setattr(answers, count, 300)
+    monkeypatch.setattr(common, "TEST_SCENES", 300)
+    monkeypatch.setattr(dials, "RELATED", 500)
+    monkeypatch.setattr(dials, "RELATED_STEPS", 8)
+    monkeypatch.setattr(dials, "STEPS_OF_B", {100: 8})
 
     def fit_many(networks, data, *, seeds, progress, **settings):
         settings = {"batch_size": 64, "learning_rate": 3e-3} | settings  # those of `fit`
@@ -239,7 +266,9 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
 
     monkeypatch.setattr(plans, "fit_many", fit_many)
     chosen = experiments.STUDIES[name]
-    cells = {(seed, None): studies._cells(chosen, TINY[name]) for seed in (0, 1)}
+    cells = {}
+    for seed, cell in itertools.product((0, 1), studies._cells(chosen, TINY[name])):
+        cells.setdefault((seed, cell.get(chosen.shared_by)), []).append(cell)
     tables = [
         pd.DataFrame(how(chosen, cells, None, 1)).sort_values(
             [*chosen.keys, "seed"], ignore_index=True
@@ -248,7 +277,7 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
     ]
     drop = ["seconds", "source_seconds"]
     together, alone = (table.drop(columns=drop) for table in tables)
-    assert len(alone) == 2 * len(cells[0, None])
+    assert len(alone) == sum(map(len, cells.values()))
     # AdamW's first steps have the same size however small a gradient is, and so enlarge rounding.
     pd.testing.assert_frame_equal(together, alone, atol=0.05, check_like=True)
 

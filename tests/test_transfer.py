@@ -7,7 +7,7 @@ import torch
 
 from mtl_course import engine, plans, training, transfer
 from mtl_course.datasets import Dataset
-from mtl_course.networks import classifier, fresh, new_head
+from mtl_course.networks import blocks, classifier, fresh, new_head
 
 QUICK = {"device": "cpu", "precision": "float32", "progress": False}
 RUN = {"steps": 6, "batch_size": 8, **QUICK}
@@ -195,3 +195,52 @@ def test_too_few_steps_are_refused(source, how, steps):
 
 def test_every_way_has_a_tuned_learning_rate():
     assert set(transfer.LEARNING_RATES) == set(transfer.WAYS)
+
+
+# ---------------------------------------------------------------------- the first k layers
+
+
+def first(network, layers):
+    """The state of the first blocks of a trunk."""
+    return {
+        f"{i}.{name}": value
+        for i, block in enumerate(blocks(network)[:layers])
+        for name, value in block.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+def test_the_copied_layers_stand_still_and_the_others_train(source, layers):
+    target = transfer.adapt(source, B, "new head", seed=3, layers=layers, **RUN)
+    mine, its = first(target, layers), first(source, layers)
+    assert all(torch.equal(mine[name], its[name]) for name in its)
+    start = fresh(source, B, seed=3)
+    for block, new in zip(blocks(target)[layers:], blocks(start)[layers:], strict=True):
+        assert moved(block, new) == set(new.state_dict())
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_copied_layers_are_where_tuning_starts(source, monkeypatch, layers):
+    calls = spy(monkeypatch)
+    transfer.adapt(source, B, "all layers", seed=3, layers=layers, **RUN)
+    start = calls[0]["start"]
+    new = fresh(source, B, seed=3)
+    assert not moved(*(torch.nn.ModuleList(blocks(n)[:layers]) for n in (start, source)))
+    assert not moved(*(torch.nn.ModuleList(blocks(n)[layers:]) for n in (start, new)))
+    assert same(start.head, new.head)
+    target = calls[0]["end"]
+    assert moved(target, start) == set(start.state_dict())
+
+
+@pytest.mark.parametrize(("layers", "how"), [(3, "all layers"), (3, "new head"), (0, "all layers")])
+def test_all_layers_copied_or_none_is_what_the_plain_ways_do(source, layers, how):
+    plain = how if layers else "from scratch"
+    rate = {"learning_rate": 0.01}
+    one = transfer.adapt(source, B, how, seed=3, layers=layers, **RUN, **rate)
+    assert same(one, transfer.adapt(source, B, plain, seed=3, **RUN, **rate))
+
+
+@pytest.mark.parametrize("layers", [-1, 4, 1.5])
+def test_more_layers_than_there_are_cannot_be_copied(source, layers):
+    with pytest.raises(ValueError, match="layers"):
+        transfer.adapt(source, B, "all layers", seed=3, layers=layers, **RUN)
