@@ -394,7 +394,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(message=f"{golden.FILE}: {golden.write()}\n")
     if asked.name is None:
         known = importlib.import_module("mtl_course.experiments").STUDIES
-        parser.exit(message="".join(f"{name}: {s.question}\n" for name, s in known.items()))
+        parser.exit(
+            message="".join(f"{name}: {s.question}{cost(name)}\n" for name, s in known.items())
+        )
     try:
         chosen = study(asked.name)
         rows = run(asked.name, asked.seeds, only=_only(chosen, asked.only), fresh=asked.fresh,
@@ -404,6 +406,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = rows.groupby(chosen.keys, sort=False)["accuracy"].agg(["count", "mean", "min", "max"])
     sys.stdout.write(table.round(3).to_string() + "\n")
     parser.exit()
+
+
+def cost(name: str) -> str:
+    """What the shipped rows of a study took: networks, and hours of what they were trained on."""
+    path, chosen = SHIPPED / f"{name}.csv", study(name)
+    if not path.exists():
+        return ""
+    rows = pd.read_csv(path)
+    groups = ["seed", *([chosen.shared_by] if chosen.shared_by else [])]
+    seconds = rows["seconds"].sum() + rows.groupby(groups)["source_seconds"].max().sum()
+    where = "one core" if set(rows["device"]) == {"cpu"} else "one GPU"
+    return f" ({len(rows)} networks, {seconds / 60:.0f} minutes of {where})"
 
 
 def _only(chosen: Study, pairs: Sequence[str]) -> dict[str, list]:

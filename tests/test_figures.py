@@ -174,7 +174,7 @@ def test_a_ladder_has_a_rung_a_kind_from_the_top():
     assert axes.yaxis_inverted()
     assert axes.containers[0].lines[0].get_xdata().tolist() == [0.1, -0.2, 0.0, 0.05]
     low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 0]
-    assert (low, high) == (-0.3, 0.3)
+    assert (low, high) == pytest.approx((-0.3, 0.3))
 
 
 def test_filters_of_three_channels_are_pictures_with_grey_for_nothing():

@@ -50,6 +50,7 @@ STEPS_OF_A = {1_000: 500, 10_000: 1_000, 100_000: 1_500, 1_000_000: 7_812}
 STEPS_OF_B = {30: 300, 100: 300, 300: 300, 1_000: 300, 3_000: 600, 10_000: 1_000, 30_000: 1_000}
 """Steps of up to 64 images by |B|, the same for every way."""
 LONGER = "from scratch, ten times the steps"
+FASTER = "all layers, the rate of from scratch"
 LARGEST = max(STEPS_OF_A)
 
 
@@ -69,9 +70,11 @@ def _learning(network: Network, data: Dataset, steps: int, seed: int) -> Fit:
 
 def _size_map(source: Network, seed: int, a: int, b: int, way: str) -> Scores:
     """One cell of the size map."""
-    how, steps = (way, STEPS_OF_B[b]) if way != LONGER else (WAYS[0], 10 * STEPS_OF_B[b])
+    how = {LONGER: "from scratch", FASTER: "all layers"}.get(way, way)
+    steps = STEPS_OF_B[b] * (10 if way == LONGER else 1)
+    rate = RATES[TARGET]["from scratch" if way == FASTER else how]
     train = scenes.draw(b, stream(seed, "B"), tasks=[TARGET], jobs=1)
-    settings = fitting(stream(seed, "B network"), steps, RATES[TARGET][how])
+    settings = fitting(stream(seed, "B network"), steps, rate)
     target = yield from adaptation(source, train, how, **settings)
     return {**scored(target, seed, TARGET), "steps": steps}
 
@@ -253,6 +256,7 @@ STUDIES = {
             *cells(a=[0], b=[100, 1_000], way=[LONGER]),
             *cells(a=STEPS_OF_A, b=STEPS_OF_B, way=["all layers"]),
             *cells(a=[LARGEST], b=STEPS_OF_B, way=["new head", "head then all"]),
+            *cells(a=[min(STEPS_OF_A), LARGEST], b=[1_000, 30_000], way=[FASTER]),
         ],
         source=sized,
         train=_size_map,
