@@ -141,7 +141,7 @@ def break_even(gains: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]
 
     gains: one row a seed, one column a size of B, growing; the gain of that seed at that size.
     Returns: the size, low, high. inf says "none found": the mean gain is above 0 at every size
-        that was measured; and 0 that it is nowhere above, from the smallest on.
+        that was measured; 0 says that it is not even above 0 at the smallest.
     Raises: ValueError for fewer than two seeds or sizes, or sizes that do not grow.
     """
     sizes = _sizes(gains)

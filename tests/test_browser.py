@@ -260,7 +260,12 @@ def use_transfer(lesson: sync_api.Locator) -> None:
 WIDGETS: dict[str, Callable[[sync_api.Locator], None]] = {"01_transfer": use_transfer}
 
 # How many predictions each lesson asks for.
-PREDICTIONS = {"01_transfer": 2, "03_multi_task": 2, "04_unknown_labels": 2}
+PREDICTIONS = {
+    "01_transfer": 2,
+    "02_when_transfer_makes_sense": 3,
+    "03_multi_task": 2,
+    "04_unknown_labels": 2,
+}
 
 
 def test_lessons_with_widgets_exist():

@@ -17,6 +17,7 @@ class Claim(NamedTuple):
     """One cell of a study: what `way` gains over another way, and the verdict.
 
     column: where the two ways stand.
+    no_a: what stands in the columns that mean nothing to `over`.
     """
 
     study: str
@@ -26,13 +27,17 @@ class Claim(NamedTuple):
     verdict: str
     score: str = "accuracy"
     column: str = "way"
+    no_a: Mapping[str, object] = {}
 
     def found(self, seeds: Iterable[int] | None = None) -> pd.Series:
         only = {key: [value] for key, value in self.cell.items()}
+        for key, value in self.no_a.items():
+            only[key] = [*only[key], value]
         rows = studies.run(self.study, seeds, only=only | {self.column: [self.way, self.over]})
         if self.column != "way":
             rows = rows.assign(way=rows[self.column], **{self.column: "compared"})
-        return studies.gain(rows, self.way, over=self.over, score=self.score).iloc[0]
+        settings = {"score": self.score, "across": list(self.no_a)}
+        return studies.gain(rows, self.way, over=self.over, **settings).iloc[0]
 
 
 THOUSAND = {"images": lecture.THOUSAND}

@@ -29,6 +29,7 @@ EXECUTED = ROOT / "results" / "executed"
 OTHER = {"seed": 11}
 ALSO = {
     "01_transfer": {"labels": 30},
+    "02_when_transfer_makes_sense": {"labels": 300},
     "03_multi_task": {"images": 1000},
     "04_unknown_labels": {"fraction": 0.8},
 }
@@ -100,6 +101,22 @@ def test_figures_say_what_they_show(path: Path):
             assert not short, f"code cell {number}: alt text too short: {short}"
             bare = any(kind.startswith("image/") for kind in data) and not alts
             assert not bare, f"code cell {number}: a picture without HTML that has alt text"
+
+
+@every_notebook
+def test_figures_of_stored_rows_say_how_to_make_them_again(path: Path):
+    """Of every study that a lesson reads, some caption holds the command."""
+    notebook = read(path)
+    used = re.findall(
+        r"studies\.run\(\s*\"(\w+)\"", "".join(c.source for c in code_cells(notebook))
+    )
+    captions = "".join(
+        "".join(output.get("data", {}).get("text/html", "")).partition("<figcaption>")[2]
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+    )
+    missing = [name for name in set(used) if f"studies {name} --fresh" not in captions]
+    assert not missing, f"no figure says how to make the rows of {missing} again"
 
 
 @every_notebook

@@ -646,6 +646,22 @@ def test_the_command_lists_the_studies(fake, capsys):
     assert all(f"{n}: {s.question}" in told for n, s in experiments.STUDIES.items())
 
 
+def test_the_list_says_what_the_shipped_rows_took():
+    """A source that several cells share is counted once."""
+    rows = pd.read_csv(studies.SHIPPED / "dials_tuning.csv")
+    sources = rows.drop_duplicates(["seed", "a"])["source_seconds"].sum()
+    minutes = round((rows["seconds"].sum() + sources) / 60)
+    assert studies.cost("dials_tuning") == f" ({len(rows)} networks, {minutes} minutes of one core)"
+
+
+def test_the_readme_says_what_each_study_took(capsys):
+    with pytest.raises(SystemExit):
+        studies.main([])
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [line for line in capsys.readouterr().err.splitlines() if line not in readme]
+    assert not missing, "put what `python -m mtl_course.studies` prints into README.md"
+
+
 def test_the_command_prints_a_table_and_stores_the_rows(fake, capsys):
     code, told = command(
         capsys, "toy", "--seeds", "0", "1", "--only", "labels=30", "--only", "way=two",
