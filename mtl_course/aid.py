@@ -11,7 +11,15 @@ import math
 import pandas as pd
 
 from mtl_course import studies
-from mtl_course.experiments.dials import ALL, KINDS_OF_A, QUESTIONS, SHUFFLED, SOUNDS, TARGET
+from mtl_course.experiments.dials import (
+    ALL,
+    KINDS_OF_A,
+    QUESTIONS,
+    RELATED,
+    SHUFFLED,
+    SOUNDS,
+    TARGET,
+)
 
 INPUTS = {
     "the same": "the four",
@@ -46,14 +54,15 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
     size = min(sizes.to_dict("records"), key=far)
     labels = min(kinds["labels"].unique(), key=lambda count: _apart(b, count))
     kinds = kinds[kinds["labels"] == labels].set_index("a")
-    beside = f", {labels:,} of B"
+    beside = f", {RELATED:,} → {labels:,}"
+    near = max(_apart(a, RELATED), _apart(b, labels))
     rows = [
         ("T2: is there a lot more data for A?", f"{a:,} → {b:,}", size,
          f"{size['a']:,} → {size['b']:,}", far(size)),
         ("T1: have A and B the same input x?", x, kinds.loc[INPUTS[x]],
-         f"A: {INPUTS[x]}{beside}", _apart(b, labels)),
+         f"A: {INPUTS[x]}{beside}", near),
         ("T3: could A's features help?", kinship, kinds.loc[kinship],
-         f"A: {kinship}{beside}", _apart(b, labels)),
+         f"A: {kinship}{beside}", near),
     ]  # fmt: skip
     return pd.DataFrame(
         [

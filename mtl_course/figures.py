@@ -56,10 +56,11 @@ def show(figure: Figure, alt: str, again: str | None = None) -> None:
     style = "max-width:100%;height:auto;background:white"
     page = f'<img alt="{text}" style="{style}" src="data:image/png;base64,{code}">'
     if again is not None:
-        caption = f"Made again by <code>{html.escape(again)}</code>"
+        caption = f"Its numbers again: <code>{html.escape(again)}</code>"
         page = f"<figure>{page}<figcaption>{caption}</figcaption></figure>"
-        text = f"{text} Made again by: {html.escape(again)}"
-    display({"text/html": page, "image/png": code, "text/plain": text}, raw=True)
+        alt = f"{alt} Its numbers again: {again}"
+    plain = " ".join(alt.split())
+    display({"text/html": page, "image/png": code, "text/plain": plain}, raw=True)
 
 
 def curves(

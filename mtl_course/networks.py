@@ -205,7 +205,12 @@ def copied(network: Network, data: Dataset, seed: int, layers: int) -> Network:
 
 
 def blocks(network: Network) -> list[nn.Module]:
-    """The blocks of the trunk that have weights, from the picture on."""
+    """The blocks of the trunk that have weights, from the picture on.
+
+    Raises: ValueError for a trunk that is not one row of layers, as that of `separate`.
+    """
+    if not isinstance(network.trunk, nn.Sequential):
+        raise ValueError("network must have one trunk, a row of layers; this one has several.")
     return [block for block in network.trunk if any(True for _ in block.parameters())]
 
 

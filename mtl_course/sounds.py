@@ -57,7 +57,7 @@ def _sound(answers: Tensor, generator: torch.Generator) -> Tensor:
     octaves = between(0.3, 1.0) * (2 * rising - 1)  # the same for both voices
     sound = torch.zeros(m, _SAMPLES)
     for loudness in (1.0, both * between(0.5, 1.0)):
-        middle = 2 ** between(math.log2(180), math.log2(600))  # hertz
+        middle = 2 ** between(math.log2(180), math.log2(450))  # hertz: no overtone beyond RATE / 2
         pitch = middle * 2 ** (octaves * (time - 0.5))  # (m, samples)
         phase = (2 * math.pi / RATE) * pitch.cumsum(dim=1)
         for overtone in (1, 2, 3):

@@ -39,6 +39,8 @@ __all__ = ["RESULTS", "SHIPPED", "Study", "gain", "interval", "predicted", "reci
 SHIPPED = HOME / "assets" / "studies"
 RESULTS = HOME / "results"
 
+_GROUPS_TOGETHER = 10  # on a GPU; ten A's of 1,000,000 scenes of 32 × 32 are 31 GB
+
 _log = logging.getLogger(__name__)
 
 
@@ -110,13 +112,16 @@ def run(
     them: within ``joblib.parallel_config("dask")`` the same call uses a Dask cluster. On a GPU
     there are none, but networks of one shape train side by side.
     Returns: one row a trained network, sorted by cell and seed.
-    Raises: ValueError for an unknown study, key or value, or a damaged file of shipped rows.
+    Raises: ValueError for an unknown study, key or value, a damaged file of shipped rows, or a
+        source where the cells of a seed do not share one.
     """
     chosen = study(name)
     seeds = chosen.seeds if seeds is None else seeds
     seeds = list(dict.fromkeys(whole("seeds", seed, least=0) for seed in seeds))
     if not seeds:
         raise ValueError("seeds must hold at least one seed.")
+    if source is not None and chosen.shared_by is not None:
+        raise ValueError(f"source: in {name} each {chosen.shared_by} has a source of its own.")
     cells = _cells(chosen, only or {})
     wanted = [(seed, cell) for seed in seeds for cell in cells]
     folders = [Path(store)] if source is not None else [SHIPPED, Path(store)]
@@ -223,23 +228,24 @@ def _side_by_side(
     chosen: Study, groups: Mapping, source: object, jobs: int | None
 ) -> Iterator[dict]:
     """All networks of one shape in one pass, on the GPU, whatever `jobs` says."""
-    start = time.perf_counter()
-    if source is None:
-        asked = {group: _plan(_shared(chosen, *group)) for group in groups}
-        sources = dict(carry_out_together(asked))
-    else:
-        sources = dict.fromkeys(groups, source)
-    source_seconds = (time.perf_counter() - start) / len(groups)
-    start = time.perf_counter()
-    plans = {
-        (group, number): _plan(chosen.train(sources[group], seed=group[0], **cell))
-        for group in groups
-        for number, cell in enumerate(groups[group])
-    }
-    for done, ((group, number), scores) in enumerate(carry_out_together(plans), start=1):
-        seconds = (time.perf_counter() - start) / done  # a share of what all took together
-        cell = groups[group][number]
-        yield _as_row(_recipe(chosen), group[0], cell, scores, seconds, source_seconds)
+    for now in _waves(groups, _GROUPS_TOGETHER):
+        start = time.perf_counter()
+        if source is None:
+            asked = {group: _plan(_shared(chosen, *group)) for group in now}
+            sources = dict(carry_out_together(asked))
+        else:
+            sources = dict.fromkeys(now, source)
+        source_seconds = (time.perf_counter() - start) / len(now)
+        start = time.perf_counter()
+        plans = {
+            (group, number): _plan(chosen.train(sources[group], seed=group[0], **cell))
+            for group in now
+            for number, cell in enumerate(groups[group])
+        }
+        for done, ((group, number), scores) in enumerate(carry_out_together(plans), start=1):
+            seconds = (time.perf_counter() - start) / done  # a share of what all took together
+            cell = groups[group][number]
+            yield _as_row(_recipe(chosen), group[0], cell, scores, seconds, source_seconds)
 
 
 def _plan(outcome: object) -> Plan:
@@ -313,7 +319,7 @@ def _read(path: Path, name: str, keep: bool) -> pd.DataFrame:
 
     keep: the file is the reader's own: what cannot be used is moved aside, never overwritten.
     """
-    needed = ["seed", "recipe", *study(name).keys]
+    needed = ["study", *study(name).keys, "seed", "recipe"]
     try:
         rows = pd.read_csv(path, dtype={"recipe": str})
         if lost := set(needed) - set(rows.columns):
@@ -403,21 +409,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
                    store=SHIPPED if asked.ship else RESULTS, jobs=asked.jobs)  # fmt: skip
     except ValueError as error:
         parser.error(str(error))
-    table = rows.groupby(chosen.keys, sort=False)["accuracy"].agg(["count", "mean", "min", "max"])
+    scores = [score for score in ("accuracy", "auc") if score in rows]
+    table = rows.groupby(chosen.keys, sort=False)[scores].agg(["count", "mean", "min", "max"])
     sys.stdout.write(table.round(3).to_string() + "\n")
     parser.exit()
 
 
 def cost(name: str) -> str:
-    """What the shipped rows of a study took: networks, and hours of what they were trained on."""
+    """What the shipped rows of a study took: networks and, on a CPU, minutes of one core."""
     path, chosen = SHIPPED / f"{name}.csv", study(name)
     if not path.exists():
         return ""
     rows = pd.read_csv(path)
     groups = ["seed", *([chosen.shared_by] if chosen.shared_by else [])]
     seconds = rows["seconds"].sum() + rows.groupby(groups)["source_seconds"].max().sum()
-    where = "one core" if set(rows["device"]) == {"cpu"} else "one GPU"
-    return f" ({len(rows)} networks, {seconds / 60:.0f} minutes of {where})"
+    on_cpu = set(rows["device"]) == {"cpu"}
+    return f" ({len(rows)} networks" + f", {seconds / 60:.0f} minutes of one core" * on_cpu + ")"
 
 
 def _only(chosen: Study, pairs: Sequence[str]) -> dict[str, list]:

@@ -95,18 +95,27 @@ def gain(
     for cell, values in groups.items():
         mean, low, high = interval(values, confidence)
         verdict = _verdict(low, high, margin)
-        table.append([*cell, len(values), mean, low, high, verdict, _detectable(values)])
+        detectable = _detectable(values, confidence)
+        table.append([*cell, len(values), mean, low, high, verdict, detectable])
     columns = [*keys, "seeds", "mean", "low", "high", "verdict", "detectable"]
     return pd.DataFrame(table, columns=columns)
 
 
 def _confidence(cells: Iterable[pd.Series], rate: float = 0.05) -> float:
     """The confidence at which the intervals of many cells are wrong about at most 5 % of finds."""
-    from scipy.stats import false_discovery_control, ttest_1samp
+    from scipy.stats import false_discovery_control
 
-    p = [ttest_1samp(values, 0).pvalue for values in cells]
+    p = [_p_value(values) for values in cells]
     found = (false_discovery_control(p) <= rate).sum()
     return 1 - rate * max(found, 1) / len(p)
+
+
+def _p_value(values: pd.Series) -> float:
+    """Of Student's test whether the mean is 0; where all values agree there is nothing to test."""
+    from scipy.stats import t
+
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    return 2 * t.sf(abs(mean) / error, len(values) - 1) if error > 0 else float(mean == 0)
 
 
 def _verdict(low: float, high: float, margin: float) -> str:
@@ -117,13 +126,13 @@ def _verdict(low: float, high: float, margin: float) -> str:
     return "no difference" if -margin < low and high < margin else "cannot tell"
 
 
-def _detectable(differences: pd.Series, power: float = 0.8) -> float:
-    """The true mean that a two-sided 5 % t-test on so many pairs finds with this probability."""
+def _detectable(differences: pd.Series, confidence: float = 0.95, power: float = 0.8) -> float:
+    """The true mean that a two-sided t-test on so many pairs finds with this probability."""
     from scipy.optimize import brentq
     from scipy.stats import nct, t
 
     n, spread = len(differences), differences.std(ddof=1)
-    bound = t.ppf(0.975, n - 1)
+    bound = t.ppf((1 + confidence) / 2, n - 1)
     effect = brentq(lambda x: nct.sf(bound, n - 1, x) - power, 0, 100)  # in standard errors
     return effect * spread / np.sqrt(n)
 
@@ -134,15 +143,15 @@ RESAMPLES = 2_000
 
 
 def break_even(gains: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
-    """Where the mean gain crosses 0 for the first time as B grows, and its 95 % interval.
+    """Where the mean gain crosses 0 for the last time as B grows, and its 95 % interval.
 
     Between two sizes the gain is taken to be linear in the logarithm of the size. The interval is
     the percentile bootstrap over seeds (scipy).
 
     gains: one row a seed, one column a size of B, growing; the gain of that seed at that size.
-    Returns: the size, low, high. inf says "none found": the mean gain is above 0 at every size
-        that was measured; 0 says that it is not even above 0 at the smallest.
-    Raises: ValueError for fewer than two seeds or sizes, or sizes that do not grow.
+    Returns: the size, low, high. inf says "none found": the mean gain is still above 0 at the
+        largest size that was measured; 0 says that it is above 0 at none.
+    Raises: ValueError for fewer than two seeds or sizes, sizes that do not grow, or a gap.
     """
     sizes = _sizes(gains)
     values = gains.to_numpy(float)
@@ -150,14 +159,14 @@ def break_even(gains: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]
 
 
 def _crossing(sizes: np.ndarray, mean: np.ndarray) -> float:
-    if mean[0] <= 0:
+    above = np.flatnonzero(mean > 0)
+    if not len(above):
         return 0.0
-    below = np.flatnonzero(mean <= 0)
-    if not len(below):
+    i = above[-1]
+    if i == len(mean) - 1:
         return np.inf
-    i = below[0]
-    share = mean[i - 1] / (mean[i - 1] - mean[i])
-    return float(np.exp(np.log(sizes[i - 1]) + share * np.log(sizes[i] / sizes[i - 1])))
+    share = mean[i] / (mean[i] - mean[i + 1])
+    return float(np.exp(np.log(sizes[i]) + share * np.log(sizes[i + 1] / sizes[i])))
 
 
 def exchange_rate(
@@ -197,6 +206,8 @@ def _sizes(table: pd.DataFrame) -> np.ndarray:
     sizes = table.columns.to_numpy(float)
     if min(table.shape) < 2:
         raise ValueError(f"at least two seeds and two sizes are needed; got {table.shape}.")
+    if table.isna().any(axis=None):
+        raise ValueError("every seed must have a value at every size of B; there are gaps.")
     if (np.diff(sizes) <= 0).any():
         raise ValueError(f"the sizes of B, in the columns, must grow; got {sizes.tolist()}.")
     return sizes

@@ -18,6 +18,7 @@ from mtl_course import (
     experiments,
     golden,
     plans,
+    sounds,
     studies,
     training,
     transfer,
@@ -478,7 +479,7 @@ def test_shipping_again_replaces_rows_of_an_older_recipe(fake, monkeypatch):
 # ---------------------------------------------------------------------- the recipe
 
 
-WORLDS = ["digits", "scenes"]
+WORLDS = ["dials", "digits", "scenes"]
 
 
 @pytest.fixture
@@ -516,15 +517,15 @@ def test_the_golden_run_agrees_with_the_one_in_assets(world):
     assert golden.digest(world) == known["digest"]
 
 
-def test_the_two_worlds_have_digests_of_their_own():
-    assert golden.digest("digits") != golden.digest("scenes")
+def test_the_worlds_have_digests_of_their_own():
+    assert len({golden.digest(world) for world in WORLDS}) == len(WORLDS)
 
 
-def test_every_study_of_scenes_is_guarded_by_the_golden_run_on_scenes():
+def test_every_study_of_scenes_is_guarded_by_a_golden_run_on_scenes():
     guards = {name: chosen.golden for name, chosen in experiments.STUDIES.items()}
     assert set(guards.values()) <= set(WORLDS), guards
     for name, world in guards.items():
-        assert (world == "digits") == name.startswith("digits"), name
+        assert world in ("dials", "digits" if name.startswith("digits") else "scenes"), name
 
 
 def test_writing_the_golden_run_makes_it_the_known_one(tmp_path, monkeypatch, clear):
@@ -545,12 +546,12 @@ def test_writing_the_golden_run_keeps_the_runs_that_agree(tmp_path, monkeypatch,
     monkeypatch.setattr(golden, "FILE", file)
     old = {world: golden.digest(world) for world in WORLDS}
     with monkeypatch.context() as patch:
-        scaled(patch, {"digits": 1.001, "scenes": 0.999})
+        scaled(patch, {"digits": 1.001, "scenes": 0.999, "dials": 1})
         assert golden.write() == old
         assert json.loads(file.read_text(encoding="utf-8")) == before
     assert golden.digest("scenes") == old["scenes"]  # known before training changes
     with monkeypatch.context() as patch:
-        scaled(patch, {"digits": 1, "scenes": 1.02})
+        scaled(patch, {"digits": 1, "scenes": 1.02, "dials": 1})
         new = golden.write()
         after = json.loads(file.read_text(encoding="utf-8"))
         assert new["digits"] == old["digits"]
@@ -596,6 +597,7 @@ def test_the_recipe_depends_on_how_training_works(fake, monkeypatch, clear):
 CHANGES = {
     "digits": (datasets, "_PAPER", 16),
     "scenes": (worlds, "CONTRAST", 60),
+    "dials": (sounds, "RATE", 5_000),
 }
 
 
@@ -606,7 +608,7 @@ def test_a_change_in_one_world_makes_no_rows_of_the_other_stale(fake, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(*CHANGES[world])
         new = recipes()
-    other = "scenes" if world == "digits" else "digits"
+    other = "scenes" if world != "scenes" else "digits"
     assert new[world] != old[world]
     assert new[other] == old[other]
 

@@ -46,11 +46,13 @@ ALL = 3  # blocks of the trunk
 # ---------------------------------------------------------------------- T2: sizes
 
 STEPS_OF_A = {1_000: 500, 10_000: 1_000, 100_000: 1_500, 1_000_000: 7_812}
-"""Steps of 128 images by |A|: each scene is seen at least once, and few scenes not for ever."""
+"""Steps of 128 images by |A|: each scene is seen at least once, and few scenes not for ever. So the
+dial turns A and the training that it gets."""
 STEPS_OF_B = {30: 300, 100: 300, 300: 300, 1_000: 300, 3_000: 600, 10_000: 1_000, 30_000: 1_000}
 """Steps of up to 64 images by |B|, the same for every way."""
 LONGER = "from scratch, ten times the steps"
 FASTER = "all layers, the rate of from scratch"
+SLOWER = "from scratch, the rate of all layers"
 LARGEST = max(STEPS_OF_A)
 
 
@@ -85,7 +87,7 @@ RELATED = 30_000  # scenes, or sounds, of A
 RELATED_STEPS = 1_000  # of 128 images
 QUESTIONS = {
     "B itself": (TARGET,),
-    "nearly B": ("car", "exactly one car", "car from the side", "white car"),
+    "nearly B": ("car", "red car", "white car", "car from the side"),
     "the four": scenes.THE_FOUR,
     "other things": ("tree", "building", "cloud", "lamp post"),
     "brightness": ("day", "dusk", "night", "fog"),
@@ -96,9 +98,9 @@ KINDS_OF_A = (*QUESTIONS, RANDOM, SHUFFLED, SOUNDS)
 
 
 def related(seed: int, a: str) -> Plan[Network]:
-    """A trunk that has learned this kind of A; of `NOTHING`, the untrained network."""
+    """A trunk that has learned this kind of A; of `NOTHING`, what from scratch starts from."""
     if a == NOTHING:
-        return shared([TARGET], width=WIDTH, seed=stream(seed, "A network"))
+        return shared([TARGET], width=WIDTH, seed=stream(seed, "B network"))  # its own start
     data = images_of(seed, a, RELATED)
     network = shared(data.tasks, width=WIDTH, seed=stream(seed, "A network"))
     yield _learning(network, data, RELATED_STEPS, seed)
@@ -133,7 +135,9 @@ def _relatedness(
 
     Scores also say how alike source and target see 500 test scenes, block by block (CKA).
     """
-    return (yield from _dialled(source, seed, task, way, layers, labels, RATES[task][way]))
+    how = "from scratch" if way == SLOWER else way
+    rate = RATES[task]["all layers" if way == SLOWER else way]
+    return (yield from _dialled(source, seed, task, how, layers, labels, rate))
 
 
 def _dialled(
@@ -159,6 +163,7 @@ def _tuning(
 
 _RELATED_CELLS = [
     *cells(a=[NOTHING], task=[TARGET, FAR], way=[WAYS[0]], layers=[0], labels=[100, 1_000]),
+    *cells(a=[NOTHING], task=[TARGET], way=[SLOWER], layers=[0], labels=[100, 1_000]),
     *cells(
         a=KINDS_OF_A, task=[TARGET], way=["all layers", "new head"], layers=[ALL],
         labels=[100, 1_000],
@@ -181,12 +186,13 @@ KINDS_OF_PRINT = ("digits", "letters", "thickness", RANDOM, SHUFFLED, SOUNDS)
 
 
 def _printed_sized(seed: int, a: int) -> Plan[Network]:
-    """A trunk that has learned so many printed digits, seen as often as 60,000 are."""
+    """A trunk that has learned so many printed digits, in as many steps whatever their number."""
     return _printed_trunk(printed_digits(max(a, 1), stream(seed, "A")), seed, bool(a))
 
 
-def _printed_trunk(data: Dataset, seed: int, learns: bool = True) -> Plan[Network]:
-    own = stream(seed, "A network")
+def _printed_trunk(data: Dataset, seed: int, learns: bool) -> Plan[Network]:
+    """The trunk after A; or, where nothing is learned, what from scratch on B starts from."""
+    own = stream(seed, "A network" if learns else "B network")
     network = classifier(data, width=16, seed=own)
     if learns:
         settings = {"steps": PRETRAINING, "batch_size": 128, "seed": own, "progress": False}
@@ -208,7 +214,7 @@ def _written(source: Network, seed: int, way: str, layers: int | None, labels: i
 
 
 def _printed_related(seed: int, a: str) -> Plan[Network]:
-    """A trunk that has learned this kind of print; of `NOTHING`, the untrained network."""
+    """A trunk that has learned this kind of print; of `NOTHING`, an untrained one."""
     return _printed_trunk(print_of(seed, a), seed, a != NOTHING)
 
 
@@ -245,7 +251,10 @@ _PRINT_CELLS = [
 _TRIED = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _SETTINGS = {"width": WIDTH, "rate of A": RATE_OF_A, "test": TEST_SCENES}
 _SIZES = {"steps of A": list(STEPS_OF_A.items()), "steps of B": list(STEPS_OF_B.items())}
-_RELATED = {"A": RELATED, "steps of A": RELATED_STEPS, "questions": QUESTIONS}
+_RELATED = {
+    "A": RELATED, "steps of A": RELATED_STEPS, "questions": QUESTIONS,
+    "steps of B": [STEPS_OF_B[labels] for labels in (100, 1_000)],
+}  # fmt: skip
 _PRINT = {"steps of A": PRETRAINING, "steps": STEPS, "rates": LEARNING_RATES}
 
 STUDIES = {
@@ -253,7 +262,7 @@ STUDIES = {
         "What does A gain for B, by the size of A and the size of B?",
         grid=[
             *cells(a=[0], b=STEPS_OF_B, way=[WAYS[0]]),
-            *cells(a=[0], b=[100, 1_000], way=[LONGER]),
+            *cells(a=[0], b=[100, 1_000, 30_000], way=[LONGER]),
             *cells(a=STEPS_OF_A, b=STEPS_OF_B, way=["all layers"]),
             *cells(a=[LARGEST], b=STEPS_OF_B, way=["new head", "head then all"]),
             *cells(a=[min(STEPS_OF_A), LARGEST], b=[1_000, 30_000], way=[FASTER]),
@@ -262,7 +271,7 @@ STUDIES = {
         train=_size_map,
         seeds=range(10),
         settings=_SETTINGS | _SIZES | {"rates": RATES[TARGET], "task": TARGET},
-        golden="scenes",
+        golden="dials",
         shared_by="a",
     ),
     "relatedness": Study(
@@ -272,7 +281,7 @@ STUDIES = {
         train=_relatedness,
         seeds=range(10),
         settings=_SETTINGS | _RELATED | {"rates": RATES},
-        golden="scenes",
+        golden="dials",
         shared_by="a",
     ),
     "dials_tuning": Study(
@@ -288,7 +297,7 @@ STUDIES = {
         train=_tuning,
         seeds=DEVELOPMENT[:3],
         settings=_SETTINGS | _RELATED,
-        golden="scenes",
+        golden="dials",
         shared_by="a",
     ),
     "digits_size_map": Study(
@@ -310,6 +319,7 @@ STUDIES = {
         train=_digits_relatedness,
         seeds=range(10),
         settings=_PRINT,
+        golden="dials",
         shared_by="a",
     ),
 }  # fmt: skip

@@ -136,7 +136,7 @@ STUDIES = {
         train=_new_task,
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES},
-        golden="scenes",
+        golden="dials",
     ),
     "new_tasks_tuning": Study(
         "The learning rates of each way for each new question, on development seeds.",
@@ -148,7 +148,7 @@ STUDIES = {
         train=_new_task,
         seeds=DEVELOPMENT[:3],
         settings=_MILLION_SETTINGS,
-        golden="scenes",
+        golden="dials",
     ),
     "shifted": Study(
         "Learned from clear days, asked by night and in fog: which way keeps its score?",
@@ -157,6 +157,6 @@ STUDIES = {
         train=_shifted,
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES[NEAR], "seen": SHIFTED_TEST},
-        golden="scenes",
+        golden="dials",
     ),
 }
