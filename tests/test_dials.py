@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import aid, experiments, scenes, studies
+from mtl_course import aid, experiments, networks, plans, scenes, studies
 from mtl_course.base import stream
 from mtl_course.experiments import dials, lecture
 
@@ -47,6 +47,55 @@ def test_a_of_the_size_map_is_seen_at_least_once_and_larger_ones_for_longer():
     for scenes_of_a, steps in dials.STEPS_OF_A.items():
         assert steps * 128 >= scenes_of_a - 128
     assert list(dials.STEPS_OF_A.values()) == sorted(dials.STEPS_OF_A.values())
+
+
+def test_a_and_b_and_the_test_share_no_scene(monkeypatch):
+    """Of one seed, and of two."""
+    drawn = []
+    real = scenes.draw
+
+    def draw(count, seed, **settings):
+        data = real(min(count, 200), seed, **settings)
+        drawn.append((seed, {image.numpy().tobytes() for image in data.images}))
+        return data
+
+    monkeypatch.setattr(scenes, "draw", draw)
+    monkeypatch.setattr(dials, "fitting", lambda seed, *_: {"seed": seed, "steps": 1})
+    for seed in (0, 1):
+        source = plans.carry_out(dials.sized(seed, 1_000))
+        cell = {"a": 1_000, "b": 100, "way": "all layers"}
+        plans.carry_out(dials._size_map(source, seed, **cell))
+    seeds, pictures = zip(*drawn, strict=True)
+    assert len(set(seeds)) == 6  # A, B and the test of two seeds
+    assert sum(map(len, pictures)) == len(set().union(*pictures))
+
+
+@pytest.mark.parametrize(
+    ("way", "how", "steps", "rate_of"),
+    [
+        ("all layers", "all layers", 300, "all layers"),
+        (dials.FASTER, "all layers", 300, "from scratch"),
+        (dials.LONGER, "from scratch", 3_000, "from scratch"),
+    ],
+)
+def test_a_control_changes_what_its_name_says_and_nothing_else(
+    monkeypatch, way, how, steps, rate_of
+):
+    asked = []
+
+    def adaptation(source, data, how, **settings):
+        asked.append((how, settings))
+        network = networks.new_head(source, data, seed=0)
+        yield plans.Fit(network, data, settings | {"steps": 1})
+        return network
+
+    monkeypatch.setattr(dials, "adaptation", adaptation)
+    source = plans.carry_out(dials.sized(0, 0))
+    plans.carry_out(dials._size_map(source, 0, a=0, b=100, way=way))
+    ((got, settings),) = asked
+    rate = dials.RATES[dials.TARGET][rate_of]
+    assert (got, settings["steps"], settings["learning_rate"]) == (how, steps, rate)
+    assert settings["seed"] == stream(0, "B network")
 
 
 def test_print_has_as_many_digits_of_each_thickness():
@@ -92,8 +141,9 @@ def test_each_learning_rate_is_the_best_on_development_seeds(study, task, way, r
 
 def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
     table = aid.transfer(1_000_000, 1_000)
-    assert table["times"].tolist() == [1.0, 1.0, 1.0]
+    assert table["times"].tolist() == [1.0, 33.3, 33.3], "the kinds of A have 30,000 scenes"
     assert table["nearest measured"].iloc[0] == "1,000,000 → 1,000"
+    assert aid.transfer(30_000, 100)["times"].tolist()[1:] == [1.0, 1.0]
     far = aid.transfer(20_000, 500_000, x="something else altogether", kinship="brightness")
     assert far["nearest measured"].iloc[0] == "10,000 → 30,000"
     assert far["times"].iloc[0] == pytest.approx(500 / 30, abs=0.1)

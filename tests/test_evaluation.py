@@ -1,5 +1,6 @@
 """Guards mtl_course.evaluation.similarity; test_training guards how networks are scored."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,17 +16,20 @@ def random(*shape, seed=0):
 
 
 def hsic(k, other):
-    """The biased estimator, with the centring matrix written out (Gretton 2005)."""
+    """The unbiased estimator, sum by sum (Song et al. 2012, equation 4): no i stands twice."""
     m = len(k)
-    h = torch.eye(m, dtype=torch.float64) - 1 / m
-    return torch.trace(k @ h @ other @ h) / (m - 1) ** 2
+    k, other = (np.where(np.eye(m) == 1, 0, gram) for gram in (k, other))
+    pairs = np.einsum("ij,ij->", k, other)
+    paths = np.einsum("ij,jk->", k, other)
+    apart = k.sum() * other.sum()
+    return (pairs - 2 * paths / (m - 2) + apart / ((m - 1) * (m - 2))) / (m * (m - 3))
 
 
-def test_cka_is_the_formula_of_kornblith():
+def test_cka_is_the_formula_of_kornblith_with_an_unbiased_estimator():
     x, y = random(40, 7), random(40, 5, seed=1) + random(40, 1, seed=2)
-    k, other = x @ x.T, y @ y.T
-    want = hsic(k, other) / (hsic(k, k) * hsic(other, other)).sqrt()
-    assert evaluation.cka(x, y) == pytest.approx(want.item())
+    k, other = (x @ x.T).numpy(), (y @ y.T).numpy()
+    want = hsic(k, other) / np.sqrt(hsic(k, k) * hsic(other, other))
+    assert evaluation.cka(x, y) == pytest.approx(want)
 
 
 def test_cka_does_not_see_a_turn_a_scale_or_a_shift():
@@ -34,7 +38,15 @@ def test_cka_does_not_see_a_turn_a_scale_or_a_shift():
     assert evaluation.cka(x, 3 * x @ turn + 5) == pytest.approx(1)
     stretched = x * torch.tensor([10.0, 1, 1, 1, 1, 1])
     assert evaluation.cka(x, stretched) < 0.9
-    assert evaluation.cka(random(2_000, 6), random(2_000, 6, seed=2)) < 0.02
+
+
+@pytest.mark.parametrize("features", [6, 60, 600])
+def test_cka_is_about_zero_for_strangers_also_with_more_features_than_images(features):
+    found = [
+        evaluation.cka(random(100, features, seed=s), random(100, features, seed=s + 50))
+        for s in range(20)
+    ]
+    assert abs(sum(found) / 20) < 0.02
 
 
 def test_similarity_compares_what_the_blocks_give():
@@ -51,6 +63,10 @@ def test_similarity_compares_what_the_blocks_give():
 
 
 def test_trunks_with_other_numbers_of_blocks_cannot_be_compared():
-    two = separate(ROADS.tasks[:2], width=2)
+    one = classifier(ROADS, width=2)
+    with pytest.raises(ValueError, match="one trunk"):
+        evaluation.similarity(one, separate(ROADS.tasks[:3], width=2), ROADS)
+    shorter = classifier(ROADS, width=2)
+    del shorter.trunk[2]
     with pytest.raises(ValueError, match="as many blocks"):
-        evaluation.similarity(classifier(ROADS, width=2), two, ROADS)
+        evaluation.similarity(one, shorter, ROADS)

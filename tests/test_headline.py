@@ -6,7 +6,7 @@ import torch
 
 from mtl_course import checkpoints, engine, experiments, headline, scenes, studies
 from mtl_course.base import stream
-from mtl_course.experiments import lecture
+from mtl_course.experiments import common, lecture
 
 COUNT = 1024  # scenes of A: 8 steps
 
@@ -16,7 +16,7 @@ def small(monkeypatch):
     """Everything in this process, and little of it."""
     monkeypatch.setattr(studies.joblib, "cpu_count", lambda: 1)
     monkeypatch.setattr(lecture, "SCENE_STEPS", 2)
-    monkeypatch.setattr(lecture, "TEST_SCENES", 100)
+    monkeypatch.setattr(common, "TEST_SCENES", 100)
 
 
 def main(folder, capsys, *arguments):

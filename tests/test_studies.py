@@ -111,6 +111,8 @@ def test_a_source_can_depend_on_a_key_of_the_grid(monkeypatch, tmp_path):
     monkeypatch.setattr(studies, "SHIPPED", tmp_path / "shipped")
     run(tmp_path, [0, 1], only={"labels": [30]})
     assert sorted(made) == [(0, 30), (1, 30)]
+    with pytest.raises(ValueError, match="each labels has a source of its own"):
+        run(tmp_path, source="one for all")
     made.clear()
     assert len(run(tmp_path)) == 12
     assert made == [(0, 10), (1, 10), (2, 10), (2, 30)], "those of one kind stand together"

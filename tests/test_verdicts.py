@@ -188,6 +188,24 @@ def test_the_cells_of_a_corrected_map_are_those_of_benjamini_and_hochberg():
     assert some, "the correction never took a cell away: this test shows nothing"
 
 
+@pytest.mark.parametrize(("value", "verdict"), [(0.0, "no difference"), (0.02, "supported")])
+def test_a_cell_whose_seeds_all_agree_can_stand_on_a_corrected_map(value, verdict):
+    differences = np.random.default_rng(11).normal(0, 0.02, size=(3, 6))
+    rows = mapped(np.vstack([differences, np.zeros(6)]))
+    rows.loc[rows["a"] == 4, "accuracy"] = rows.loc[rows["a"] == 0, "accuracy"].to_numpy() + value
+    table = verdicts.gain(rows, "two", "one", across=["a"], corrected=True).set_index("a")
+    assert table.loc[4, "verdict"] == verdict
+
+
+def test_a_corrected_map_finds_only_larger_gains():
+    differences = np.random.default_rng(12).normal(0, 0.02, size=(12, 10))
+    plain, wide = (
+        verdicts.gain(mapped(differences), "two", "one", across=["a"], corrected=corrected)
+        for corrected in (False, True)
+    )
+    assert (wide["detectable"] > plain["detectable"]).all()
+
+
 # ---------------------------------------------------------------------- along a dial
 
 SIZES = [10, 100, 1000, 10_000]
@@ -207,9 +225,17 @@ def test_the_break_even_is_where_the_mean_gain_crosses_zero():
 
 def test_no_break_even_is_said_so():
     assert verdicts.break_even(along([0.2, 0.1, 0.1, 0.1])) == (np.inf,) * 3
-    assert verdicts.break_even(along([-0.2, 0.1, -0.1, 0.1])) == (0, 0, 0)
+    assert verdicts.break_even(along([-0.2, -0.1, -0.1, 0.0])) == (0, 0, 0)
     _, low, high = verdicts.break_even(along([0.2, 0.1, 0.1, 0.01], spread=0.05))
     assert (low > 1000, high) == (True, np.inf), "a gain near 0 may cross or not"
+
+
+def test_a_dip_at_chance_level_is_no_break_even():
+    """With a few examples of B all ways are near a coin toss, and either sign may come out."""
+    at, *_ = verdicts.break_even(along([-0.001, 0.1, -0.001, 0.05], sizes=SIZES))
+    assert at == np.inf
+    at, *_ = verdicts.break_even(along([-0.001, 0.1, 0.1, -0.1]))
+    assert at == pytest.approx(10**3.5)
 
 
 def test_the_break_even_covers_the_true_one():
@@ -249,5 +275,7 @@ def test_what_cannot_be_read_off_is_refused():
         verdicts.break_even(gains.iloc[:1])
     with pytest.raises(ValueError, match="must grow"):
         verdicts.break_even(gains[[100, 10]])
+    with pytest.raises(ValueError, match="gaps"):
+        verdicts.break_even(gains.mask(gains > gains.max().max() - 1e-9))
     with pytest.raises(ValueError, match="the same seeds"):
         verdicts.exchange_rate(gains, gains.iloc[::-1], a=10, b=10)
