@@ -125,11 +125,19 @@ def gains(
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
-def gain_map(table: pd.DataFrame, x: str, y: str, *, labels: Mapping[str, str]) -> Figure:
+def gain_map(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    labels: Mapping[str, str],
+    framed: Sequence[tuple] = (),
+) -> Figure:
     """A map of gains: each cell says its mean, half the width of its interval, and its verdict.
 
     ▲ supported, ▼ opposite, = no difference, ? cannot tell.
     table: what `studies.gain` returned, one row a cell. labels: what the axes say, by column.
+    framed: (x, y) of cells to be framed, such as those that were named before the run.
     """
     means = table.pivot(index=y, columns=x, values="mean")
     places = {name: {v: i for i, v in enumerate(means.axes[k])} for k, name in enumerate((y, x))}
@@ -146,6 +154,10 @@ def gain_map(table: pd.DataFrame, x: str, y: str, *, labels: Mapping[str, str]) 
         text = f"{_SIGNS[cell['verdict']]} {cell['mean']:+.3f}\n± {half:.3f}"
         ink = "white" if abs(cell["mean"]) > 0.7 * reach else "0.1"
         axes.text(*at, text, ha="center", va="center", fontsize=11, color=ink)
+    for right, up in framed:
+        corner = (places[x][right] - 0.47, places[y][up] - 0.47)
+        style = {"fill": False, "edgecolor": "0.1", "linewidth": 2.5}
+        axes.add_patch(Rectangle(corner, 0.94, 0.94, **style))
     axes.set_xticks(range(means.shape[1]), [f"{value:,}" for value in means.columns])
     axes.set_yticks(range(means.shape[0]), [f"{value:,}" for value in means.index])
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(y, y))

@@ -155,7 +155,8 @@ def _gains() -> pd.DataFrame:
 
 
 def test_a_map_writes_each_gain_where_it_belongs():
-    axes = figures.gain_map(_gains(), "b", "a", labels={"a": "size of A"}).axes[0]
+    labels = {"a": "size of A"}
+    axes = figures.gain_map(_gains(), "b", "a", labels=labels, framed=[(2, 10)]).axes[0]
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert written == {
         (0, 0): "▲ +0.100\n± 0.300",
@@ -165,6 +166,9 @@ def test_a_map_writes_each_gain_where_it_belongs():
     }
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.1, -0.2], [0.0, 0.05]])
     assert axes.get_ylabel() == "size of A"
+    (frame,) = axes.patches
+    left, bottom = frame.get_xy()
+    assert (left + frame.get_width() / 2, bottom + frame.get_height() / 2) == (1, 0)
 
 
 def test_a_ladder_has_a_rung_a_kind_from_the_top():

@@ -32,9 +32,9 @@ NEAR = "pedestrian on the road"  # what A asks, and a little more
 FAR = "round sign"  # what looks like one of A's things, and is none
 NEW_TASKS = (NEAR, "two cars", "lit windows", FAR)
 NEW_TASK_RATES = {
-    NEAR: {"from scratch": 1e-2, "new head": 3e-3, "all layers": 3e-3, "head then all": 3e-3},
+    NEAR: {"from scratch": 3e-2, "new head": 1e-2, "all layers": 3e-3, "head then all": 3e-3},
     "two cars": {"from scratch": 1e-2, "all layers": 3e-3},
-    "lit windows": {"from scratch": 1e-2, "all layers": 1e-2},
+    "lit windows": {"from scratch": 3e-2, "all layers": 1e-1},
     FAR: {"from scratch": 1e-2, "all layers": 3e-2},
 }
 """The best of a small grid on development seeds: see the rows of the study "new_tasks_tuning"."""
