@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 
 from mtl_course import studies
-from mtl_course.experiments import digits, lecture
+from mtl_course.experiments import dials, digits, lecture
 from mtl_course.experiments.answers import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, ONE_LABEL
 
 
@@ -43,6 +43,20 @@ class Claim(NamedTuple):
 THOUSAND = {"images": lecture.THOUSAND}
 MASK = {"way": "mask"}
 RANDOM = {"hidden": HIDDEN[0], "fraction": 0.5}
+TO = {"score": "auc", "no_a": {"a": 0}}  # from scratch has no A
+LARGE, LITTLE, HEAD = {"a": 1_000_000}, {"a": 1_000}, {"score": "auc"}
+OF_A = {"score": "auc", "no_a": {"a": dials.NOTHING, "layers": 0}}
+PRINT = {"no_a": {"a": dials.NOTHING, "layers": 0}}
+WHOLE = {"layers": dials.ALL}
+LESSON_02 = [
+    Claim("size_map", LARGE | {"b": 1_000}, "all layers", "from scratch", "supported", **TO),
+    Claim("size_map", LARGE | {"b": 1_000}, "all layers", dials.LONGER, "supported", **TO),
+    Claim("size_map", LARGE | {"b": 30_000}, "all layers", "from scratch", "supported", **TO),
+    Claim("size_map", LITTLE | {"b": 30_000}, "all layers", "from scratch", "opposite", **TO),
+    Claim("size_map", LITTLE | {"b": 30_000}, dials.FASTER, "from scratch", "no difference", **TO),
+    Claim("size_map", LARGE | {"b": 100}, "new head", "all layers", "supported", **HEAD),
+    Claim("size_map", LARGE | {"b": 30_000}, "new head", "all layers", "opposite", **HEAD),
+]  # fmt: skip
 CLAIMS = [
     Claim("digits", {"labels": 10}, "new head", "from scratch", "supported"),
     Claim("digits", {"labels": 10}, "new head", "all layers", "cannot tell"),
@@ -51,6 +65,7 @@ CLAIMS = [
     Claim("digits", {"labels": 800}, "all layers", digits.MACHINE, "supported"),
     Claim("headline", THOUSAND, "all layers", "from scratch", "cannot tell"),
     Claim("headline", THOUSAND, "all layers", "from scratch", "cannot tell", score="auc"),
+    *LESSON_02,
     Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[1], "supported"),
     Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[2], "supported"),
     Claim("four_answers", {"images": 2000}, FOUR_WAYS[0], FOUR_WAYS[1], "supported", score="auc"),

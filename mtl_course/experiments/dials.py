@@ -6,6 +6,7 @@ question `TARGET`; on digits B is real handwriting.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -72,13 +73,22 @@ def _learning(network: Network, data: Dataset, steps: int, seed: int) -> Fit:
 
 def _size_map(source: Network, seed: int, a: int, b: int, way: str) -> Scores:
     """One cell of the size map."""
-    how = {LONGER: "from scratch", FASTER: "all layers"}.get(way, way)
+    how, rate = _how(way, RATES[TARGET])
     steps = STEPS_OF_B[b] * (10 if way == LONGER else 1)
-    rate = RATES[TARGET]["from scratch" if way == FASTER else how]
     train = scenes.draw(b, stream(seed, "B"), tasks=[TARGET], jobs=1)
     settings = fitting(stream(seed, "B network"), steps, rate)
     target = yield from adaptation(source, train, how, **settings)
     return {**scored(target, seed, TARGET), "steps": steps}
+
+
+def _how(way: str, rates: Mapping[str, float]) -> tuple[str, float]:
+    """What a way or a control does, and at which rate."""
+    if way == FASTER:
+        return "all layers", rates["from scratch"]
+    if way == SLOWER:
+        return "from scratch", rates["all layers"]
+    how = "from scratch" if way == LONGER else way
+    return how, rates[how]
 
 
 # ---------------------------------------------------------------------- T1 and T3: what A is
@@ -135,8 +145,7 @@ def _relatedness(
 
     Scores also say how alike source and target see 500 test scenes, block by block (CKA).
     """
-    how = "from scratch" if way == SLOWER else way
-    rate = RATES[task]["all layers" if way == SLOWER else way]
+    how, rate = _how(way, RATES[task])
     return (yield from _dialled(source, seed, task, how, layers, labels, rate))
 
 
@@ -207,8 +216,9 @@ def _digits_size_map(source: Network, seed: int, a: int, b: int, way: str) -> Sc
 def _written(source: Network, seed: int, way: str, layers: int | None, labels: int) -> Scores:
     written = handwritten_digits()
     sample = written.train.sample(labels, seed=stream(seed, "B"))
-    settings = fitting(stream(seed, "B network"), STEPS, LEARNING_RATES[way])
-    target = yield from adaptation(source, sample, way, layers=layers, **settings)
+    how, rate = _how(way, LEARNING_RATES)
+    settings = fitting(stream(seed, "B network"), STEPS, rate)
+    target = yield from adaptation(source, sample, how, layers=layers, **settings)
     alike = _alike(source, target, written.test.subset(slice(500)))
     return {"accuracy": accuracy(target, written.test), **alike}
 
@@ -240,7 +250,7 @@ def _digits_relatedness(
 
 
 _PRINT_CELLS = [
-    *cells(a=[NOTHING], way=[WAYS[0]], layers=[0], labels=[30, 300]),
+    *cells(a=[NOTHING], way=[WAYS[0], SLOWER], layers=[0], labels=[30, 300]),
     *cells(a=KINDS_OF_PRINT, way=["all layers", "new head"], layers=[ALL], labels=[30, 300]),
     *cells(
         a=["digits", "thickness"], way=["all layers", "new head"], layers=range(1, ALL),
