@@ -5,6 +5,9 @@ reported test set: on digits it scores on a part of the pool that was held back,
 of development seeds.
 """
 
-from mtl_course.experiments import answers, dials, digits, lecture
+from mtl_course.experiments.answers import STUDIES as _LESSONS_03_AND_04
+from mtl_course.experiments.dials import STUDIES as _LESSON_02
+from mtl_course.experiments.digits import STUDIES as _LESSON_01
+from mtl_course.experiments.lecture import STUDIES as _THE_LECTURES
 
-STUDIES = digits.STUDIES | dials.STUDIES | lecture.STUDIES | answers.STUDIES
+STUDIES = _LESSON_01 | _LESSON_02 | _THE_LECTURES | _LESSONS_03_AND_04

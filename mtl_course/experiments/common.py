@@ -33,7 +33,10 @@ def accuracy(network: Network, data: Dataset) -> float:
 
 
 def completed(network: Network) -> Network:
-    """The network, unless its training was cut short: a row of half a run would be a lie."""
+    """The network, unless its training was cut short: a row of half a run would be a lie.
+
+    Raises: KeyboardInterrupt if it was.
+    """
     if network.history.attrs["interrupted"]:
         raise KeyboardInterrupt
     return network
