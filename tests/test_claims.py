@@ -47,7 +47,7 @@ TO = {"score": "auc", "no_a": {"a": 0}}  # from scratch has no A
 LARGE, LITTLE, HEAD = {"a": 1_000_000}, {"a": 1_000}, {"score": "auc"}
 OF_A = {"score": "auc", "no_a": {"a": dials.NOTHING, "layers": 0}}
 PRINT = {"no_a": {"a": dials.NOTHING, "layers": 0}}
-WHOLE = {"layers": dials.ALL}
+WHOLE, B = {"layers": dials.ALL}, {"task": dials.TARGET, "labels": 1_000}
 LESSON_02 = [
     Claim("size_map", LARGE | {"b": 1_000}, "all layers", "from scratch", "supported", **TO),
     Claim("size_map", LARGE | {"b": 1_000}, "all layers", dials.LONGER, "supported", **TO),
@@ -56,6 +56,20 @@ LESSON_02 = [
     Claim("size_map", LITTLE | {"b": 30_000}, dials.FASTER, "from scratch", "no difference", **TO),
     Claim("size_map", LARGE | {"b": 100}, "new head", "all layers", "supported", **HEAD),
     Claim("size_map", LARGE | {"b": 30_000}, "new head", "all layers", "opposite", **HEAD),
+    *[
+        Claim("relatedness", B | WHOLE | {"a": kind}, "all layers", "from scratch", verdict, **OF_A)
+        for kind, verdict in {
+            "B itself": "supported", "the four": "supported", "other things": "opposite",
+            dials.SHUFFLED: "opposite", dials.SOUNDS: "opposite", dials.RANDOM: "cannot tell",
+        }.items()
+    ],
+    *[
+        Claim("digits_relatedness", WHOLE | {"a": kind, "labels": 30}, "all layers",
+              "from scratch", verdict, **PRINT)
+        for kind, verdict in {
+            "digits": "supported", "letters": "cannot tell", "thickness": "opposite",
+        }.items()
+    ],
 ]  # fmt: skip
 CLAIMS = [
     Claim("digits", {"labels": 10}, "new head", "from scratch", "supported"),
@@ -82,7 +96,8 @@ CLAIMS = [
 
 
 def _name(claim: Claim) -> str:
-    return f"{claim.study}: {claim.way} over {claim.over}, {claim.score}"
+    cell = ", ".join(map(str, claim.cell.values()))
+    return f"{claim.study}: {claim.way} over {claim.over}, {claim.score}, {cell}"
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=_name)
