@@ -64,6 +64,13 @@ LESSON_02 = [
         }.items()
     ],
     *[
+        Claim("new_tasks", THOUSAND | {"task": task}, "all layers", "from scratch", verdict, "auc")
+        for task, verdict in {
+            lecture.NEAR: "supported", "two cars": "supported", "lit windows": "cannot tell",
+            lecture.FAR: "opposite",
+        }.items()
+    ],
+    *[
         Claim("digits_relatedness", WHOLE | {"a": kind, "labels": 30}, "all layers",
               "from scratch", verdict, **PRINT)
         for kind, verdict in {
