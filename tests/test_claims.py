@@ -63,6 +63,9 @@ LESSON_02 = [
             dials.SHUFFLED: "opposite", dials.SOUNDS: "opposite", dials.RANDOM: "cannot tell",
         }.items()
     ],
+    Claim("shifted", THOUSAND, "new head", "all layers", "opposite", score="auc"),
+    Claim("shifted", THOUSAND, "new head", "all layers", "cannot tell", score="auc night"),
+    Claim("shifted", THOUSAND, "new head", "all layers", "supported", score="auc thick fog"),
     *[
         Claim("new_tasks", THOUSAND | {"task": task}, "all layers", "from scratch", verdict, "auc")
         for task, verdict in {
