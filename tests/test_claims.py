@@ -52,6 +52,7 @@ LESSON_02 = [
     Claim("size_map", LARGE | {"b": 1_000}, "all layers", "from scratch", "supported", **TO),
     Claim("size_map", LARGE | {"b": 1_000}, "all layers", dials.LONGER, "supported", **TO),
     Claim("size_map", LARGE | {"b": 30_000}, "all layers", "from scratch", "supported", **TO),
+    Claim("size_map", LARGE | {"b": 30_000}, "all layers", dials.LONGER, "opposite", **TO),
     Claim("size_map", LITTLE | {"b": 30_000}, "all layers", "from scratch", "opposite", **TO),
     Claim("size_map", LITTLE | {"b": 30_000}, dials.FASTER, "from scratch", "no difference", **TO),
     Claim("size_map", LARGE | {"b": 100}, "new head", "all layers", "supported", **HEAD),
