@@ -96,6 +96,7 @@ def run(
     *,
     only: Mapping[str, Sequence] | None = None,
     fresh: bool = False,
+    shipped: bool = True,
     store: Path | str = RESULTS,
     source: object = None,
     jobs: int | None = None,
@@ -105,6 +106,7 @@ def run(
 
     seeds: None takes those that ship with the course. only: ``{"labels": [100]}`` keeps the cells
     with these values. fresh: True trains every row, and stores none.
+    shipped: False leaves aside the rows that ship with the course.
     store: the folder for new rows; each is in it as soon as it is trained.
     source: what all cells share in place of the study's own, such as another trunk. Rows that ship
     have another source and are left out.
@@ -124,7 +126,7 @@ def run(
         raise ValueError(f"source: in {name} each {chosen.shared_by} has a source of its own.")
     cells = _cells(chosen, only or {})
     wanted = [(seed, cell) for seed in seeds for cell in cells]
-    folders = [Path(store)] if source is not None else [SHIPPED, Path(store)]
+    folders = [SHIPPED, Path(store)] if shipped and source is None else [Path(store)]
     stored = pd.DataFrame() if fresh else _stored(name, chosen, folders)
     have = set(_marks(stored, chosen)) if len(stored) else set()
     missing = [(seed, cell) for seed, cell in wanted if (seed, *cell.values()) not in have]
@@ -384,14 +386,16 @@ def _recipe(chosen: Study) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains the rows of a study: those that are missing, or with --fresh all of them again."""
+    """Trains the rows of a study that are missing; broken off, it goes on there when run again."""
     parser = argparse.ArgumentParser(prog="python -m mtl_course.studies", description=main.__doc__)
     parser.add_argument("name", nargs="?", help="a study; without it, the studies are listed")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those that ship")
     parser.add_argument("--only", action="append", default=[], metavar="KEY=VALUE",
                         help="only these cells, such as labels=100; may be repeated")  # fmt: skip
-    parser.add_argument("--fresh", action="store_true", help="train every row again, store none")
-    parser.add_argument("--ship", action="store_true", help="store in assets, for the course")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--fresh", action="store_true",
+                       help="train the shipped rows again, into results/fresh")  # fmt: skip
+    place.add_argument("--ship", action="store_true", help="store in assets, for the course")
     parser.add_argument("--jobs", type=int, help="processes; default: one a core")
     parser.add_argument("--golden", action="store_true", help="renew assets/golden_run.json")
     asked = parser.parse_args(arguments)
@@ -405,8 +409,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     try:
         chosen = study(asked.name)
-        rows = run(asked.name, asked.seeds, only=_only(chosen, asked.only), fresh=asked.fresh,
-                   store=SHIPPED if asked.ship else RESULTS, jobs=asked.jobs)  # fmt: skip
+        store = SHIPPED if asked.ship else RESULTS / "fresh" if asked.fresh else RESULTS
+        rows = run(asked.name, asked.seeds, only=_only(chosen, asked.only),
+                   shipped=not asked.fresh, store=store, jobs=asked.jobs)  # fmt: skip
     except ValueError as error:
         parser.error(str(error))
     scores = [score for score in ("accuracy", "auc") if score in rows]

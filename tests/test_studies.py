@@ -683,13 +683,27 @@ def test_the_command_prints_a_table_and_stores_the_rows(fake, capsys):
     assert not studies.SHIPPED.exists()
 
 
-def test_the_command_can_ship_and_can_store_nothing(fake, capsys):
-    command(capsys, "toy", "--seeds", "0", "--fresh", "--jobs", "1")
-    assert not studies.SHIPPED.exists()
-    assert not studies.RESULTS.exists()
+def test_the_command_can_ship(fake, capsys):
     command(capsys, "toy", "--seeds", "0", "--ship", "--jobs", "1")
     assert len(pd.read_csv(studies.SHIPPED / "toy.csv")) == 4
     assert not studies.RESULTS.exists()
+    code, _ = command(capsys, "toy", "--ship", "--fresh")
+    assert code == 2, "where would the rows go?"
+
+
+def test_the_command_trains_shipped_rows_again_and_goes_on_where_it_was(fake, capsys):
+    command(capsys, "toy", "--ship", "--jobs", "1")
+    content = (studies.SHIPPED / "toy.csv").read_bytes()
+    fake.trained.clear()
+    command(capsys, "toy", "--fresh", "--seeds", "0", "--jobs", "1")
+    assert len(fake.trained) == 4, "rows that ship were believed"
+    again = studies.RESULTS / "fresh" / "toy.csv"
+    assert len(pd.read_csv(again)) == 4
+    command(capsys, "toy", "--fresh", "--jobs", "1")
+    assert len(fake.trained) == 12, "rows that were there were trained once more"
+    assert len(pd.read_csv(again)) == 12
+    assert (studies.SHIPPED / "toy.csv").read_bytes() == content
+    assert not (studies.RESULTS / "toy.csv").exists(), "they would be taken for the reader's own"
 
 
 @pytest.mark.parametrize("pair", ["labels=11", "colour=red", "labels"])
