@@ -71,14 +71,13 @@ LESSON_02 = [
         Claim("new_tasks", THOUSAND | {"task": task}, "all layers", "from scratch", verdict, "auc")
         for task, verdict in {
             lecture.NEAR: "supported", "two cars": "supported", "lit windows": "cannot tell",
-            lecture.FAR: "opposite",
         }.items()
     ],
     *[
         Claim("digits_relatedness", WHOLE | {"a": kind, "labels": 30}, "all layers",
               "from scratch", verdict, **PRINT)
         for kind, verdict in {
-            "digits": "supported", "letters": "cannot tell", "thickness": "opposite",
+            "digits": "supported", "thickness": "opposite",
         }.items()
     ],
 ]  # fmt: skip
