@@ -15,6 +15,8 @@ from mtl_course.training import evaluate
 DEVELOPMENT = range(1000, 1006)
 """Seeds that no reported study uses: where choices are made."""
 
+RATES_TRIED = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # on development seeds, the same for every way
+
 TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
 
 

@@ -17,6 +17,7 @@ from mtl_course.datasets import LETTERS, Dataset, handwritten_digits, printed_di
 from mtl_course.evaluation import similarity
 from mtl_course.experiments.common import (
     DEVELOPMENT,
+    RATES_TRIED,
     TEST_SCENES,
     Scores,
     accuracy,
@@ -258,7 +259,6 @@ _PRINT_CELLS = [
     ),
 ]  # fmt: skip
 
-_TRIED = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _SETTINGS = {"width": WIDTH, "rate of A": RATE_OF_A, "test": TEST_SCENES}
 _SIZES = {"steps of A": list(STEPS_OF_A.items()), "steps of B": list(STEPS_OF_B.items())}
 _RELATED = {
@@ -297,10 +297,10 @@ STUDIES = {
     "dials_tuning": Study(
         "The learning rate of each way in lesson 02, on development seeds.",
         grid=[
-            *cells(a=["the four"], task=[TARGET], way=WAYS, labels=[100, 1_000], rate=_TRIED),
+            *cells(a=["the four"], task=[TARGET], way=WAYS, labels=[100, 1_000], rate=RATES_TRIED),
             *cells(
                 a=["the four"], task=[FAR], way=["from scratch", "all layers"],
-                labels=[100, 1_000], rate=_TRIED,
+                labels=[100, 1_000], rate=RATES_TRIED,
             ),
         ],
         source=related,

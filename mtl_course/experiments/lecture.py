@@ -8,6 +8,7 @@ from mtl_course.datasets import Dataset
 from mtl_course.experiments.answers import SCENE_RATES, SCENE_STEPS
 from mtl_course.experiments.common import (
     DEVELOPMENT,
+    RATES_TRIED,
     TEST_SCENES,
     Scores,
     cells,
@@ -104,7 +105,6 @@ def _shifted(source: Network, seed: int, way: str, images: int) -> Scores:
     return {**scores, "steps": SCENE_STEPS}
 
 
-_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _MILLION_SETTINGS = {
     "A": MILLION, "task": NEW_TASK, "width": MILLION_WIDTH, "batch": MILLION_BATCH,
     "rate": MILLION_RATE, "test": TEST_SCENES, "steps": SCENE_STEPS,
@@ -122,7 +122,7 @@ STUDIES = {
     ),
     "headline_tuning": Study(
         "The learning rates of the headline's two ways, on development seeds.",
-        grid=cells(way=list(MILLION_RATES), images=[THOUSAND], rate=[1e-3, 3e-3, 1e-2, 3e-2, 1e-1]),
+        grid=cells(way=list(MILLION_RATES), images=[THOUSAND], rate=RATES_TRIED),
         source=_trunk,
         train=_headline,
         seeds=DEVELOPMENT[:4],
@@ -141,8 +141,10 @@ STUDIES = {
     "new_tasks_tuning": Study(
         "The learning rates of each way for each new question, on development seeds.",
         grid=[
-            *cells(task=NEW_TASKS, way=list(MILLION_RATES), images=[THOUSAND], rate=_RATES),
-            *cells(task=[NEAR], way=["new head", "head then all"], images=[THOUSAND], rate=_RATES),
+            *cells(task=NEW_TASKS, way=list(MILLION_RATES), images=[THOUSAND], rate=RATES_TRIED),
+            *cells(
+                task=[NEAR], way=["new head", "head then all"], images=[THOUSAND], rate=RATES_TRIED
+            ),
         ],
         source=_trunk,
         train=_new_task,
