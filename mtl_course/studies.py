@@ -20,7 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import joblib
@@ -59,6 +59,9 @@ class Study:
     golden: which golden run guards the rows, see the module `golden`.
     shared_by: the key that `source` depends on besides the seed, ``source(seed=…, key=…)``: cells
         that agree in it share a source, such as the trunk of one A.
+    over: the way that the others are set against.
+    nothing: what stands in the columns that mean nothing to that way; "from scratch" has no A.
+    score: what they are compared by.
     """
 
     question: str
@@ -69,6 +72,9 @@ class Study:
     settings: Mapping[str, object]
     golden: str = "digits"
     shared_by: str | None = None
+    over: str = "from scratch"
+    nothing: Mapping[str, object] = field(default_factory=dict)
+    score: str = "accuracy"
 
     @property
     def keys(self) -> list[str]:
@@ -311,7 +317,7 @@ def _stored(name: str, chosen: Study, folders: Sequence[Path]) -> pd.DataFrame:
     for folder in dict.fromkeys(folders):
         path = folder / f"{name}.csv"
         if path.exists():
-            parts.append(_read(path, name, keep=folder != SHIPPED))
+            parts.append(_read(path, name, keep=SHIPPED not in (folder, *folder.parents)))
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return rows[~pd.Index(_marks(rows, chosen)).duplicated()] if len(rows) else rows
 

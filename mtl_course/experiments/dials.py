@@ -283,6 +283,8 @@ STUDIES = {
         settings=_SETTINGS | _SIZES | {"rates": RATES[TARGET], "task": TARGET},
         golden="dials",
         shared_by="a",
+        nothing={"a": 0},
+        score="auc",
     ),
     "relatedness": Study(
         "What must A have in common with B, and how much of its trunk?",
@@ -293,6 +295,8 @@ STUDIES = {
         settings=_SETTINGS | _RELATED | {"rates": RATES},
         golden="dials",
         shared_by="a",
+        nothing={"a": NOTHING, "layers": 0},
+        score="auc",
     ),
     "dials_tuning": Study(
         "The learning rate of each way in lesson 02, on development seeds.",
@@ -321,6 +325,7 @@ STUDIES = {
         seeds=range(10),
         settings=_PRINT,
         shared_by="a",
+        nothing={"a": 0},
     ),
     "digits_relatedness": Study(
         "Handwritten digits: what must A have in common with them?",
@@ -331,5 +336,6 @@ STUDIES = {
         settings=_PRINT,
         golden="dials",
         shared_by="a",
+        nothing={"a": NOTHING, "layers": 0},
     ),
 }  # fmt: skip

@@ -119,6 +119,7 @@ STUDIES = {
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": MILLION_RATES},
         golden="scenes",
+        score="auc",
     ),
     "headline_tuning": Study(
         "The learning rates of the headline's two ways, on development seeds.",
@@ -137,6 +138,7 @@ STUDIES = {
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES},
         golden="dials",
+        score="auc",
     ),
     "new_tasks_tuning": Study(
         "The learning rates of each way for each new question, on development seeds.",
@@ -160,5 +162,6 @@ STUDIES = {
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES[NEAR], "seen": SHIFTED_TEST},
         golden="dials",
+        score="auc",
     ),
 }
