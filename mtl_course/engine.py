@@ -36,6 +36,7 @@ def step(run: Run) -> None:
     terms = run.loss_terms(logits.float(), run.labels[rows + run.first_label])  # (terms,)
     run.optimiser.zero_grad()
     run.backward(terms)
+    run.lay_out()
     run.rate.copy_(run.rates.index_select(0, run.at)[0])
     run.optimiser.step()
     run.terms.index_copy_(0, run.at, terms.detach()[None])
@@ -97,13 +98,23 @@ class Run:
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
         rates = torch.tensor([learning_rate * _schedule(at, steps) for at in range(steps)])
         self.rates, self.rate = rates.to(device), rates[0].to(device)
+        self.weights = [p for p in self.learner.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            [p for p in self.learner.parameters() if p.requires_grad],
+            self.weights,
             self.rate,
             weight_decay=_WEIGHT_DECAY,
             fused=True,
             capturable=device.type == "cuda",
         )
+
+    def lay_out(self) -> None:
+        """Lays each gradient out in memory as its weight is, as the fused optimiser expects.
+
+        Those that autograd makes are; a `backward` of somebody else's may leave others.
+        """
+        for weight in self.weights:
+            if weight.grad is not None and weight.grad.stride() != weight.stride():
+                weight.grad = torch.empty_like(weight).copy_(weight.grad)
 
     @property
     def done(self) -> int:

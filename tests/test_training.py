@@ -302,6 +302,22 @@ def test_a_trained_network_is_left_in_evaluation_mode():
     assert not any(layer.training for layer in network.modules())
 
 
+def test_a_gradient_may_lie_in_memory_as_it_likes():
+    """As those do that other libraries put together from one long vector."""
+    data = toy_tasks()
+    plain, other = build(data), build(data)
+
+    def backward(terms):
+        terms.sum().backward()
+        for weight in other.parameters():
+            weight.grad = weight.grad.clone(memory_format=torch.contiguous_format)
+
+    training.fit(plain, data, **RUN)
+    training.fit(other, data, **RUN, backward=backward)
+    for one, same in zip(plain.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, same)
+
+
 def test_the_step_goes_down_what_the_backward_pass_gives():
     data = toy_tasks()
     plain, halved, other = (build(data) for _ in range(3))
