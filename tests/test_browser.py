@@ -153,11 +153,20 @@ class Tab:
     page: sync_api.Page
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    restored: bool = False
 
     def __post_init__(self) -> None:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
-        self.page.on("websocket", lambda socket: self._asked(socket.url))
+        self.page.on("websocket", self._listen)
+
+    def _listen(self, socket: sync_api.WebSocket) -> None:
+        self._asked(socket.url)
+        socket.on("framereceived", self._heard)
+
+    def _heard(self, frame: str | bytes) -> None:
+        text = frame if isinstance(frame, bytes) else frame.encode()
+        self.restored = self.restored or b"comm_info_reply" in text
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
@@ -192,6 +201,13 @@ def run_all(tab: Tab, server: Server, path: Path) -> sync_api.Locator:
     page.wait_for_function("() => window.jupyterapp")
     page.evaluate("async () => { await window.jupyterapp.restored; }")
     page.locator("#jupyterlab-splash").wait_for(state="detached")
+    page.wait_for_function(READY)
+    # The widgets' manager first asks the kernel which widgets it has, and then each for its state:
+    # a progress bar that has come and gone in between is "No such comm" on stderr.
+    end = time.monotonic() + 60
+    while not tab.restored and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    assert tab.restored, "the widgets' manager did not ask the kernel for its widgets"
     page.wait_for_function(READY)
     page.evaluate(LISTEN)
     outcome = page.evaluate(RUN, RUN_ALL)
