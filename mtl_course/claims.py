@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,6 @@ from mtl_course import studies
 from mtl_course.experiments import dials, lecture
 
 OTHER_SEEDS = range(10, 20)
-ROWS = studies.SHIPPED / "other_seeds"
 SHARE = 0.1  # of all comparisons are drawn by lot
 
 
@@ -30,7 +28,6 @@ class Comparison(NamedTuple):
     cell: every key of the study; `column` names the way.
     over: the other way; None takes the study's own baseline. score: None takes the study's own.
     column: where the two ways stand.
-    other: where another study, on the same draws, has the other way: its name and its cell.
     """
 
     study: str
@@ -38,19 +35,16 @@ class Comparison(NamedTuple):
     over: str | None = None
     score: str | None = None
     column: str = "way"
-    other: tuple[str, Mapping[str, object]] | None = None
 
-    def baseline(self) -> tuple[str, Mapping[str, object]] | None:
-        """The study and the cell of the other way. What means nothing to it is set to nothing.
+    def baseline(self) -> dict[str, object] | None:
+        """The cell of the other way. What means nothing to a baseline is blank there.
 
         Returns: None if the study's grid does not hold it.
         """
-        if self.other is not None:
-            return self.other
         chosen = studies.study(self.study)
-        cell = {**self.cell, self.column: self.over or chosen.over}
-        there = [each for each in (cell | dict(chosen.nothing), cell) if each in chosen.grid]
-        return (self.study, there[0]) if there else None
+        other = {**self.cell, self.column: self.over or chosen.over}
+        there = [cell for cell in (other | dict(chosen.blank), other) if cell in chosen.grid]
+        return there[0] if there else None
 
     def found(
         self,
@@ -58,33 +52,33 @@ class Comparison(NamedTuple):
         rows: Mapping[str, pd.DataFrame] | None = None,
         **where: object,
     ) -> pd.Series:
-        """The gain with its interval and verdict, as `studies.gain` gives it.
+        """What `studies.gain` finds in this cell: seeds, mean, low, high, verdict, detectable.
 
         rows: by study; where there are none, what `studies.run` gives for `seeds` and `where`.
-        Raises: ValueError if the study has no such cell of the other way.
+        Raises: ValueError if the study has no such cell of the other way, or no seed has both.
         """
-        if self.baseline() is None:
-            raise ValueError(f"over: {self.study} has no {self.over!r} to set {self.cell} against.")
-        sides = ((self.study, self.cell), self.baseline())
-        stored = dict(rows or {})
-        for name in {name for name, _ in sides} - set(stored):  # both at once: they share sources
-            cells = [cell for study, cell in sides if study == name]
-            only = {key: list(dict.fromkeys(c[key] for c in cells)) for key in cells[0]}
-            stored[name] = studies.run(name, seeds, only=only, **where)
-        score = self.score or studies.study(self.study).score
+        here, there = dict(self.cell), self.baseline()
+        if there is None:
+            raise ValueError(f"over: {self.study} has nothing to set {self.cell} against.")
+        if (mine := (rows or {}).get(self.study)) is None:
+            only = {key: list(dict.fromkeys([here[key], there[key]])) for key in here}
+            mine = studies.run(self.study, seeds, only=only, **where)
         both = [
-            stored[name][(stored[name][list(cell)] == pd.Series(cell)).all(axis=1)].assign(way=way)
-            for (name, cell), way in zip(sides, ("this way", "the other"), strict=True)
+            mine[(mine[list(cell)] == pd.Series(cell)).all(axis=1)].assign(**{**here, "way": way})
+            for cell, way in ((here, "this way"), (there, "the other"))
         ]
-        columns = ["study", "cell", "way", "seed", score]
-        bare = [part.assign(study=self.study, cell="this one")[columns] for part in both]
-        return studies.gain(pd.concat(bare), "this way", over="the other", score=score).iloc[0]
+        score = self.score or studies.study(self.study).score
+        return studies.gain(pd.concat(both), "this way", "the other", score=score).iloc[0]
 
     def __str__(self) -> str:
+        chosen = studies.study(self.study)
         cell = ", ".join(
-            f"{value:,}" if isinstance(value, int) else str(value) for value in self.cell.values()
+            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}"
+            for key, value in self.cell.items()
         )
-        return f"{cell}, over {self.over or studies.study(self.study).over}"
+        return (
+            f"{self.study}, {self.score or chosen.score}: {cell}, over {self.over or chosen.over}"
+        )
 
 
 class Lesson(NamedTuple):
@@ -139,14 +133,17 @@ LESSONS = {
             "T3: B itself gains": _related("B itself"),
             "T3: other things gain": _related("other things"),
             "T3: random labels gain": _related(dials.RANDOM),
+            "T3, round signs, 100: the four gain": _related("the four", lecture.FAR, 100),
             "given the shipped trunk: pedestrian on the road gains": _new(lecture.NEAR),
             "given the shipped trunk: two cars gains": _new("two cars"),
             "given the shipped trunk: lit windows gains": _new("lit windows"),
             "given the shipped trunk: cyclist gains": Comparison("headline", _NEW_CELL),
+            "given the shipped trunk: round sign gains": _new(lecture.FAR),
             "clear days, asked on clear days: new head beats all layers": _under("auc"),
             "… asked at night": _under("auc night"),
             "… asked in thick fog": _under("auc thick fog"),
             "handwriting, 30: digits gain": _written("digits"),
+            "handwriting, 30: letters gain": _written("letters"),
             "handwriting, 30: thickness gains": _written("thickness"),
         },
         studies=("size_map", "relatedness", "digits_size_map", "digits_relatedness", "new_tasks",
@@ -154,7 +151,7 @@ LESSONS = {
         seed=2026,
     ),
 }  # fmt: skip
-"""By lesson: what it claims, each comparison named before its other seeds were trained."""
+"""By lesson: what it claims, as it stood before its other seeds were trained."""
 
 
 def lot(lesson: str) -> dict[str, Comparison]:
@@ -162,31 +159,38 @@ def lot(lesson: str) -> dict[str, Comparison]:
 
     The comparisons are all cells of its studies against their baselines, where they have one.
     """
-    own = LESSONS[lesson]
-    every = [Comparison(name, cell) for name in own.studies for cell in studies.study(name).grid]
-    every = [each for each in every if each.baseline() not in (None, (each.study, each.cell))]
-    drawn = np.random.default_rng(own.seed).choice(
+    every = comparisons(lesson)
+    drawn = np.random.default_rng(LESSONS[lesson].seed).choice(
         len(every), round(SHARE * len(every)), replace=False
     )
-    return {f"{every[k].study}: {every[k]}": every[k] for k in sorted(drawn)}
+    return {str(every[k]): every[k] for k in sorted(drawn)}
+
+
+def comparisons(lesson: str) -> list[Comparison]:
+    """Every cell of a lesson's studies against its baseline, in the order of their grids."""
+    every = [
+        Comparison(name, cell)
+        for name in LESSONS[lesson].studies
+        for cell in studies.study(name).grid
+    ]
+    return [each for each in every if each.baseline() not in (None, each.cell)]
 
 
 def table(
     claims: Mapping[str, Comparison],
     rows: Mapping[str, pd.DataFrame] | None = None,
-    store: Path | str = ROWS,
+    **where: object,
 ) -> pd.DataFrame:
     """What each comparison found with its own seeds, and with ten others.
 
     rows: by study, rows to read in place of those that ship.
-    store: the folder of the others' rows; those that are missing are trained.
+    where: for `studies.run`, about the ten others; their rows are trained where they are missing.
     Returns: one row a comparison: mean, low, high, verdict, then the same of the others, and
         whether the verdict stayed.
     """
     parts = []
     for compared in claims.values():
-        own = compared.found(rows=rows)
-        other = compared.found(OTHER_SEEDS, shipped=False, store=store)
+        own, other = compared.found(rows=rows), compared.found(OTHER_SEEDS, **where)
         parts.append(
             {(when, name): found[name]
              for when, found in (("these seeds", own), ("ten others", other))
@@ -198,15 +202,20 @@ def table(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains the ten other seeds of a lesson's claims and of its lot, where they are missing."""
+    """Sets a lesson's claims, and its lot, beside ten other seeds; trains missing ones."""
     parser = argparse.ArgumentParser(prog="python -m mtl_course.claims", description=main.__doc__)
     parser.add_argument("lesson", choices=LESSONS)
-    parser.add_argument("--fresh", action="store_true", help="again, into results/fresh")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--fresh", action="store_true", help="train all, into results/fresh")
+    place.add_argument("--ship", action="store_true", help="store in assets, for the course")
     asked = parser.parse_args(arguments)
-    store = studies.RESULTS / "fresh" / ROWS.name if asked.fresh else ROWS
+    where: dict[str, object] = {}
+    if asked.ship:
+        where = {"store": studies.SHIPPED / studies.OTHERS}
+    if asked.fresh:
+        where = {"store": studies.RESULTS / "fresh" / studies.OTHERS, "shipped": False}
     for claims in (LESSONS[asked.lesson].claims, lot(asked.lesson)):
-        found = table(claims, store=store)
-        sys.stdout.write(found.round(3).to_string() + "\n")
+        sys.stdout.write(table(claims, **where).round(3).to_string() + "\n")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from mtl_course.verdicts import gain, interval, predicted
 __all__ = ["RESULTS", "SHIPPED", "Study", "gain", "interval", "predicted", "recipe", "run", "study"]
 
 SHIPPED = HOME / "assets" / "studies"
+OTHERS = "other_seeds"  # the folder in it with rows of seeds that are in no figure
 RESULTS = HOME / "results"
 
 _GROUPS_TOGETHER = 10  # on a GPU; ten A's of 1,000,000 scenes of 32 × 32 are 31 GB
@@ -59,8 +60,8 @@ class Study:
     golden: which golden run guards the rows, see the module `golden`.
     shared_by: the key that `source` depends on besides the seed, ``source(seed=…, key=…)``: cells
         that agree in it share a source, such as the trunk of one A.
-    over: the way that the others are set against.
-    nothing: what stands in the columns that mean nothing to that way; "from scratch" has no A.
+    over: the way that the others are set against; None where there is none.
+    blank: what stands in the columns that mean nothing to that way; "from scratch" has no A.
     score: what they are compared by.
     """
 
@@ -72,8 +73,8 @@ class Study:
     settings: Mapping[str, object]
     golden: str = "digits"
     shared_by: str | None = None
-    over: str = "from scratch"
-    nothing: Mapping[str, object] = field(default_factory=dict)
+    over: str | None = None
+    blank: Mapping[str, object] = field(default_factory=dict)
     score: str = "accuracy"
 
     @property
@@ -132,7 +133,8 @@ def run(
         raise ValueError(f"source: in {name} each {chosen.shared_by} has a source of its own.")
     cells = _cells(chosen, only or {})
     wanted = [(seed, cell) for seed in seeds for cell in cells]
-    folders = [SHIPPED, Path(store)] if shipped and source is None else [Path(store)]
+    ours = [SHIPPED, SHIPPED / OTHERS] if shipped and source is None else []
+    folders = [*ours, Path(store)]
     stored = pd.DataFrame() if fresh else _stored(name, chosen, folders)
     have = set(_marks(stored, chosen)) if len(stored) else set()
     missing = [(seed, cell) for seed, cell in wanted if (seed, *cell.values()) not in have]

@@ -1,13 +1,15 @@
 """Guards mtl_course.figures: every figure reaches the notebook with its alt text."""
 
 import base64
+import io
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
-from mtl_course import figures, networks
+from mtl_course import figures, networks, scenes
 from mtl_course.datasets import UNKNOWN, Dataset
 
 ALT = 'Two ways against "labels", with <intervals> that overlap nowhere.'
@@ -187,3 +189,18 @@ def test_filters_of_three_channels_are_pictures_with_grey_for_nothing():
     picture = figures.filters({"two": weights}, columns=2).axes[0].images[0].get_array()
     assert picture[0, 0].tolist() == pytest.approx([1, 0.5, 0.5])
     assert picture[0, 4].tolist() == pytest.approx([0.5, 0.5, 0.5])
+
+
+def test_a_stored_picture_has_few_colours_and_looks_as_it_was_drawn():
+    eight = scenes.draw(8, seed=0)
+    figure = figures.answers(eight)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=90)
+    small = figures._png(figure)
+    with Image.open(drawn) as image:
+        before = np.asarray(image.convert("RGB"), int)
+    with Image.open(io.BytesIO(small)) as image:
+        after = np.asarray(image.convert("RGB"), int)
+    assert after.shape == before.shape
+    assert abs(after - before).max() < 32  # of 255
+    assert len(small) < 0.6 * len(drawn.getvalue())

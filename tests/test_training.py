@@ -306,14 +306,17 @@ def test_a_gradient_may_lie_in_memory_as_it_likes():
     """As those do that other libraries put together from one long vector."""
     data = toy_tasks()
     plain, other = build(data), build(data)
+    turned = []
 
     def backward(terms):
         terms.sum().backward()
         for weight in other.parameters():
             weight.grad = weight.grad.clone(memory_format=torch.contiguous_format)
+            turned.append(weight.grad.stride() != weight.stride())
 
     training.fit(plain, data, **RUN)
     training.fit(other, data, **RUN, backward=backward)
+    assert any(turned), "all lay as their weights do"
     for one, same in zip(plain.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, same)
 

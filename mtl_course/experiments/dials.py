@@ -283,7 +283,8 @@ STUDIES = {
         settings=_SETTINGS | _SIZES | {"rates": RATES[TARGET], "task": TARGET},
         golden="dials",
         shared_by="a",
-        nothing={"a": 0},
+        over="from scratch",
+        blank={"a": 0},
         score="auc",
     ),
     "relatedness": Study(
@@ -295,7 +296,8 @@ STUDIES = {
         settings=_SETTINGS | _RELATED | {"rates": RATES},
         golden="dials",
         shared_by="a",
-        nothing={"a": NOTHING, "layers": 0},
+        over="from scratch",
+        blank={"a": NOTHING, "layers": 0},
         score="auc",
     ),
     "dials_tuning": Study(
@@ -325,7 +327,8 @@ STUDIES = {
         seeds=range(10),
         settings=_PRINT,
         shared_by="a",
-        nothing={"a": 0},
+        over="from scratch",
+        blank={"a": 0},
     ),
     "digits_relatedness": Study(
         "Handwritten digits: what must A have in common with them?",
@@ -336,6 +339,7 @@ STUDIES = {
         settings=_PRINT,
         golden="dials",
         shared_by="a",
-        nothing={"a": NOTHING, "layers": 0},
+        over="from scratch",
+        blank={"a": NOTHING, "layers": 0},
     ),
 }  # fmt: skip

@@ -119,6 +119,7 @@ STUDIES = {
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": MILLION_RATES},
         golden="scenes",
+        over="from scratch",
         score="auc",
     ),
     "headline_tuning": Study(
@@ -138,6 +139,7 @@ STUDIES = {
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES},
         golden="dials",
+        over="from scratch",
         score="auc",
     ),
     "new_tasks_tuning": Study(
@@ -162,6 +164,7 @@ STUDIES = {
         seeds=range(10),
         settings=_MILLION_SETTINGS | {"rates": NEW_TASK_RATES[NEAR], "seen": SHIFTED_TEST},
         golden="dials",
+        over="from scratch",
         score="auc",
     ),
 }
