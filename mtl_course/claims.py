@@ -1,8 +1,8 @@
 """What the lessons claim, and whether ten other seeds say the same.
 
 A claim is a comparison in one cell of a study. Each is made twice: with the seeds whose rows ship,
-and with ten others, whose rows ship too. So is a random tenth of all cells of a lesson's studies, set
-against their baselines, drawn by lot and not by looks.
+and with ten others, whose rows ship too. So is a random tenth of all cells of a lesson's studies,
+set against their baselines, drawn by lot and not by looks.
 """
 
 from __future__ import annotations
