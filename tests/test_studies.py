@@ -457,16 +457,19 @@ def test_rows_of_todays_recipe_stay_when_older_ones_go(fake, store, monkeypatch)
     assert len(pd.read_csv(store / "toy.older-2.csv")) == 8
 
 
-def test_shipped_rows_of_an_older_recipe_are_not_used(fake, store, caplog, monkeypatch):
-    run(studies.SHIPPED)
-    content = (studies.SHIPPED / "toy.csv").read_bytes()
+@pytest.mark.parametrize("folder", ["", studies.OTHERS])
+def test_shipped_rows_of_an_older_recipe_are_not_used(fake, store, caplog, monkeypatch, folder):
+    """Nor moved: they are the course's, and git's."""
+    shipped = studies.SHIPPED / folder
+    run(shipped)
+    content = (shipped / "toy.csv").read_bytes()
     change_settings(monkeypatch)
     fake.trained.clear()
     rows = run(store)
     assert len(fake.trained) == 12
     assert set(rows["recipe"]) == {studies.recipe("toy")}
     assert "12 rows of an older recipe" in caplog.text
-    assert (studies.SHIPPED / "toy.csv").read_bytes() == content
+    assert (shipped / "toy.csv").read_bytes() == content
 
 
 def test_shipping_again_replaces_rows_of_an_older_recipe(fake, monkeypatch):
