@@ -7,10 +7,13 @@ far the case is from it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
 from mtl_course import studies
+from mtl_course.base import whole
+from mtl_course.experiments import company
 from mtl_course.experiments.dials import (
     ALL,
     KINDS_OF_A,
@@ -20,6 +23,7 @@ from mtl_course.experiments.dials import (
     SOUNDS,
     TARGET,
 )
+from mtl_course.scenes import THE_FOUR
 
 INPUTS = {
     "the same": "the four",
@@ -64,6 +68,11 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
         ("T3: could A's features help?", kinship, kinds.loc[kinship],
          f"A: {kinship}{beside}", near),
     ]  # fmt: skip
+    return _as_table(rows)
+
+
+def _as_table(rows: Sequence[tuple]) -> pd.DataFrame:
+    """rows: question, your case, what was measured there, its name, how far away it is."""
     return pd.DataFrame(
         [
             {
@@ -87,3 +96,78 @@ def _measured() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = studies.run("relatedness")
     rows = rows[(rows["task"] == TARGET) & rows["layers"].isin([0, ALL])]
     return sizes, studies.gain(rows, across=["a", "layers"], **how)
+
+
+# ---------------------------------------------------------------------- multi-task learning
+
+KIN = (company.FAMILY, company.STRANGE, company.ALL_KINDS)
+"""What the other tasks may be about (M5)."""
+
+
+def multi_task(
+    tasks: int, labels: int, *, others: int, kin: str = company.ALL_KINDS, width: int = 8
+) -> pd.DataFrame:
+    """Does it make sense to learn tasks together? The lecture's three questions, M5, M6 and M7.
+
+    tasks: how many there are. labels: examples of the task that you care about. others: examples
+        of all other tasks together. kin: one of `KIN`. width: channels of the first block.
+    Returns: one row a question, as `transfer` does, with the gain of together over alone (M5), over
+        one after the other (M6), and of one network over one each (M7). "times" is the largest
+        ratio among examples, examples of another task, tasks and width.
+    Raises: ValueError if `tasks` is below 2, another number below 1, or `kin` is not in its list.
+    """
+    for name, value, least in (
+        ("tasks", tasks, 2), ("labels", labels, 1), ("others", others, 1), ("width", width, 1)
+    ):  # fmt: skip
+        whole(name, value, least=least)
+    if kin not in KIN:
+        raise ValueError(f"kin must be one of {', '.join(map(repr, KIN))}; got {kin!r}.")
+    friends, amounts, widths = _measured_together()
+    friends = friends[friends["way"] == kin]
+    asked = "four about cars" if kin == company.FAMILY else "the four"
+    widths = widths[widths["asked"] == asked]
+
+    def nearest(table: pd.DataFrame, **case: int) -> tuple[dict, float]:
+        def far(cell: dict) -> float:
+            return max(_apart(value, cell[key]) for key, value in case.items())
+
+        cell = min(table.to_dict("records"), key=far)
+        return cell, far(cell)
+
+    few, four = company.THOUSAND, len(THE_FOUR)
+    friend, far_1 = nearest(friends, count=tasks - 1, width=width)
+    far_1 = max(far_1, _apart(labels, few), _apart(others / (tasks - 1), few))
+    amount, far_2 = nearest(amounts, a=others)
+    far_2 = max(
+        far_2, _apart(labels, few), _apart(tasks - 1, four), _apart(width, company.WIDTH_OF_COMPANY)
+    )
+    wide, far_3 = nearest(widths, width=width, images=labels)
+    far_3 = max(far_3, _apart(tasks, four))
+    rows = [
+        ("M5: could they share features? (together − alone)", f"{tasks - 1} others, {kin}", friend,
+         f"{friend['count']} others, {kin}, {few:,} examples each, width {friend['width']}", far_1),
+        ("M6: are the amounts similar? (together − one after the other)",
+         f"{others:,} beside {labels:,}", amount,
+         f"{amount['a']:,} with the four answers beside {few:,}, "
+         f"width {company.WIDTH_OF_COMPANY}", far_2),
+        ("M7: is the network big enough? (one network − one each)", f"width {width}, {labels:,}",
+         wide, f"width {wide['width']}, {wide['images']:,} with all answers, {asked}", far_3),
+    ]  # fmt: skip
+    return _as_table(rows)
+
+
+def _measured_together() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The gains of companions, of joint training by |A|, and of one shared network by its width.
+
+    Each table is corrected for the number of its cells.
+    """
+    how = {"score": "auc", "corrected": True}
+    rows = studies.run("companions")
+    friends = [
+        studies.gain(rows, kind, over=company.ALONE, across=["count"], **how).assign(way=kind)
+        for kind in KIN
+    ]
+    joint = company.beside_transfer(studies.run("amounts"), studies.run("size_map"))
+    amounts = studies.gain(joint, company.MIXED, over="all layers", **how)
+    widths = studies.gain(studies.run("widths"), company.SHARED, over=company.SEPARATE, **how)
+    return pd.concat(friends), amounts, widths

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from mtl_course import studies
-from mtl_course.experiments import dials, lecture
+from mtl_course.experiments import company, dials, lecture
+from mtl_course.scenes import THE_FOUR
 
 OTHER_SEEDS = range(10, 20)
 SHARE = 0.1  # of all comparisons are drawn by lot
@@ -28,6 +29,7 @@ class Comparison(NamedTuple):
     cell: every key of the study; `column` names the way.
     over: the other way; None takes the study's own baseline. score: None takes the study's own.
     column: where the two ways stand.
+    against: study and cell of the other way, in place of `over`, where more than a name differs.
     """
 
     study: str
@@ -35,16 +37,20 @@ class Comparison(NamedTuple):
     over: str | None = None
     score: str | None = None
     column: str = "way"
+    against: tuple[str, Mapping[str, object]] | None = None
 
-    def baseline(self) -> dict[str, object] | None:
-        """The cell of the other way. What means nothing to a baseline is blank there.
+    def baseline(self) -> tuple[str, Mapping[str, object]] | None:
+        """Study and cell of the other way. What means nothing to a baseline is blank there.
 
         Returns: None if the study's grid does not hold it.
         """
+        if self.against is not None:
+            name, asked = self.against
+            return (name, asked) if asked in studies.study(name).grid else None
         chosen = studies.study(self.study)
         other = {**self.cell, self.column: self.over or chosen.over}
         there = [cell for cell in (other | dict(chosen.blank), other) if cell in chosen.grid]
-        return there[0] if there else None
+        return (self.study, there[0]) if there else None
 
     def found(
         self,
@@ -57,36 +63,52 @@ class Comparison(NamedTuple):
         rows: by study; where there are none, what `studies.run` gives for `seeds` and `where`.
         Raises: ValueError if the study has no such cell of the other way, or no seed has both.
         """
-        here, there = dict(self.cell), self.baseline()
-        if there is None:
+        if (other := self.baseline()) is None:
             raise ValueError(f"over: {self.study} has nothing to set {self.cell} against.")
-        if (mine := (rows or {}).get(self.study)) is None:
-            only = {key: list(dict.fromkeys([here[key], there[key]])) for key in here}
-            mine = studies.run(self.study, seeds, only=only, **where)
-        both = [
-            mine[(mine[list(cell)] == pd.Series(cell)).all(axis=1)].assign(**{**here, "way": way})
-            for cell, way in ((here, "this way"), (there, "the other"))
-        ]
+        pair = {"this way": (self.study, self.cell), "the other": other}
+        known = dict(rows or {})
+        for name in {name for name, _ in pair.values()} - set(known):
+            cells = [cell for study, cell in pair.values() if study == name]  # one source for both
+            only = {key: list(dict.fromkeys(cell[key] for cell in cells)) for key in cells[0]}
+            known[name] = studies.run(name, seeds, only=only, **where)
         score = self.score or studies.study(self.study).score
-        return studies.gain(pd.concat(both), "this way", "the other", score=score).iloc[0]
+        both = [
+            known[name][(known[name][list(cell)] == pd.Series(cell)).all(axis=1)][
+                ["seed", score]
+            ].assign(way=way)
+            for way, (name, cell) in pair.items()
+        ]
+        table = pd.concat(both).assign(study=self.study, cell=str(self))
+        table = table[["study", "cell", "way", "seed", score]]
+        return studies.gain(table, "this way", "the other", score=score).iloc[0]
 
     def __str__(self) -> str:
         chosen = studies.study(self.study)
-        cell = ", ".join(
-            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}"
-            for key, value in self.cell.items()
-        )
-        return (
-            f"{self.study}, {self.score or chosen.score}: {cell}, over {self.over or chosen.over}"
-        )
+        over = self.over or chosen.over
+        if self.against is not None:
+            name, cell = self.against
+            over = f"{name + ', ' if name != self.study else ''}{_told(cell)}"
+        return f"{self.study}, {self.score or chosen.score}: {_told(self.cell)}, over {over}"
+
+
+def _told(cell: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}"
+        for key, value in cell.items()
+    )
 
 
 class Lesson(NamedTuple):
-    """claims: comparisons by what is claimed. studies: of which a tenth is drawn, by `seed`."""
+    """What a lesson claims.
+
+    claims: comparisons by what is claimed. studies: of which a tenth is drawn, by `seed`.
+    dear: further claims, whose ten other seeds take hours and do not ship.
+    """
 
     claims: Mapping[str, Comparison]
     studies: Sequence[str]
     seed: int
+    dear: Mapping[str, Comparison] = {}
 
 
 def _size(a: int, b: int, way: str = "all layers", over: str | None = None) -> Comparison:
@@ -110,6 +132,38 @@ def _under(score: str) -> Comparison:
 
 def _new(task: str) -> Comparison:
     return Comparison("new_tasks", {"task": task, **_NEW_CELL})
+
+
+def _company(way: str, task: str, images: int) -> Comparison:
+    return Comparison("company", {"way": way, "task": task, "images": images})
+
+
+def _joint(way: str, a: int, over: str) -> Comparison:
+    own = {"a": 0 if over == "from scratch" else a, "b": company.THOUSAND, "way": over}
+    return Comparison("amounts", {"a": a, "way": way}, against=("size_map", own))
+
+
+def _many(
+    way: str,
+    count: int,
+    width: int = company.WIDTH_OF_COMPANY,
+    over: Mapping[str, object] | None = None,
+) -> Comparison:
+    cell = {"way": way, "count": count, "width": width}
+    return Comparison("companions", cell, against=None if over is None else ("companions", over))
+
+
+_ALONE = {"way": company.ALONE, "count": 0, "width": company.WIDTH_OF_COMPANY}
+_NINE = _ALONE | {"way": company.FAMILY, "count": 9}
+
+
+def _wide(
+    width: int, of_each: int, images: int, way: str = company.SHARED, asked: str = "the four"
+) -> Comparison:
+    """One shared network of this width over four, `of_each` wide."""
+    more = {"images": images, "asked": asked}
+    four = {"way": company.SEPARATE, "width": of_each, **more}
+    return Comparison("widths", {"way": way, "width": width, **more}, against=("widths", four))
 
 
 _NEW_CELL = {"way": "all layers", "images": lecture.THOUSAND}
@@ -150,6 +204,71 @@ LESSONS = {
                  "shifted"),
         seed=2026,
     ),
+    "05": Lesson(
+        {
+            **{
+                f"M5, {images:,} scenes: {way} help “{task}”": _company(way, task, images)
+                for images in (company.FEW, company.MANY)
+                for way in (company.RELATIVES, company.OTHERS)
+                for task in THE_FOUR
+            },
+            "M6, 10,000 and 1,000: joint gains over A first, then B": _joint(
+                company.MIXED, 10_000, "all layers"
+            ),
+            "… with B as often as alone": _joint(company.AS_OFTEN, 10_000, "all layers"),
+            "M6: 3 relatives help": _many(company.FAMILY, 3),
+            "M6: 9 relatives help": _many(company.FAMILY, 9),
+            "… over ten times the steps alone": _many(
+                company.FAMILY, 9, over=_ALONE | {"way": company.LONGER_ALONE}
+            ),
+            "… without the two nearest": _many(company.DISTANT, 9),
+            "… at width 2": _many(company.FAMILY, 9, 2),
+            "… at width 16": _many(company.FAMILY, 9, 16),
+            "… on the same images": _many(company.SAME_IMAGES, 9),
+            "… with their labels hidden": _many(company.HIDDEN, 9),
+            "… over those with their labels hidden": _many(
+                company.FAMILY, 9, over=_ALONE | {"way": company.HIDDEN, "count": 9}
+            ),
+            "… in as few steps as alone": _many(company.LARGE_BATCHES, 9),
+            "M6: ten times the steps alone help": _many(company.LONGER_ALONE, 0),
+            "M6: 9 strangers help": _many(company.STRANGE, 9),
+            "… over random labels": _many(
+                company.STRANGE, 9, over=_ALONE | {"way": company.RANDOM, "count": 9}
+            ),
+            "… strangers at width 16": _many(company.STRANGE, 9, 16),
+            "M6: 9 with random labels help": _many(company.RANDOM, 9),
+            "M7, 1,000 scenes: sharing gains at width 2": _wide(2, 2, 1_000),
+            "M7, 1,000 scenes: sharing gains at width 16": _wide(16, 16, 1_000),
+            "M7, 4,000 scenes: sharing gains at width 16": _wide(16, 16, 4_000),
+            "M7, 1,000 scenes, equal parameters: sharing gains at 32 over 16": _wide(32, 16, 1_000),
+            "M7, 4,000 scenes, equal parameters: sharing gains at 32 over 16": _wide(32, 16, 4_000),
+            "M7, 1,000 scenes, four times the steps: sharing gains at width 8": _wide(
+                8, 8, 1_000, company.SHARED_LONGER
+            ),
+            "M7, 4,000 scenes, four times the steps: sharing gains at width 8": _wide(
+                8, 8, 4_000, company.SHARED_LONGER
+            ),
+            "M7, 4,000 scenes, four times the steps: sharing gains at width 16": _wide(
+                16, 16, 4_000, company.SHARED_LONGER
+            ),
+            "M7, four about cars, equal parameters: sharing gains at 16 over 8": _wide(
+                16, 8, 1_000, asked="four about cars"
+            ),
+        },
+        studies=("company", "amounts", "companions", "widths"),
+        seed=2026,
+        dear={
+            "M6: 99 of all families help": _many(company.ALL_KINDS, 99),
+            "… over 9 relatives": _many(company.ALL_KINDS, 99, over=_NINE),
+            "M6, 1,000,000 and 1,000: joint gains over alone": _joint(
+                company.MIXED, _MILLION, "from scratch"
+            ),
+            "… joint gains over A first, then B": _joint(company.MIXED, _MILLION, "all layers"),
+            "… over A first, then B's head, then all": _joint(
+                company.MIXED, _MILLION, "head then all"
+            ),
+        },
+    ),
 }  # fmt: skip
 """By lesson: what it claims, as it stood before its other seeds were trained."""
 
@@ -173,7 +292,7 @@ def comparisons(lesson: str) -> list[Comparison]:
         for name in LESSONS[lesson].studies
         for cell in studies.study(name).grid
     ]
-    return [each for each in every if each.baseline() not in (None, each.cell)]
+    return [each for each in every if each.baseline() not in (None, (each.study, each.cell))]
 
 
 def table(

@@ -184,7 +184,7 @@ def ladder(tables: Mapping[str, pd.DataFrame], kind: str, *, xlabel: str) -> Fig
         the kinds; the first table gives their order, from the top.
     """
     kinds = list(dict.fromkeys(pd.concat([table[kind] for table in tables.values()])))
-    figure, axes = _figure(9.0, 1.4 + 0.5 * len(kinds))
+    figure, axes = _figure(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
         at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)

@@ -281,6 +281,7 @@ PREDICTIONS = {
     "02_when_transfer_makes_sense": 3,
     "03_multi_task": 2,
     "04_unknown_labels": 2,
+    "05_when_multi_task_makes_sense": 3,
 }
 
 

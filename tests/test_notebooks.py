@@ -32,6 +32,7 @@ ALSO = {
     "02_when_transfer_makes_sense": {"labels": 300},
     "03_multi_task": {"images": 1000},
     "04_unknown_labels": {"fraction": 0.8},
+    "05_when_multi_task_makes_sense": {"companions": 9},
 }
 
 every_notebook = pytest.mark.parametrize("path", notebooks(), ids=label)

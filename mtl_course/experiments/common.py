@@ -50,6 +50,7 @@ def fitting(seed: int, steps: int, rate: float) -> dict[str, object]:
 
 
 def scored(network: Network, seed: int, task: str) -> dict[str, float]:
-    """Accuracy and area under the ROC curve on the test scenes of a seed."""
-    test = scenes.draw(TEST_SCENES, stream(seed, "scenes to be scored on"), tasks=[task], jobs=1)
-    return evaluate(completed(network), test)[["accuracy", "auc"]].iloc[0].to_dict()
+    """Accuracy and area under the ROC curve of one of its tasks on the test scenes of a seed."""
+    own, tasks = stream(seed, "scenes to be scored on"), network.names
+    table = evaluate(completed(network), scenes.draw(TEST_SCENES, own, tasks=tasks, jobs=1))
+    return table.loc[task, ["accuracy", "auc"]].to_dict()
