@@ -2,7 +2,7 @@
 
 What a study trains is written as a *plan*: a function that yields each `Fit` it needs and goes on
 when that network has been trained. One plan is carried out as it stands; of many plans, those calls
-that have one shape go to `fit_many` together.
+that have one shape go to `fit_many` together; a call with a `backward` of its own goes to `fit`.
 """
 
 from __future__ import annotations
@@ -70,14 +70,17 @@ def carry_out_together(
         keys = max(kinds.values(), key=len)[:_AT_ONCE]
         calls = [asked[key] for key in keys]
         settings = {k: v for k, v in calls[0].settings.items() if k not in ("seed", "progress")}
-        histories = fit_many(
-            [call.network for call in calls],
-            [call.data for call in calls],
-            seeds=[call.settings["seed"] for call in calls],
-            progress=False,
-            **settings,
-            **place,
-        )
+        if "backward" in settings:
+            histories = [fit(c.network, c.data, **c.settings, **place) for c in calls]
+        else:
+            histories = fit_many(
+                [call.network for call in calls],
+                [call.data for call in calls],
+                seeds=[call.settings["seed"] for call in calls],
+                progress=False,
+                **settings,
+                **place,
+            )
         for key, history in zip(keys, histories, strict=True):
             yield from advance(key, history)
 

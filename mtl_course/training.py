@@ -111,11 +111,13 @@ def _train(run: engine.Run, progress: bool, keep: Callable[[], None] | None = No
     """Takes the steps of a run that are left; `keep` is called now and then."""
     first, steps = run.done, len(run.rows)
     step, cores = functools.partial(engine.step, run), Cores()
+    # Another's backward may ask the CPU in between, which a recording would leave out.
+    records = run.place.device.type == "cuda" and run.backward is sum_backward
     bar = tqdm(total=steps, initial=first, desc="training", disable=not progress, leave=False)
     try:
         for done in range(first + 1, steps + 1):
             step()
-            if done - first == _BEFORE_RECORDING and run.place.device.type == "cuda":
+            if done - first == _BEFORE_RECORDING and records:
                 step = engine.recorded(step)
             if done % _LOOK_EVERY == 0:
                 cores.look()

@@ -7,8 +7,9 @@ of development seeds.
 
 from mtl_course.experiments.answers import STUDIES as _LESSONS_03_AND_04
 from mtl_course.experiments.company import STUDIES as _LESSON_05
+from mtl_course.experiments.conflict import STUDIES as _LESSON_06
 from mtl_course.experiments.dials import STUDIES as _LESSON_02
 from mtl_course.experiments.digits import STUDIES as _LESSON_01
 from mtl_course.experiments.lecture import STUDIES as _THE_LECTURES
 
-STUDIES = _LESSON_01 | _LESSON_02 | _THE_LECTURES | _LESSONS_03_AND_04 | _LESSON_05
+STUDIES = _LESSON_01 | _LESSON_02 | _THE_LECTURES | _LESSONS_03_AND_04 | _LESSON_05 | _LESSON_06

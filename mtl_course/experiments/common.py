@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import pandas as pd
+
 from mtl_course import scenes
 from mtl_course.base import stream
 from mtl_course.datasets import Dataset
@@ -51,6 +53,17 @@ def fitting(seed: int, steps: int, rate: float) -> dict[str, object]:
 
 def scored(network: Network, seed: int, task: str) -> dict[str, float]:
     """Accuracy and area under the ROC curve of one of its tasks on the test scenes of a seed."""
-    own, tasks = stream(seed, "scenes to be scored on"), network.names
-    table = evaluate(completed(network), scenes.draw(TEST_SCENES, own, tasks=tasks, jobs=1))
-    return table.loc[task, ["accuracy", "auc"]].to_dict()
+    return _by_task(network, seed).loc[task, ["accuracy", "auc"]].to_dict()
+
+
+def each_scored(network: Network, seed: int) -> dict[str, float]:
+    """The means of both scores over the tasks, then each task's area under the curve, by number."""
+    table = _by_task(network, seed)
+    means = {name: float(table[name].mean()) for name in ("accuracy", "auc")}
+    return means | {f"auc {number}": value for number, value in enumerate(table["auc"], start=1)}
+
+
+def _by_task(network: Network, seed: int) -> pd.DataFrame:
+    own = stream(seed, "scenes to be scored on")
+    test = scenes.draw(TEST_SCENES, own, tasks=network.names, jobs=1)
+    return evaluate(completed(network), test)

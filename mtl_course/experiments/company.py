@@ -21,7 +21,7 @@ from mtl_course.experiments.common import (
     TEST_SCENES,
     Scores,
     cells,
-    completed,
+    each_scored,
     fitting,
     scored,
 )
@@ -30,7 +30,6 @@ from mtl_course.networks import Network, separate, shared, trainable
 from mtl_course.plans import Fit, Plan
 from mtl_course.questions import TASKS
 from mtl_course.studies import Study
-from mtl_course.training import evaluate
 
 STEPS = 300  # of 64 images a task, the same for every way
 BATCH = 64
@@ -337,12 +336,7 @@ def _widths(
     rate = _rate(way, width) if rate is None else rate
     steps = STEPS * (4 if way == SHARED_LONGER else 1)
     yield Fit(network, data, fitting(own, steps, rate) | {"batch_size": BATCH})
-    scored_on = stream(seed, "scenes to be scored on")
-    test = scenes.draw(TEST_SCENES, scored_on, tasks=data.tasks, jobs=1)
-    table = evaluate(completed(network), test)
-    means = {name: float(table[name].mean()) for name in ("accuracy", "auc")}
-    each = {f"auc {number}": value for number, value in enumerate(table["auc"], start=1)}
-    return {**means, **each, "parameters": trainable(network), "steps": steps}
+    return {**each_scored(network, seed), "parameters": trainable(network), "steps": steps}
 
 
 _SETTINGS = {"test": TEST_SCENES, "steps": STEPS, "batch": BATCH, "width": WIDTH_OF_COMPANY}

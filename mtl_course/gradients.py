@@ -1,0 +1,150 @@
+"""The tasks' gradients on the trunk they share: how they meet, and ways to combine them.
+
+Beyond the lecture (lesson 06). A way to combine them is a `backward` for `training.fit`: it is
+given the terms of the loss and adds to the weights' `grad` what the step goes down. The
+aggregators are torchjd's (Quinton and Rey 2024).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from mtl_course import losses
+from mtl_course.datasets import Dataset
+from mtl_course.evaluation import check_fit
+from mtl_course.networks import Network
+from mtl_course.training import sum_backward
+
+Backward = Callable[[Tensor], None]
+
+AGGREGATORS = ("PCGrad", "MGDA", "CAGrad", "UPGrad")
+CAGRAD_C = 0.5  # how far from the mean it may go; its authors' scripts use 0.4 to 0.6
+
+
+def of_each_task(network: Network, data: Dataset) -> Tensor:
+    """The gradient of each task's part of the lecture's loss with respect to the trunk's weights.
+
+    Computed as training does, with the statistics of this batch; `network` is left as it was.
+
+    data: one batch, with tasks; with more images the gradient is less noisy.
+    Returns: float32 (tasks, weights of the trunk); 0 for a task without a known label.
+    Raises: ValueError if network and data do not fit together.
+    """
+    check_fit(network, data)
+    network = copy.deepcopy(network).train()  # a batch moves the statistics of normalisation
+    place = next(network.parameters()).device
+    weights = [p for p in network.trunk.parameters() if p.requires_grad]
+    logits = network(data.images.to(place))  # (m, tasks)
+    terms = losses.multi_task_terms(logits, data.labels.to(place))  # (tasks,)
+    rows = [torch.autograd.grad(term, weights, retain_graph=True) for term in terms]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+
+
+def cosines(gradients: Tensor) -> Tensor:
+    """The cosine of the angle between each pair of gradients; below 0 they conflict.
+
+    gradients: (tasks, weights). Returns: (tasks, tasks); nan beside a gradient that is 0.
+    """
+    unit = gradients / gradients.norm(dim=1, keepdim=True)
+    return unit @ unit.T
+
+
+class Watch:
+    """A `backward` that goes down the plain sum, and looks at the tasks' gradients now and then.
+
+    data: the batch on which it looks, the same every time. at: the steps before which it looks,
+    counted from 0. found: float32 (tasks, tasks), the cosines, by step.
+    """
+
+    def __init__(self, network: Network, data: Dataset, at: Collection[int]) -> None:
+        self._network, self._data, self._at, self._step = network, data, set(at), 0
+        self.found: dict[int, Tensor] = {}
+
+    def __call__(self, terms: Tensor) -> None:
+        """terms: of the loss, float32 (tasks,)."""
+        if self._step in self._at:
+            self.found[self._step] = cosines(of_each_task(self._network, self._data)).cpu()
+        self._step += 1
+        sum_backward(terms)
+
+
+# ---------------------------------------------------------------------- ways to combine them
+
+
+def weighted(weights: Sequence[float]) -> Backward:
+    """The gradient of Σⱼ wⱼ times task j's part of the loss. weights: one a task, 0 or above.
+
+    Raises: ValueError for a weight below 0, or if none is above it.
+    """
+    factors = torch.tensor(weights, dtype=torch.float32)
+    if factors.ndim != 1 or not (factors >= 0).all() or not factors.any():
+        raise ValueError(f"weights must be numbers of 0 or above, not all 0; got {weights!r}.")
+
+    def backward(terms: Tensor) -> None:
+        if len(terms) != len(factors):
+            raise ValueError(f"weights must be one a task, {len(terms)}; got {len(factors)}.")
+        sum_backward(terms * factors.to(terms.device))
+
+    return backward
+
+
+def uncertain(tasks: int, learning_rate: float) -> Backward:
+    """Uncertainty weighting (Kendall et al. 2018): Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, and each sⱼ is learned.
+
+    tasks: their number. learning_rate: of the sⱼ, which an Adam of their own moves.
+    """
+    from torchjd.scalarization import UW
+
+    combine = UW(tasks)
+    optimiser = torch.optim.Adam(combine.parameters(), learning_rate)
+
+    def backward(terms: Tensor) -> None:
+        combine.to(terms.device)
+        optimiser.zero_grad()
+        combine(terms).backward()
+        optimiser.step()
+
+    return backward
+
+
+def aggregated(network: Network, name: str) -> Backward:
+    """A `backward` in which an aggregator of torchjd combines the tasks' gradients on the trunk.
+
+    The head's weights serve one task each, so there is nothing to combine there.
+
+    name: one of `AGGREGATORS`. PCGrad projects away what conflicts, pair by pair (Yu et al. 2020);
+        MGDA takes the shortest vector among the gradients' weighted means (Désidéri 2012, Sener
+        and Koltun 2018); CAGrad the best for the worst task near the mean (Liu et al. 2021);
+        UPGrad the mean of the gradients, each projected so that it opposes none (Quinton and Rey
+        2024).
+    Raises: ValueError for another name.
+    """
+    from torchjd.autojac import backward as jacobians
+    from torchjd.autojac import jac_to_grad
+
+    combine, parts = aggregator(name), (network.trunk, network.head)
+    trunk, head = ([p for p in part.parameters() if p.requires_grad] for part in parts)
+
+    def backward(terms: Tensor) -> None:
+        torch.autograd.backward(terms.sum(), inputs=head, retain_graph=True)
+        jacobians(terms, inputs=trunk, parallel_chunk_size=1)
+        jac_to_grad(trunk, combine)
+
+    return backward
+
+
+def aggregator(name: str) -> Callable[[Tensor], Tensor]:
+    """torchjd's aggregator of that name: a matrix of gradients (tasks, weights) → (weights,).
+
+    Raises: ValueError if it is not one of `AGGREGATORS`.
+    """
+    from torchjd import aggregation
+
+    if name not in AGGREGATORS:
+        raise ValueError(f"name must be one of {', '.join(AGGREGATORS)}; got {name!r}.")
+    settings = {"c": CAGRAD_C} if name == "CAGrad" else {}
+    return getattr(aggregation, name)(**settings)
