@@ -68,9 +68,8 @@ class Comparison(NamedTuple):
         pair = {"this way": (self.study, self.cell), "the other": other}
         known = dict(rows or {})
         for name in {name for name, _ in pair.values()} - set(known):
-            cells = [cell for study, cell in pair.values() if study == name]  # one source for both
-            only = {key: list(dict.fromkeys(cell[key] for cell in cells)) for key in cells[0]}
-            known[name] = studies.run(name, seeds, only=only, **where)
+            cells = [cell for study, cell in pair.values() if study == name]
+            known[name] = _rows(name, cells, seeds, **where)
         score = self.score or studies.study(self.study).score
         both = [
             known[name][(known[name][list(cell)] == pd.Series(cell)).all(axis=1)][
@@ -89,6 +88,22 @@ class Comparison(NamedTuple):
             name, cell = self.against
             over = f"{name + ', ' if name != self.study else ''}{_told(cell)}"
         return f"{self.study}, {self.score or chosen.score}: {_told(self.cell)}, over {over}"
+
+
+def _rows(
+    name: str, cells: Sequence[Mapping[str, object]], seeds: Iterable[int] | None, **where: object
+) -> pd.DataFrame:
+    """The rows of these cells: in one run, so that they share a source, if that asks for no more.
+
+    Two cells that differ in two keys are the corners of a square, whose others nobody asked for.
+    """
+    only = {key: list(dict.fromkeys(cell[key] for cell in cells)) for key in cells[0]}
+    grid = studies.study(name).grid
+    asked = [cell for cell in grid if all(cell[key] in only[key] for key in only)]
+    if len(asked) == len(cells):
+        return studies.run(name, seeds, only=only, **where)
+    each = [{key: [value] for key, value in cell.items()} for cell in cells]
+    return pd.concat([studies.run(name, seeds, only=cell, **where) for cell in each])
 
 
 def _told(cell: Mapping[str, object]) -> str:
