@@ -5,6 +5,7 @@ A row names its study, then its cell, then its seed; what follows was measured.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -200,6 +201,60 @@ def exchange_rate(
         return (float(np.exp(np.interp(score, mean, np.log(sizes)))) - b) / a
 
     return _bootstrapped(rate, curve, seed)
+
+
+def foretold(
+    outcome: pd.DataFrame, predictor: pd.DataFrame, seed: int = 0
+) -> tuple[float, float, float]:
+    """Spearman's ρ between the mean gains of two studies, and its 95 % interval.
+
+    The interval is the percentile bootstrap (scipy), over the seeds of each study by itself. The
+    means carry noise, and so ρ is nearer to 0 than that of the true gains would be.
+
+    outcome, predictor: one row a seed, one column a cell; the same cells, seeds of their own.
+    Returns: ρ, low, high.
+    Raises: ValueError if the cells differ, or there is a gap.
+    """
+    from scipy.stats import bootstrap, spearmanr
+
+    if set(outcome.columns) != set(predictor.columns):
+        raise ValueError("outcome and predictor must have the same cells, in their columns.")
+    if outcome.isna().any(axis=None) or predictor.isna().any(axis=None):
+        raise ValueError("every seed must have a value in every cell; there are gaps.")
+    one, other = outcome.to_numpy(float), predictor[outcome.columns].to_numpy(float)
+
+    def rho(these: np.ndarray, those: np.ndarray) -> float:
+        return spearmanr(one[these].mean(axis=0), other[those].mean(axis=0)).statistic
+
+    seeds = (np.arange(len(one)), np.arange(len(other)))
+    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": seed}
+    found = bootstrap(seeds, rho, vectorized=False, **settings).confidence_interval
+    return float(rho(*seeds)), float(found.low), float(found.high)
+
+
+def relabelled(outcome: pd.Series, predictor: pd.Series) -> float:
+    """How often chance would do as well: Mantel's test for two matrices over the same tasks.
+
+    The cells of a matrix are not independent: a task that is easy to help is so in all of its
+    cells. So the tasks of one matrix change places, in every way there is, and Spearman's ρ is
+    taken again.
+
+    outcome, predictor: indexed by (task, other task), for at most 8 tasks.
+    Returns: p, the share of all orders whose ρ is at least as large as the tasks' own.
+    """
+    from scipy.stats import rankdata
+
+    tasks = list(outcome.index.unique(0))
+    if len(tasks) > 8:
+        raise ValueError(f"outcome must have at most 8 tasks, for all orders; got {len(tasks)}.")
+    ranks = pd.Series(rankdata(predictor), predictor.index)
+    fixed = rankdata(outcome)
+    products = []
+    for order in itertools.permutations(tasks):
+        new = dict(zip(tasks, order, strict=True))
+        moved = ranks[[(new[i], new[j]) for i, j in outcome.index]]
+        products.append(fixed @ moved.to_numpy())  # ρ but for what no order changes
+    return float(np.mean(np.array(products) >= products[0] - 1e-9))
 
 
 def _sizes(table: pd.DataFrame) -> np.ndarray:

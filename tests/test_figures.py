@@ -196,7 +196,7 @@ def test_a_stored_picture_has_few_colours_and_looks_as_it_was_drawn():
     figure = figures.answers(eight)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=90)
-    small = figures._png(figure)
+    small = figures.house._png(figure)
     with Image.open(drawn) as image:
         before = np.asarray(image.convert("RGB"), int)
     with Image.open(io.BytesIO(small)) as image:

@@ -1,0 +1,36 @@
+"""The pictures of the course in one house style, and `show`, which gives each its alt text."""
+
+from mtl_course.figures.house import COLOURS, MARKERS, show
+from mtl_course.figures.pictures import answers, architecture, filters, sheet
+from mtl_course.figures.results import (
+    arrows,
+    by_task,
+    calibration,
+    crosses,
+    curves,
+    gain_map,
+    gains,
+    history,
+    ladder,
+    matrices,
+)
+
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "answers",
+    "architecture",
+    "arrows",
+    "by_task",
+    "calibration",
+    "crosses",
+    "curves",
+    "filters",
+    "gain_map",
+    "gains",
+    "history",
+    "ladder",
+    "matrices",
+    "sheet",
+    "show",
+]

@@ -1,0 +1,147 @@
+"""What is looked at: images, answers, networks, filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+from torch import Tensor
+
+from mtl_course.datasets import Dataset, normalise
+from mtl_course.figures.house import COLOURS, STYLE, axes_of
+from mtl_course.networks import Network
+
+
+def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
+    """Rows of small pictures under a title each.
+
+    groups: uint8 (m, channels, height, width) by title; one channel is ink, dark on white paper,
+        three are red, green and blue.
+    """
+    heights = [-(-len(images) // columns) for images in groups.values()]
+    with mpl.rc_context(STYLE):
+        height = 10.0 / columns * sum(heights) + (0.5 * len(groups) if any(groups) else 0)
+        figure = Figure(figsize=(9.0, height), layout="constrained")
+        boxes = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, (title, images) in zip(boxes, groups.items(), strict=True):
+        _paint(axes, _tile(images.permute(0, 2, 3, 1).numpy(), columns))
+        axes.set_title(title, loc="left", fontsize=13)
+    return figure
+
+
+def _paint(axes: Axes, picture: np.ndarray) -> None:
+    """picture: 0 … 255, (height, width, 1 or 3)."""
+    if picture.shape[-1] == 1:
+        axes.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=255)
+    else:
+        axes.imshow(picture.astype(np.uint8))
+    axes.axis("off")
+
+
+_ANSWERS = {0: ("0", "white", "0.35"), 1: ("1", COLOURS[0], "white"), -1: ("?", COLOURS[4], "0")}
+
+
+def answers(data: Dataset, shown: int = 8) -> Figure:
+    """The first images, and under each its column of Y, as the lecture draws it: (tasks, m)."""
+    images, labels = data.images[:shown], data.labels[:shown].T.tolist()
+    width, tasks = len(images), len(data.tasks)
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        size = (1.6 + 0.95 * width, 1.1 + 0.45 * tasks)
+        figure = Figure(figsize=size, layout="constrained")
+        upper, lower = figure.subplots(2, 1, height_ratios=[0.95, 0.45 * tasks], sharex=True)
+    gap = 0.04
+    for i, image in enumerate(images):
+        extent = (i + gap, i + 1 - gap, 0, 1)
+        upper.imshow(image.permute(1, 2, 0).numpy(), extent=extent, aspect="auto")
+    upper.set(xlim=(0, width), ylim=(0, 1))
+    upper.axis("off")
+    for j, row in enumerate(labels):
+        for i, label in enumerate(row):
+            text, fill, ink = _ANSWERS[label]
+            lower.add_patch(
+                Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5")
+            )
+            lower.text(i + 0.5, j + 0.5, text, color=ink, ha="center", va="center")
+    lower.set(ylim=(tasks + 0.03, -0.03), yticks=np.arange(tasks) + 0.5, yticklabels=data.tasks)
+    lower.set_xticks(np.arange(width) + 0.5, [f"$y^{{({i + 1})}}$" for i in range(width)])
+    lower.tick_params(length=0)
+    for side in lower.spines.values():
+        side.set_visible(False)
+    return figure
+
+
+def architecture(network: Network, image: Tensor) -> Figure:
+    """The network as a row of boxes, made from its layers and the shapes they give for `image`.
+
+    image: uint8 (1, channels, height, width).
+    """
+    shapes = [("image", tuple(image.shape[1:]))]
+    values = normalise(image)
+    with torch.inference_mode():
+        for layer in network.eval().trunk:
+            if any(True for _ in layer.parameters()):
+                shapes.append(("convolution\n3 × 3, ReLU", tuple(layer[0](values).shape[1:])))
+            values = layer(values)
+    shapes.append(("features", tuple(values.shape[1:])))
+    figure, axes = axes_of(10.0, 3.4)
+    axes.axis("off")
+    for i, (name, shape) in enumerate(shapes):
+        tall = 1.2 + 1.5 * (shape[1] / shapes[0][1][1] if len(shape) == 3 else 1.0)
+        style = {"facecolor": COLOURS[5], "edgecolor": "0.2", "alpha": 0.55}
+        axes.add_patch(Rectangle((1.7 * i, -tall / 2), 0.9, tall, **style))
+        axes.text(1.7 * i + 0.45, -1.5, name, ha="center", va="top", fontsize=11)
+        axes.text(1.7 * i + 0.45, 0, " × ".join(map(str, shape)), ha="center", va="center",
+                  rotation=90, fontsize=11)  # fmt: skip
+        if i:
+            axes.annotate("", (1.7 * i - 0.05, 0), (1.7 * i - 0.75, 0), arrowprops=_ARROW)
+    right = 1.7 * len(shapes)
+    for j, name in enumerate(network.names):
+        y = 1.2 - 2.4 * j / max(1, len(network.names) - 1)
+        axes.add_patch(Circle((right + 0.3, y), 0.22, facecolor=COLOURS[4], edgecolor="0.2"))
+        axes.text(right + 0.65, y, f"$\\hat y_{{{j + 1}}}$  {name}", va="center", fontsize=12)
+        axes.annotate("", (right + 0.08, y), (right - 0.72, 0), arrowprops=_ARROW)
+    axes.set(xlim=(-0.2, right + 3.2), ylim=(-2.2, 1.6))
+    return figure
+
+
+_ARROW = {"arrowstyle": "->", "color": "0.3"}
+
+
+def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
+    """First-layer filters, on one scale for all groups.
+
+    Filters of one channel are blue below 0 and red above it; those of three are pictures of the
+    colours they look for, grey where they do not care.
+    groups: float32 (m, 1 or 3, height, width), a filter each, by title.
+    """
+    reach = max(float(weights.abs().max()) for weights in groups.values())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 1.15 * len(groups)), layout="constrained")
+        boxes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    for axes, (title, weights) in zip(boxes, groups.items(), strict=True):
+        pixels = weights.permute(0, 2, 3, 1).numpy()
+        if pixels.shape[-1] == 3:
+            axes.imshow(_tile(127.5 + 127.5 * pixels / reach, columns) / 255)
+        else:
+            picture = _tile(pixels, columns, empty=np.nan)[..., 0]
+            axes.imshow(picture, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        axes.set_title(title, loc="left", fontsize=13)
+        axes.axis("off")
+    return figure
+
+
+def _tile(pictures: np.ndarray, columns: int, empty: float = 255 / 3) -> np.ndarray:
+    """Small pictures with a gap of one pixel. pictures: (n, height, width, colours)."""
+    n, height, width, colours = pictures.shape
+    lines = -(-n // columns)
+    size = (lines * (height + 1) - 1, columns * (width + 1) - 1, colours)
+    sheet = np.full(size, 255 if colours == 3 else empty, float)
+    for i, picture in enumerate(pictures):
+        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
