@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_course import studies
-from mtl_course.experiments import company, dials, lecture
+from mtl_course.experiments import company, conflict, dials, lecture
 from mtl_course.scenes import THE_FOUR
 
 OTHER_SEEDS = range(10, 20)
@@ -34,7 +34,7 @@ class Comparison(NamedTuple):
 
     study: str
     cell: Mapping[str, object]
-    over: str | None = None
+    over: object = None
     score: str | None = None
     column: str = "way"
     against: tuple[str, Mapping[str, object]] | None = None
@@ -181,6 +181,19 @@ def _wide(
     return Comparison("widths", {"way": way, "width": width, **more}, against=("widths", four))
 
 
+def _traded(share: float, over: float, score: str) -> Comparison:
+    return Comparison("weights", {"share": share}, over, score, column="share")
+
+
+def _fought(way: str, asked: str, score: str | None = None) -> Comparison:
+    return Comparison("aggregators", {"way": way, "asked": asked}, score=score)
+
+
+def _helped(study: str, task: str) -> Comparison:
+    """What a task's relative gains it, in a pair or one after the other."""
+    return Comparison(study, {"way": conflict.RELATIVES[task], "task": task})
+
+
 _NEW_CELL = {"way": "all layers", "images": lecture.THOUSAND}
 _LITTLE, _MILLION = min(dials.STEPS_OF_A), dials.LARGEST
 LESSONS = {
@@ -283,6 +296,37 @@ LESSONS = {
                 company.MIXED, _MILLION, "head then all"
             ),
         },
+    ),
+    "06": Lesson(
+        {
+            **{
+                f"gradients, {way}: the cosine is larger than under random labels": Comparison(
+                    "gradients", {"way": way, "images": company.THOUSAND}
+                )
+                for way in conflict.SETS
+            },
+            "weights, 0.9 for stop signs: stop signs gain over 0.5": _traded(0.9, 0.5, "auc 1"),
+            "… traffic lights gain": _traded(0.9, 0.5, "auc 2"),
+            "weights, all for stop signs: stop signs gain over 0.5": _traded(1.0, 0.5, "auc 1"),
+            **{
+                f"{asked}: {way} gains over a plain sum": _fought(way, asked)
+                for asked in conflict.FOUGHT
+                for way in (conflict.WEIGHTED, *conflict.RIVALS_OF_SUM, conflict.WIDE,
+                            conflict.EACH)
+            },
+            **{
+                f"{asked}: {way} gains in the worst task": _fought(way, asked, "worst")
+                for asked in conflict.FOUGHT
+                for way in conflict.RIVALS_OF_SUM
+            },
+            **{
+                f"“{conflict.RELATIVES[task]}” helps “{task}”, {how}": _helped(study, task)
+                for study, how in (("pairs", "together"), ("affinity", "one after the other"))
+                for task in conflict.SIX
+            },
+        },
+        studies=("gradients", "aggregators", "pairs", "affinity"),
+        seed=2026,
     ),
 }  # fmt: skip
 """By lesson: what it claims, as it stood before its other seeds were trained."""

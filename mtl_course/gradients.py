@@ -2,18 +2,21 @@
 
 Beyond the lecture (lesson 06). A way to combine them is a `backward` for `training.fit`: it is
 given the terms of the loss and adds to the weights' `grad` what the step goes down. The
-aggregators are torchjd's (Quinton and Rey 2024).
+aggregators are torchjd's (Quinton and Rey 2024), which ``requirements.txt`` and the extra
+``aggregators`` bring.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from mtl_course import losses
+from mtl_course.base import stream
 from mtl_course.datasets import Dataset
 from mtl_course.evaluation import check_fit
 from mtl_course.networks import Network
@@ -111,7 +114,7 @@ def uncertain(tasks: int, learning_rate: float) -> Backward:
     return backward
 
 
-def aggregated(network: Network, name: str) -> Backward:
+def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
     """A `backward` in which an aggregator of torchjd combines the tasks' gradients on the trunk.
 
     The head's weights serve one task each, so there is nothing to combine there.
@@ -121,18 +124,22 @@ def aggregated(network: Network, name: str) -> Backward:
         and Koltun 2018); CAGrad the best for the worst task near the mean (Liu et al. 2021);
         UPGrad the mean of the gradients, each projected so that it opposes none (Quinton and Rey
         2024).
+    seed: decides PCGrad's order of the tasks, which it draws anew at each step.
     Raises: ValueError for another name.
     """
     from torchjd.autojac import backward as jacobians
     from torchjd.autojac import jac_to_grad
 
     combine, parts = aggregator(name), (network.trunk, network.head)
+    steps = itertools.count()
     trunk, head = ([p for p in part.parameters() if p.requires_grad] for part in parts)
 
     def backward(terms: Tensor) -> None:
         torch.autograd.backward(terms.sum(), inputs=head, retain_graph=True)
         jacobians(terms, inputs=trunk, parallel_chunk_size=1)
-        jac_to_grad(trunk, combine)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(seed, f"step {next(steps)}"))
+            jac_to_grad(trunk, combine)
 
     return backward
 

@@ -204,3 +204,50 @@ def test_a_stored_picture_has_few_colours_and_looks_as_it_was_drawn():
     assert after.shape == before.shape
     assert abs(after - before).max() < 32  # of 255
     assert len(small) < 0.6 * len(drawn.getvalue())
+
+
+def test_a_map_of_names_keeps_their_order_from_the_top_left():
+    names = _gains().replace({"a": {10: "y", 20: "x"}, "b": {1: "q", 2: "p"}})
+    axes = figures.gain_map(names, "b", "a", labels={}).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["q", "p"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "y"]  # from below
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written[0, 1].startswith("▲ +0.100")
+    assert written[1, 0].startswith("? +0.050")
+
+
+def test_matrices_write_each_entry_on_one_scale():
+    one = pd.DataFrame([[1.0, -0.25], [-0.25, 1.0]], index=["a", "b"])
+    figure = figures.matrices({"step 0": one, "step 9": -one}, label="cosine")
+    first, second, bar = figure.axes
+    assert {t.get_position(): t.get_text() for t in first.texts} == {
+        (0, 0): "1.0", (1, 0): "-0.25", (0, 1): "-0.25", (1, 1): "1.0",
+    }  # fmt: skip
+    assert [first.get_title(), second.get_title()] == ["step 0", "step 9"]
+    assert first.images[0].get_clim() == second.images[0].get_clim() == (-1, 1)
+    assert [label.get_text() for label in first.get_yticklabels()] == ["1  a", "2  b"]
+    assert bar.get_ylabel() == "cosine"
+
+
+def test_crosses_have_an_interval_to_each_side_and_a_name():
+    x = pd.DataFrame({"mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.3, 0.3]}, index=[0.5, 1.0])
+    y = x + 1
+    settings = {"xlabel": "x", "ylabel": "y", "joined": True, "named": True}
+    axes = figures.crosses({"one": (x, y)}, **settings).axes[0]
+    line, _, (sides, ups) = axes.containers[0].lines
+    assert line.get_xydata().tolist() == [[0.1, 1.1], [0.2, 1.2]]
+    assert sides.get_segments()[0].tolist() == pytest.approx(np.array([[0, 1.1], [0.3, 1.1]]))
+    assert ups.get_segments()[1].tolist() == pytest.approx(np.array([[0.2, 1.1], [0.2, 1.3]]))
+    assert [text.get_text() for text in axes.texts] == ["0.5", "1.0"]
+    assert line.get_linestyle() == "-"
+
+
+def test_arrows_show_the_cone_that_opposes_neither():
+    tasks = np.array([[1.0, 0.0], [0.0, 1.0]])
+    figure = figures.arrows(tasks, {"sum": (1.0, 1.0), "minus": (-1.0, -1.0)})
+    assert [axes.get_title() for axes in figure.axes] == ["sum", "minus"]
+    ends = [text.xy for text in figure.axes[0].texts]
+    assert [tuple(end) for end in ends] == [(1, 0), (0, 1), (1, 1)]
+    cone = figure.axes[0].collections[0].get_paths()[0]
+    assert cone.contains_point((0.5, 0.5))
+    assert not cone.contains_point((0.5, -0.5))

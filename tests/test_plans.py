@@ -126,3 +126,34 @@ def test_an_error_in_a_plan_reaches_who_carries_it_out():
         carry_out(broken())
     with pytest.raises(ValueError, match="steps"):
         list(carry_out_together({"one": broken()}))
+
+
+def test_a_call_with_a_backward_of_its_own_goes_to_fit(monkeypatch):
+    asked = []
+
+    def fit(network, data, **settings):
+        asked.append(settings)
+        return training.fit(network, data, **settings)
+
+    def fit_many(networks, data, **settings):
+        raise AssertionError("fit_many has no place for it")
+
+    monkeypatch.setattr(plans, "fit", fit)
+    monkeypatch.setattr(plans, "fit_many", fit_many)
+
+    def plan(backward):
+        network = classifier(toy(16, 0), width=2)
+        yield Fit(network, toy(16, 0), RUN | {"seed": 3, "backward": backward})
+        return network
+
+    def halved(terms):
+        (terms.sum() / 2).backward()
+
+    place = {"device": "cpu", "precision": "float32"}
+    found = dict(carry_out_together({k: plan(halved) for k in range(2)}, **place))
+    assert [settings["backward"] for settings in asked] == [halved, halved]
+    assert all(settings["seed"] == 3 and settings["device"] == "cpu" for settings in asked)
+    want = classifier(toy(16, 0), width=2)
+    training.fit(want, toy(16, 0), **RUN | QUICK, seed=3, backward=halved)
+    assert same(found[0], want)
+    assert same(found[1], want)

@@ -1,5 +1,7 @@
 """Guards mtl_course.verdicts: what rows say, against scipy and against the formulas written out."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -279,3 +281,64 @@ def test_what_cannot_be_read_off_is_refused():
         verdicts.break_even(gains.mask(gains > gains.max().max() - 1e-9))
     with pytest.raises(ValueError, match="the same seeds"):
         verdicts.exchange_rate(gains, gains.iloc[::-1], a=10, b=10)
+
+
+# ---------------------------------------------------------------------- does one foretell another
+
+TASKS = ("a", "b", "c", "d")
+CELLS = pd.MultiIndex.from_tuples([(i, j) for i in TASKS for j in TASKS if i != j])
+
+
+def measured(means, spread, seeds=10, seed=0):
+    """One row a seed, one column a cell, scattered round the means."""
+    noise = np.random.default_rng(seed).normal(0, spread, (seeds, len(CELLS)))
+    return pd.DataFrame(means + noise, columns=CELLS)
+
+
+def test_foretold_is_spearmans_rho_of_the_means_with_an_interval_round_it():
+    means = np.random.default_rng(1).normal(size=len(CELLS))
+    outcome, predictor = measured(means, 0.5, seed=2), measured(means, 0.5, 8, seed=3)
+    rho, low, high = verdicts.foretold(outcome, predictor)
+    want = scipy.stats.spearmanr(outcome.mean(), predictor.mean()).statistic
+    assert rho == pytest.approx(want)
+    assert low < rho <= high
+    assert verdicts.foretold(outcome, predictor) == (rho, low, high)
+    shuffled = predictor[list(reversed(CELLS))]  # columns are matched by name
+    assert verdicts.foretold(outcome, shuffled)[0] == pytest.approx(want)
+    wide = verdicts.foretold(measured(means, 3.0, seed=2), measured(means, 3.0, seed=3))
+    assert wide[2] - wide[1] > high - low
+
+
+def test_studies_without_a_common_truth_foretell_nothing():
+    rng = np.random.default_rng(4)
+    held = 0
+    for world in range(20):
+        one, other = (measured(rng.normal(size=len(CELLS)), 0.1, seed=world + k) for k in (0, 50))
+        _, low, high = verdicts.foretold(one, other)
+        held += low <= 0 <= high
+    assert held < 20, "the interval is about noise of the seeds, not about the choice of tasks"
+
+
+def test_cells_that_differ_or_lack_a_seed_are_refused():
+    table = measured(np.zeros(len(CELLS)), 1.0)
+    with pytest.raises(ValueError, match="the same cells"):
+        verdicts.foretold(table, table.iloc[:, 1:])
+    with pytest.raises(ValueError, match="gaps"):
+        verdicts.foretold(table, table.mask(table > table.max().max() - 1e-9))
+
+
+def test_relabelled_is_mantels_test_over_all_orders():
+    rng = np.random.default_rng(5)
+    outcome = pd.Series(rng.normal(size=len(CELLS)), CELLS)
+    predictor = outcome + 0.3 * pd.Series(rng.normal(size=len(CELLS)), CELLS)
+    rhos = []
+    for order in itertools.permutations(TASKS):
+        new = dict(zip(TASKS, order, strict=True))
+        moved = [predictor[new[i], new[j]] for i, j in CELLS]
+        rhos.append(scipy.stats.spearmanr(outcome, moved).statistic)
+    want = np.mean(np.array(rhos) >= rhos[0] - 1e-9)
+    assert verdicts.relabelled(outcome, predictor) == pytest.approx(want)
+    assert verdicts.relabelled(outcome, outcome) == pytest.approx(1 / 24)
+    many = pd.Series(0.0, pd.MultiIndex.from_tuples([(i, -i) for i in range(9)]))
+    with pytest.raises(ValueError, match="at most 8 tasks"):
+        verdicts.relabelled(many, many)
