@@ -282,6 +282,7 @@ PREDICTIONS = {
     "03_multi_task": 2,
     "04_unknown_labels": 2,
     "05_when_multi_task_makes_sense": 3,
+    "06_when_tasks_fight": 3,
 }
 
 

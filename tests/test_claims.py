@@ -228,6 +228,7 @@ NOTHING_TO_BE_SET_AGAINST = {
         or (name == "amounts" and cell["way"] == company.MIXED)
         or cell == {**cell, "way": company.SHARED, "width": 32}
     ),
+    "06": lambda name, cell: cell["way"] in ("random labels", "plain sum", "alone"),
 }
 
 

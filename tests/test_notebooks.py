@@ -33,6 +33,7 @@ ALSO = {
     "03_multi_task": {"images": 1000},
     "04_unknown_labels": {"fraction": 0.8},
     "05_when_multi_task_makes_sense": {"companions": 9},
+    "06_when_tasks_fight": {"partner": "red light"},
 }
 
 every_notebook = pytest.mark.parametrize("path", notebooks(), ids=label)

@@ -140,7 +140,9 @@ def ladder(tables: Mapping[str, pd.DataFrame], kind: str, *, xlabel: str) -> Fig
         axes.errorbar(table["mean"], at, xerr=reach, linestyle="none", **style)
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
-    axes.legend(fontsize=11)
+    # Above the axes: within them it would hide an interval.
+    figure.legend(loc="outside upper center", ncols=min(3, len(tables)), fontsize=11,
+                  frameon=False)  # fmt: skip
     return figure
 
 
@@ -256,9 +258,9 @@ def crosses(
         style = {"color": COLOURS[i], "marker": MARKERS[i], "capsize": 2, "label": name}
         line = {"linestyle": "-" if joined else "none", "elinewidth": 1.2}
         axes.errorbar(*at, xerr=reach[0], yerr=reach[1], **style, **line)
-        for x, y, text in zip(*at, both[0].index, strict=True) if named else ():
-            offset = {"xytext": (7, 7), "textcoords": "offset points", "fontsize": 11}
-            axes.annotate(_told(text), (x, y), **offset)
+        for k, text in enumerate(both[0].index if named else ()):
+            offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
+            axes.annotate(_told(text), (at[0].iloc[k], at[1].iloc[k]), fontsize=11, **offset)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
         axes.legend(fontsize=11)
@@ -273,8 +275,10 @@ def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.5 * len(ways), 3.0), layout="constrained")
         boxes = figure.subplots(1, len(ways), sharex=True, sharey=True, squeeze=False)[0]
-    reach = 1.15 * np.abs(np.vstack([tasks, *ways.values()])).max()
-    x, y = np.meshgrid(*[np.linspace(-reach, reach, 200)] * 2)
+    ends = np.vstack([np.zeros(2), tasks, *ways.values()])
+    pad = 0.15 * np.abs(ends).max()
+    across, up = zip(ends.min(axis=0) - pad, ends.max(axis=0) + pad, strict=True)
+    x, y = np.meshgrid(np.linspace(*across, 200), np.linspace(*up, 200))
     inside = np.all([x * g[0] + y * g[1] >= 0 for g in tasks], axis=0)
     for axes, (name, way) in zip(boxes, ways.items(), strict=True):
         axes.contourf(x, y, inside, levels=[0.5, 1.5], colors=[COLOURS[5]], alpha=0.25)
@@ -283,6 +287,6 @@ def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
         ):  # fmt: skip
             arrow = {"arrowstyle": "-|>", "color": colour, "linestyle": style, "linewidth": 2.2}
             axes.annotate("", vector, (0, 0), arrowprops=arrow | {"shrinkA": 0, "shrinkB": 0})
-        axes.set(title=name, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        axes.set(title=name, xlim=across, ylim=up, aspect="equal")
         axes.set(xticks=[0], yticks=[0], xticklabels=[], yticklabels=[])
     return figure
