@@ -48,7 +48,7 @@ class Comparison(NamedTuple):
             name, asked = self.against
             return (name, asked) if asked in studies.study(name).grid else None
         chosen = studies.study(self.study)
-        other = {**self.cell, self.column: self.over or chosen.over}
+        other = {**self.cell, self.column: chosen.over if self.over is None else self.over}
         there = [cell for cell in (other | dict(chosen.blank), other) if cell in chosen.grid]
         return (self.study, there[0]) if there else None
 
@@ -83,7 +83,7 @@ class Comparison(NamedTuple):
 
     def __str__(self) -> str:
         chosen = studies.study(self.study)
-        over = self.over or chosen.over
+        over = chosen.over if self.over is None else self.over
         if self.against is not None:
             name, cell = self.against
             over = f"{name + ', ' if name != self.study else ''}{_told(cell)}"
@@ -118,12 +118,14 @@ class Lesson(NamedTuple):
 
     claims: comparisons by what is claimed. studies: of which a tenth is drawn, by `seed`.
     dear: further claims, whose ten other seeds take hours and do not ship.
+    whole: studies all of whose cells are trained again, for what the lesson says of all together.
     """
 
     claims: Mapping[str, Comparison]
     studies: Sequence[str]
     seed: int
     dear: Mapping[str, Comparison] = {}
+    whole: Sequence[str] = ()
 
 
 def _size(a: int, b: int, way: str = "all layers", over: str | None = None) -> Comparison:
@@ -320,6 +322,14 @@ LESSONS = {
                 for way in conflict.RIVALS_OF_SUM
             },
             **{
+                f"{asked}: one network each gains over a plain sum, width 16": Comparison(
+                    "aggregators",
+                    {"way": conflict.EACH, "asked": asked},
+                    conflict.WIDE,
+                )
+                for asked in conflict.FOUGHT
+            },
+            **{
                 f"“{conflict.RELATIVES[task]}” helps “{task}”, {how}": _helped(study, task)
                 for study, how in (("pairs", "together"), ("affinity", "one after the other"))
                 for task in conflict.SIX
@@ -327,6 +337,7 @@ LESSONS = {
         },
         studies=("gradients", "aggregators", "pairs", "affinity"),
         seed=2026,
+        whole=("pairs",),
     ),
 }  # fmt: skip
 """By lesson: what it claims, as it stood before its other seeds were trained."""
@@ -392,6 +403,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         where = {"store": studies.SHIPPED / studies.OTHERS}
     if asked.fresh:
         where = {"store": studies.RESULTS / "fresh" / studies.OTHERS, "shipped": False}
+    for name in LESSONS[asked.lesson].whole:
+        studies.run(name, OTHER_SEEDS, **where)
     for claims in (LESSONS[asked.lesson].claims, lot(asked.lesson)):
         sys.stdout.write(table(claims, **where).round(3).to_string() + "\n")
 

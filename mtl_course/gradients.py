@@ -25,7 +25,7 @@ from mtl_course.training import sum_backward
 Backward = Callable[[Tensor], None]
 
 AGGREGATORS = ("PCGrad", "MGDA", "CAGrad", "UPGrad")
-CAGRAD_C = 0.5  # how far from the mean it may go; its authors' scripts use 0.4 to 0.6
+CAGRAD_C = 0.5  # how far from the mean it may go; its authors' scripts use 0.4 to 0.9
 
 
 def of_each_task(network: Network, data: Dataset) -> Tensor:
@@ -98,7 +98,11 @@ def weighted(weights: Sequence[float]) -> Backward:
 def uncertain(tasks: int, learning_rate: float) -> Backward:
     """Uncertainty weighting (Kendall et al. 2018): Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, and each sⱼ is learned.
 
-    tasks: their number. learning_rate: of the sⱼ, which an Adam of their own moves.
+    This is torchjd's form, for every kind of loss; for classification the paper leaves the first ½
+    out, which moves each sⱼ by log 2.
+
+    tasks: their number. learning_rate: of the sⱼ, which an Adam of their own moves, at this rate
+        from the first step to the last.
     """
     from torchjd.scalarization import UW
 
@@ -125,7 +129,7 @@ def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
         UPGrad the mean of the gradients, each projected so that it opposes none (Quinton and Rey
         2024).
     seed: decides PCGrad's order of the tasks, which it draws anew at each step.
-    Raises: ValueError for another name.
+    Raises: ValueError for another name, or if the whole trunk is frozen.
     """
     from torchjd.autojac import backward as jacobians
     from torchjd.autojac import jac_to_grad
@@ -133,6 +137,9 @@ def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
     combine, parts = aggregator(name), (network.trunk, network.head)
     steps = itertools.count()
     trunk, head = ([p for p in part.parameters() if p.requires_grad] for part in parts)
+
+    if not trunk:
+        raise ValueError("network must have a trunk that trains, or there is nothing to combine.")
 
     def backward(terms: Tensor) -> None:
         torch.autograd.backward(terms.sum(), inputs=head, retain_graph=True)

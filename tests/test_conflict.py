@@ -21,6 +21,7 @@ def asked(monkeypatch):
     real = plans.fit
 
     def fit(network, data, **settings):
+        network.start = {name: value.clone() for name, value in network.state_dict().items()}
         calls.append((network, data, settings))
         return real(network, data, **settings | {"steps": 2, "batch_size": 8})
 
@@ -126,6 +127,11 @@ def test_every_way_has_the_same_scenes_the_same_start_and_as_many_steps(asked, r
         assert network.head.in_features == features
         plain = (conflict.SUM, conflict.WIDE, conflict.EACH)
         assert ("backward" in settings) == (way not in plain)
+        assert torch.equal(data.images, asked[0][1].images)
+        assert torch.equal(data.labels, asked[0][1].labels)
+        if way not in (conflict.WIDE, conflict.EACH):
+            first = asked[0][0].start
+            assert all(torch.equal(first[key], value) for key, value in network.start.items())
     assert len(set(starts)) == 1
 
 
@@ -141,6 +147,10 @@ def test_a_way_goes_down_what_it_says(roads):
         torch.manual_seed(stream(0, "step 0"))
         want = gradients.aggregator(way)(gradients.of_each_task(fresh, data))
         assert torch.allclose(found, want, atol=1e-5)
+    learned = conflict.combined(network, conflict.UNCERTAIN, 1e-2, seed=0)
+    terms = torch.ones(4, requires_grad=True)
+    learned(terms)
+    assert terms.grad.tolist() == [0.5] * 4
     second = conflict.combined(None, conflict.DOUBLED[1], 1e-2, seed=0)
     terms = torch.ones(4, requires_grad=True)
     second(terms)
@@ -219,7 +229,7 @@ def test_adapting_starts_from_what_the_other_task_has_learned(asked):
     assert all(torch.equal(start[name], value) for name, value in seen[0].items())
 
 
-def test_the_two_studies_share_no_seed_and_no_image():
+def test_the_two_studies_share_no_seed():
     pairs, affinity = STUDIES["pairs"], STUDIES["affinity"]
     assert not set(pairs.seeds) & set(affinity.seeds)
     assert pairs.grid == affinity.grid

@@ -206,6 +206,15 @@ def test_aggregators_are_their_papers(name, formula, kind):
     assert np.allclose(found, formula(g), atol=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "formula"), [("MGDA", mgda), ("CAGrad", cagrad), ("UPGrad", upgrad)]
+)
+def test_aggregators_of_three_are_their_papers(name, formula):
+    g = np.array([[1.0, 0.2, 0.0], [-0.6, 1.5, 0.3], [0.1, -0.9, 0.8]])
+    found = gradients.aggregator(name)(torch.tensor(g, dtype=torch.float32)).numpy()
+    assert np.allclose(found, formula(g), atol=5e-3)
+
+
 @pytest.mark.parametrize("name", gradients.AGGREGATORS)
 def test_the_trunk_gets_what_the_aggregator_makes_of_the_tasks_gradients(name, network, roads):
     trunk, head = gradients_after(network, roads, gradients.aggregated(network, name, seed=5))
@@ -224,6 +233,7 @@ def test_training_with_an_aggregator_learns_and_leaves_nothing_behind(network, r
         history = training.fit(own, roads, **RUN | {"steps": 60}, backward=backward)
         assert history["loss"].iloc[-5:].mean() < history["loss"].iloc[:5].mean()
         assert not same(own, first)
+        assert not same(own.trunk, network.trunk), "only the head has learned"
         assert not any(hasattr(p, "jac") and p.jac is not None for p in own.parameters())
 
 
@@ -247,6 +257,12 @@ def test_a_frozen_trunk_leaves_only_the_heads_to_go_down(roads):
     before = copy.deepcopy(first.state_dict())
     training.fit(network, roads, **RUN, backward=gradients.aggregated(network, "UPGrad"))
     assert all(torch.equal(before[k], v) for k, v in first.state_dict().items())
+
+
+def test_a_trunk_that_does_not_train_is_refused(network):
+    networks.freeze(network.trunk)
+    with pytest.raises(ValueError, match="a trunk that trains"):
+        gradients.aggregated(network, "UPGrad")
 
 
 def test_an_unknown_aggregator_is_refused(network):

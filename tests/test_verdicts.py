@@ -309,14 +309,20 @@ def test_foretold_is_spearmans_rho_of_the_means_with_an_interval_round_it():
     assert wide[2] - wide[1] > high - low
 
 
-def test_studies_without_a_common_truth_foretell_nothing():
+def test_reliability_is_how_well_as_many_new_seeds_agree():
     rng = np.random.default_rng(4)
-    held = 0
-    for world in range(20):
-        one, other = (measured(rng.normal(size=len(CELLS)), 0.1, seed=world + k) for k in (0, 50))
-        _, low, high = verdicts.foretold(one, other)
-        held += low <= 0 <= high
-    assert held < 20, "the interval is about noise of the seeds, not about the choice of tasks"
+    for spread in (0.5, 2.0):
+        found, agreed = [], []
+        for world in range(40):
+            means = rng.normal(size=len(CELLS))
+            one, new = (measured(means, spread, seed=2 * world + k) for k in (0, 1))
+            found.append(verdicts.reliability(one))
+            agreed.append(scipy.stats.spearmanr(one.mean(), new.mean()).statistic)
+        assert np.mean(found) == pytest.approx(np.mean(agreed), abs=0.05)
+    noise = [verdicts.reliability(measured(np.zeros(len(CELLS)), 1, seed=k)) for k in range(40)]
+    assert abs(np.median(noise)) < 0.25
+    with pytest.raises(ValueError, match="at least four seeds"):
+        verdicts.reliability(measured(np.zeros(len(CELLS)), 1, seeds=3))
 
 
 def test_cells_that_differ_or_lack_a_seed_are_refused():

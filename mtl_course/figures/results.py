@@ -94,7 +94,9 @@ def gain_map(
     """
     means = table.pivot(index=y, columns=x, values="mean")
     if named := means.columns.dtype.kind not in "if":
-        means = means.reindex(columns=table[x].unique(), index=table[y].unique()[::-1])
+        up, right = (list(dict.fromkeys(table[name])) for name in (y, x))
+        right = up if set(up) == set(right) else right
+        means = means.reindex(columns=right, index=up[::-1])
     places = {name: {v: i for i, v in enumerate(means.axes[k])} for k, name in enumerate((y, x))}
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         size = (2.2 + 1.15 * means.shape[1], 1.4 + 0.8 * means.shape[0])
