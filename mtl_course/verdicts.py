@@ -263,6 +263,7 @@ def relabelled(outcome: pd.Series, predictor: pd.Series) -> float:
 
     outcome, predictor: indexed by (task, other task), for at most 8 tasks.
     Returns: p, the share of all orders whose ρ is at least as large as the tasks' own.
+    Raises: ValueError for more tasks.
     """
     from scipy.stats import rankdata
 
