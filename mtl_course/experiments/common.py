@@ -51,6 +51,10 @@ def fitting(seed: int, steps: int, rate: float) -> dict[str, object]:
     return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
 
 
+def nothing_shared(seed: int) -> None:
+    """The source of a study whose cells share nothing: each draws its own images."""
+
+
 def scored(network: Network, seed: int, task: str) -> dict[str, float]:
     """Accuracy and area under the ROC curve of one of its tasks on the test scenes of a seed."""
     return _by_task(network, seed).loc[task, ["accuracy", "auc"]].to_dict()

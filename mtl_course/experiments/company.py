@@ -23,6 +23,7 @@ from mtl_course.experiments.common import (
     cells,
     each_scored,
     fitting,
+    nothing_shared,
     scored,
 )
 from mtl_course.experiments.dials import LARGEST, STEPS_OF_A, TARGET
@@ -191,10 +192,6 @@ def beside_transfer(joint: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
         & sizes["seed"].isin(joint["seed"])
     ]
     return pd.concat([joint, same[["study", "a", "way", "seed", "accuracy", "auc", "steps"]]])
-
-
-def _nothing(seed: int) -> None:
-    """The cells of a seed share nothing: each draws its own scenes."""
 
 
 # ---------------------------------------------------------------------- M6: a hundred tasks
@@ -377,7 +374,7 @@ STUDIES = {
             *cells(a=STEPS_OF_A, way=[MIXED]),
             *cells(a=[a for a in STEPS_OF_A if a < LARGEST], way=[AS_OFTEN]),
         ],
-        source=_nothing,
+        source=nothing_shared,
         train=_amounts,
         seeds=range(10),
         settings=_AMOUNTS | {"rates": JOINT_RATES},
@@ -388,7 +385,7 @@ STUDIES = {
     "amounts_tuning": Study(
         "The learning rate of joint training, on development seeds.",
         grid=cells(a=[10_000], way=[MIXED, AS_OFTEN], rate=[LOWER_RATES[0], *RATES_TRIED]),
-        source=_nothing,
+        source=nothing_shared,
         train=_amounts,
         seeds=DEVELOPMENT[:3],
         settings=_AMOUNTS,
@@ -408,7 +405,7 @@ STUDIES = {
             *cells(way=[ALONE], count=[0], width=OTHER_WIDTHS),
             *cells(way=[FAMILY, STRANGE], count=[9], width=OTHER_WIDTHS),
         ],
-        source=_nothing,
+        source=nothing_shared,
         train=_companions,
         seeds=range(10),
         settings=_MANY | {"rates": MANY_RATES},
@@ -425,7 +422,7 @@ STUDIES = {
             *cells(way=[LONGER_ALONE], count=[0], rate=MORE_RATES),
             *cells(way=[SAME_IMAGES, HIDDEN], count=[9], rate=MORE_RATES),
         ],
-        source=_nothing,
+        source=nothing_shared,
         train=_companions,
         seeds=DEVELOPMENT[:3],
         settings=_MANY,

@@ -20,6 +20,7 @@ from mtl_course.experiments.common import (
     cells,
     each_scored,
     fitting,
+    nothing_shared,
     scored,
 )
 from mtl_course.experiments.company import (
@@ -219,10 +220,6 @@ def _pairs(nothing: None, seed: int, way: str, task: str, rate: float | None = N
     return scored(network, seed, task)
 
 
-def _nothing(seed: int) -> None:
-    """The cells of a seed share nothing."""
-
-
 def _learned(seed: int, way: str) -> Plan[Network | None]:
     """A network that has learned the task that `way` names."""
     if way == ALONE:
@@ -311,7 +308,7 @@ STUDIES = {
     "pairs": Study(
         "Six tasks, two at a time: who helps whom?",
         grid=[*cells(way=[ALONE], task=SIX), *({"way": b, "task": a} for a, b in ORDERED)],
-        source=_nothing,
+        source=nothing_shared,
         train=_pairs,
         seeds=range(10),
         settings=_PAIRED | {"rates": TOGETHER_RATES},
@@ -329,7 +326,7 @@ STUDIES = {
                 *({"way": partner, "task": task} for task, partner in NEXT.items()),
             )
         ],
-        source=_nothing,
+        source=nothing_shared,
         train=_pairs,
         seeds=DEVELOPMENT,
         settings=_PAIRED,

@@ -217,8 +217,8 @@ def history(history: pd.DataFrame, window: int = 25) -> Figure:
     return figure
 
 
-def matrices(panels: Mapping[str, pd.DataFrame], *, label: str, reach: float = 1.0) -> Figure:
-    """Square matrices side by side on one scale from −`reach` to `reach`, each entry written out.
+def matrices(panels: Mapping[str, pd.DataFrame], *, label: str) -> Figure:
+    """Square matrices side by side on one scale from −1 to 1, each entry written out.
 
     panels: by title; all have the same rows, whose names stand once, numbered. label: what the
         colours say.
@@ -228,9 +228,9 @@ def matrices(panels: Mapping[str, pd.DataFrame], *, label: str, reach: float = 1
         figure = Figure(figsize=(2.6 + 2.1 * len(panels), 2.9), layout="constrained")
         boxes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, matrix) in zip(boxes, panels.items(), strict=True):
-        image = axes.imshow(matrix, cmap="PuOr_r", vmin=-reach, vmax=reach)
+        image = axes.imshow(matrix, cmap="PuOr_r", vmin=-1, vmax=1)
         for (i, j), value in np.ndenumerate(matrix.to_numpy()):
-            ink = "white" if abs(value) > 0.7 * reach else "0.1"
+            ink = "white" if abs(value) > 0.7 else "0.1"
             text = f"{value:.1f}" if i == j else f"{value:+.2f}"
             axes.text(j, i, text, ha="center", va="center", fontsize=10, color=ink)
         axes.set_title(title, fontsize=13)
