@@ -1,1 +1,1 @@
-"""The widgets of the lessons, a file each."""
+"""The widgets of the lessons, a file each; `frame` holds what they share."""

@@ -1,6 +1,6 @@
 """The pictures of the course in one house style, and `show`, which gives each its alt text."""
 
-from mtl_course.figures.house import COLOURS, MARKERS, show
+from mtl_course.figures.house import COLOURS, MARKERS, bundle, image, show
 from mtl_course.figures.pictures import answers, architecture, filters, sheet
 from mtl_course.figures.results import (
     arrows,
@@ -21,6 +21,7 @@ __all__ = [
     "answers",
     "architecture",
     "arrows",
+    "bundle",
     "by_task",
     "calibration",
     "crosses",
@@ -29,6 +30,7 @@ __all__ = [
     "gain_map",
     "gains",
     "history",
+    "image",
     "ladder",
     "matrices",
     "sheet",
