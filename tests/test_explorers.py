@@ -1,16 +1,43 @@
-"""Guards mtl_course.explorers without a browser; tests/test_browser.py presses the widgets."""
+"""Guards mtl_course.explorers without a browser; tests/test_browser.py presses the widgets.
 
+The larger explorers have files of their own: test_cells, test_compass, test_scene_maker,
+test_surgery.
+"""
+
+import re
+import threading
+import time
+
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mtl_course import datasets, studies, training, transfer
+from mtl_course import datasets, losses, networks, scenes, studies, training, transfer
+from mtl_course.explorers import frame, predict
 from mtl_course.explorers.adapt import Adapt
+from mtl_course.explorers.label_sheet import LabelSheet
 from mtl_course.explorers.predict import Prediction
 
 
+@pytest.fixture(autouse=True)
+def _predictions_of_this_test(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTL_COURSE_PREDICTIONS", str(tmp_path / "kept" / "predictions.csv"))
+
+
+# ---------------------------------------------------------------------------------- predictions
+
+
+def predicted(question: str, guess: str, sure: str) -> Prediction:
+    """A prediction that somebody has made."""
+    made = Prediction(question, ["new head", "all layers"])
+    made.children[1].value, made.children[2].value = guess, sure
+    return made
+
+
 def test_a_prediction_is_scored_by_brier():
-    prediction = Prediction("Which?", ["new head", "all layers"])
-    guess, sure = prediction.children[1:3]
-    guess.value, sure.value = "new head", "very sure"
+    prediction = predicted("Which?", "new head", "very sure")
     assert "Kept" in prediction.children[3].value
     assert "right" in prediction.score("new head")
     assert "0.00" in prediction.score("new head")  # (1 − 0.95)² = 0.0025
@@ -18,13 +45,239 @@ def test_a_prediction_is_scored_by_brier():
     assert "0.90" in prediction.score("all layers")  # 0.95²
 
 
-def test_nobody_at_the_keyboard_is_said():
+def test_nobody_at_the_keyboard_is_said(capsys):
     assert "Nobody" in Prediction("Which?", ["a", "b"]).score("a")
+    assert predict.so_far().empty
+    predict.show_calibration()
+    assert "Nobody" in capsys.readouterr().out
+
+
+def test_predictions_are_kept_from_lesson_to_lesson():
+    predicted('A "first", with a comma?', "new head", "very sure").score("new head")
+    predicted("A second?", "all layers", "a coin toss").score("new head")
+    predicted("A second?", "new head", "rather sure").score("new head")  # thought again
+    table = predict.so_far()
+    assert table["question"].tolist() == ['A "first", with a comma?', "A second?"]
+    assert table["confidence"].tolist() == [0.95, 0.75]
+    assert (table["guess"] == table["truth"]).all()
+
+
+def test_calibration_counts_by_confidence(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr("mtl_course.figures.show", lambda _, alt: shown.append(alt))
+    for number, truth in enumerate(["new head", "new head", "all layers"]):
+        predicted(f"Question {number}?", "new head", "rather sure").score(truth)
+    predicted("And?", "all layers", "very sure").score("all layers")
+    predict.show_calibration()
+    brier = np.mean([0.25**2, 0.25**2, 0.75**2, 0.05**2])
+    for said in (capsys.readouterr().out, shown[0]):
+        assert "75% sure: right 2 times of 3" in said
+        assert "95% sure: right 1 times of 1" in said
+        assert f"{brier:.2f}" in said
+
+
+def test_a_damaged_file_of_predictions_is_said():
+    predicted("Which?", "new head", "very sure").score("new head")
+    predict._file().write_text("question,guess\nWhich?,new head\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="delete it"):
+        predict.so_far()
 
 
 def test_a_question_needs_two_answers():
     with pytest.raises(ValueError, match="answers"):
         Prediction("Which?", ["a"])
+
+
+# ----------------------------------------------------------------------------- frames and runs
+
+
+@pytest.mark.parametrize("widget", [Prediction("Which way?", ["a < b", "b"])])
+def test_where_no_widget_runs_its_picture_stands(widget, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    widget._ipython_display_()
+    bundle = shown[-1]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "a &lt; b" in bundle["text/html"]
+    assert "run this cell" in bundle["text/html"]
+
+
+def live(work, **asked) -> tuple[frame.Live, list]:
+    """A button with its run, and what it has said."""
+    said = frame.answer()
+    return frame.Live("Train", said, work, lambda: asked), said
+
+
+@pytest.fixture(scope="module")
+def roads():
+    return scenes.draw(64, seed=1)
+
+
+def test_a_run_trains_what_fit_trains(roads):
+    kept = []
+
+    def work(run: frame.Run, steps: int) -> str:
+        kept.append(networks.shared(roads.tasks, width=2, seed=0))
+        return f"loss {run.fit(kept[0], roads, steps=steps, seed=3)['loss'].iloc[-1]:.4f}"
+
+    pressed, said = live(work, steps=6)
+    pressed.children[0].click()
+    pressed.wait()
+    alone = networks.shared(roads.tasks, width=2, seed=0)
+    history = training.fit(alone, roads, steps=6, seed=3, progress=False)
+    assert said.value == f"loss {history['loss'].iloc[-1]:.4f}"
+    for one, other in zip(alone.parameters(), kept[0].parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert "Done in" in pressed.children[1].value
+
+
+def test_a_run_tells_how_far_it_is_and_can_be_stopped(roads):
+    ended = []
+
+    def work(run: frame.Run) -> str:
+        try:
+            run.fit(networks.shared(roads.tasks, width=2, seed=0), roads, steps=5_000, seed=0)
+        finally:
+            ended.append(True)
+        return "never"
+
+    pressed, said = live(work)
+    button, progress = pressed.children
+    button.click()
+    assert button.description == "Stop"
+    end = time.monotonic() + 20
+    while "of 5,000" not in progress.value and time.monotonic() < end:
+        time.sleep(0.01)
+    assert re.search(r"step \d+ of 5,000", progress.value)
+    button.click()
+    assert (button.description, progress.value) == ("Train", "Stopped.")
+    pressed.wait(20)
+    assert ended
+    assert (said.value, progress.value) == ("", "Stopped.")
+
+
+def test_a_stopped_run_leaves_the_next_one_alone():
+    """The first cannot be stopped at once: what it would have said comes too late."""
+    go, started = threading.Event(), []
+
+    def work(run: frame.Run) -> str:
+        started.append(run)
+        if len(started) == 1:
+            go.wait(20)
+            return "the first"
+        return "the second"
+
+    pressed, said = live(work)
+    button, progress = pressed.children
+    button.click()
+    first = pressed._thread
+    while not started:
+        time.sleep(0.01)
+    button.click()
+    button.click()
+    time.sleep(0.3)
+    assert "Waiting" in progress.value
+    go.set()
+    first.join(20)
+    pressed.wait(20)
+    assert said.value == "the second"
+    assert "Done" in progress.value
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_run_that_fails_says_why_and_can_be_tried_again():
+    tries = []
+
+    def work(run: frame.Run) -> str:
+        tries.append(run)
+        if len(tries) == 1:
+            raise ValueError("labels must be < 5")
+        return "well"
+
+    pressed, said = live(work)
+    button, progress = pressed.children
+    button.click()
+    pressed.wait()
+    assert progress.value == "The run failed: labels must be &lt; 5"
+    button.click()
+    pressed.wait()
+    assert said.value == "well"
+
+
+# ---------------------------------------------------------------------------------- label sheet
+
+
+def sheet(labels: list[list[int]], logits: list[list[float]], of: int = 8) -> LabelSheet:
+    """A sheet with these entries, reached by pressing its buttons from all zeros."""
+    images = torch.zeros(of, 3, 32, 32, dtype=torch.uint8)
+    start = torch.zeros(of, 4, dtype=torch.int8)
+    widget = LabelSheet(
+        datasets.Dataset(images, start, tasks=scenes.THE_FOUR), torch.tensor(logits)
+    )
+    presses = {0: 0, 1: 1, datasets.UNKNOWN: 2}
+    for entry, i, j in widget._entries:
+        for _ in range(presses[labels[i][j]]):
+            entry.click()
+    return widget
+
+
+entries = st.lists(
+    st.lists(st.sampled_from([0, 1, datasets.UNKNOWN]), min_size=4, max_size=4),
+    min_size=8, max_size=8,
+)  # fmt: skip
+numbers = st.lists(
+    st.lists(st.floats(-30, 30, width=32), min_size=4, max_size=4), min_size=8, max_size=8
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(entries, numbers)
+def test_the_label_sheet_shows_the_lectures_loss(labels, logits):
+    """For every state: the loss, its terms and its gradient are those of `losses.multi_task`."""
+    widget = sheet(labels, logits)
+    z = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    y = torch.tensor(labels, dtype=torch.int8)
+    loss = losses.multi_task(z, y)
+    loss.backward()
+    assert widget.labels.tolist() == labels
+    assert widget.loss() == pytest.approx(loss.item(), abs=1e-9)
+    assert torch.allclose(widget.gradient(), z.grad, atol=1e-12)
+    assert (widget.gradient()[y == datasets.UNKNOWN] == 0).all()
+    sums = losses.multi_task_sums(z.detach(), y)[0]
+    assert torch.allclose(widget.terms().sum(dim=0), sums, atol=1e-9)
+    shown = widget.children[2].value
+    assert f"<b>{loss.item():.3f}</b>" in shown
+    assert f"over {int((y != datasets.UNKNOWN).sum())} known" in shown
+
+
+def test_an_entry_of_the_sheet_goes_from_0_to_1_to_unknown_and_back():
+    widget = sheet([[0] * 4] * 8, [[0.0] * 4] * 8)
+    entry, i, j = widget._entries[9]
+    seen = []
+    for _ in range(3):
+        entry.click()
+        seen.append((entry.description, int(widget.labels[i, j])))
+    assert seen == [("1", 1), ("?", datasets.UNKNOWN), ("0", 0)]
+    assert entry.tooltip == f"{scenes.THE_FOUR[j]} in scene {i + 1}"
+
+
+def test_the_sheet_says_what_a_press_did_and_undoes_it():
+    widget = sheet([[0] * 4] * 8, [[2.0] * 4] * 8)
+    before = widget.loss()
+    widget._entries[0][0].click()  # the network was wrong, with ŷ = 0.88
+    assert "pedestrian in scene 1 is now 1" in widget.children[1].value
+    assert "falls" in widget.children[1].value
+    assert widget.loss() == pytest.approx(before - 2 / 8)  # log(1 + e²) − log(1 + e⁻²) = 2
+    widget.children[3].click()
+    assert widget.loss() == before
+
+
+def test_the_sheet_refuses_logits_of_other_tasks(roads):
+    with pytest.raises(ValueError, match="logits"):
+        LabelSheet(roads, torch.zeros(64, 3))
+
+
+# ------------------------------------------------------------------------------------- adapting
 
 
 def test_try_it_yourself_trains_what_it_says():

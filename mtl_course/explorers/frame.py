@@ -19,8 +19,8 @@ from mtl_course.training import fit, sum_backward
 LABELS = {"description_width": "160px"}
 """The style of controls with a name at their left."""
 
-# JupyterLab takes keys before a widget gets them (x cuts the cell, an arrow moves to the next one),
-# but for a part of the page that asks it not to. And a screen reader speaks what changes.
+# JupyterLab takes a key before the control that has the focus gets it (x cuts the cell, an arrow
+# moves to the next one), unless the control asks it not to. A screen reader is told what changes.
 _KEYS = """<script>
 (() => {
   if (window.mtlExplorers) return;
@@ -28,7 +28,7 @@ _KEYS = """<script>
   const prepare = event => {
     const frame = event.target.closest && event.target.closest(".mtl-explorer");
     if (!frame) return;
-    frame.setAttribute("data-lm-suppress-shortcuts", "true");
+    event.target.setAttribute("data-lm-suppress-shortcuts", "true");
     frame.querySelectorAll(".mtl-answer").forEach(a => a.setAttribute("aria-live", "polite"));
   };
   for (const kind of ["focusin", "keydown"]) window.addEventListener(kind, prepare, true);
@@ -64,6 +64,11 @@ class Explorer(widgets.VBox):
 def answer(text: str = "") -> widgets.HTML:
     """A sentence that changes, and is spoken when it does: what the controls have brought about."""
     return widgets.HTML(text).add_class("mtl-answer")
+
+
+def button(text: str) -> widgets.Button:
+    """A button as wide as its text."""
+    return widgets.Button(description=text, layout={"width": "auto", "align_self": "flex-start"})
 
 
 def picture(page: str = "") -> widgets.HTML:
@@ -144,11 +149,12 @@ class Live(widgets.HBox):
         self, label: str, said: widgets.HTML, work: Callable[..., str], before: Callable[[], dict]
     ) -> None:
         self._label, self._said, self._work, self._before = label, said, work, before
-        self._button = widgets.Button(description=label, layout={"width": "auto"})
+        self._button = button(label)
         self._progress = widgets.HTML().add_class("mtl-progress")
         self._run: Run | None = None
         self._thread: threading.Thread | None = None
         super().__init__([self._button, self._progress])
+        self.add_class("mtl-live")
         self._button.on_click(self._pressed)
 
     def wait(self, seconds: float | None = None) -> None:

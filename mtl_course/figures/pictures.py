@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -43,17 +43,21 @@ def _paint(axes: Axes, picture: np.ndarray) -> None:
     axes.axis("off")
 
 
-_ANSWERS = {0: ("0", "white", "0.35"), 1: ("1", COLOURS[0], "white"), -1: ("?", COLOURS[4], "0")}
+_ANSWERS = {0: ("0", "white", "0.25"), 1: ("1", COLOURS[0], "white"), -1: ("?", COLOURS[4], "0")}
 
 
-def answers(data: Dataset, shown: int = 8) -> Figure:
-    """The first images, and under each its column of Y, as the lecture draws it: (tasks, m)."""
+def answers(data: Dataset, shown: int = 8, notes: Sequence[Sequence[str]] | None = None) -> Figure:
+    """The first images, and under each its column of Y, as the lecture draws it: (tasks, m).
+
+    notes: two short lines for each entry, a row an image; they stand below its label.
+    """
     images, labels = data.images[:shown], data.labels[:shown].T.tolist()
     width, tasks = len(images), len(data.tasks)
+    high, up = (0.45, 0.5) if notes is None else (0.75, 0.25)  # a cell, and its label in it
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        size = (1.6 + 0.95 * width, 1.1 + 0.45 * tasks)
+        size = (1.6 + 0.95 * width, 1.1 + high * tasks)
         figure = Figure(figsize=size, layout="constrained")
-        upper, lower = figure.subplots(2, 1, height_ratios=[0.95, 0.45 * tasks], sharex=True)
+        upper, lower = figure.subplots(2, 1, height_ratios=[0.95, high * tasks], sharex=True)
     gap = 0.04
     for i, image in enumerate(images):
         extent = (i + gap, i + 1 - gap, 0, 1)
@@ -66,7 +70,10 @@ def answers(data: Dataset, shown: int = 8) -> Figure:
             lower.add_patch(
                 Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5")
             )
-            lower.text(i + 0.5, j + 0.5, text, color=ink, ha="center", va="center")
+            middle = {"color": ink, "ha": "center", "va": "center"}
+            lower.text(i + 0.5, j + up, text, **middle)
+            if notes is not None:
+                lower.text(i + 0.5, j + 0.68, notes[i][j], fontsize=9, linespacing=1.1, **middle)
     lower.set(ylim=(tasks + 0.03, -0.03), yticks=np.arange(tasks) + 0.5, yticklabels=data.tasks)
     lower.set_xticks(np.arange(width) + 0.5, [f"$y^{{({i + 1})}}$" for i in range(width)])
     lower.tick_params(length=0)
