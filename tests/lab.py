@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -244,32 +244,31 @@ def press(explorer: sync_api.Locator, control: sync_api.Locator, key: str) -> No
     )
 
 
-def sweep(explorer: sync_api.Locator) -> int:
-    """Move every control of an explorer across its range, by keyboard.
+def sweep(explorer: sync_api.Locator, pressed: Callable[[], None] = lambda: None) -> None:
+    """Move every control of an explorer across its range, by keyboard; it answers each change.
 
-    The explorer answers each change. Returns: how many keys it took.
+    pressed: is called after each key's answer.
     """
-    pressed = 0
-    for number in range(explorer.locator("select").count()):
-        control = explorer.locator("select").nth(number)
-        chosen = "select => [select.selectedIndex, select.options.length]"
-        keys = ["Home"] if control.evaluate(chosen)[0] else []
-        keys += ["ArrowDown"] * (control.evaluate(chosen)[1] - 1)
+
+    def go(control: sync_api.Locator, *keys: str) -> None:
         for key in keys:
             press(explorer, control, key)
-        pressed += len(keys)
+            pressed()
+
+    for number in range(explorer.locator("select").count()):
+        control = explorer.locator("select").nth(number)
+        chosen, options = control.evaluate("s => [s.selectedIndex, s.options.length]")
+        if chosen:
+            go(control, "Home")
+            options = control.evaluate("s => s.options.length")
+        go(control, *["ArrowDown"] * (options - 1))
     for control in explorer.locator(CHOICES).all():
         if "mod-active" not in control.get_attribute("class"):
-            press(explorer, control, "Space")
-            pressed += 1
+            go(control, "Space")
     for control in explorer.locator(PRESSED).all():
-        press(explorer, control, "Space")
-        pressed += 1
+        go(control, "Space")
     for control in explorer.locator("input[type=number]").all():
-        for key in ("ArrowUp", "ArrowUp", "ArrowDown"):
-            press(explorer, control, key)
-            pressed += 1
-    return pressed
+        go(control, "ArrowUp", "ArrowUp", "ArrowDown")
 
 
 CHOICES = ".widget-toggle-buttons button"

@@ -47,12 +47,12 @@ class LabelSheet(Explorer):
         return torch.log1p(torch.exp(-sign * self._logits)) * (self.labels != UNKNOWN)
 
     def gradient(self) -> Tensor:
-        """∂J/∂z of each entry: (ŷ − y) / m, and 0 at a '?'. float64 (shown, tasks)."""
+        """The loss's gradient on each logit: (ŷ − y) / m, 0 at a '?'. float64 (shown, tasks)."""
         residual = self._logits.sigmoid() - self.labels
         return torch.where(self.labels == UNKNOWN, 0.0, residual) / len(self.labels)
 
     def loss(self) -> float:
-        """J: the sum of all terms, divided by the number of images."""
+        """The sum of all terms, divided by the number of images."""
         return float(self.terms().sum()) / len(self.labels)
 
     def static(self) -> dict[str, str]:
@@ -125,8 +125,8 @@ class LabelSheet(Explorer):
             f'<table class="mtl-table">{_STYLE}<caption>Each entry’s term L, and its gradient on '
             "the logit: ▲ a step raises ŷ, ▼ a step lowers it.</caption>"
             f'<tr><th scope="col">scene</th>{head}<th scope="col">Σ L</th></tr>{body}</table>'
-            f"<p>J = 1/{m} · {total:.2f} = <b>{self.loss():.3f}</b>, a sum over {known} known "
-            f"entries of {self.labels.numel()}.</p>"
+            f"<p>The loss: 1/{m} · {total:.2f} = <b>{self.loss():.3f}</b>, a sum over {known} of "
+            f"{self.labels.numel()} entries.</p>"
         )
 
 

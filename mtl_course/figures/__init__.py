@@ -1,7 +1,7 @@
 """The pictures of the course in one house style, and `show`, which gives each its alt text."""
 
 from mtl_course.figures.house import COLOURS, MARKERS, bundle, image, show
-from mtl_course.figures.pictures import answers, architecture, filters, sheet
+from mtl_course.figures.pictures import Part, answers, architecture, filters, sheet, surgery
 from mtl_course.figures.results import (
     arrows,
     by_task,
@@ -18,6 +18,7 @@ from mtl_course.figures.results import (
 __all__ = [
     "COLOURS",
     "MARKERS",
+    "Part",
     "answers",
     "architecture",
     "arrows",
@@ -35,4 +36,5 @@ __all__ = [
     "matrices",
     "sheet",
     "show",
+    "surgery",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -117,6 +118,54 @@ def architecture(network: Network, image: Tensor) -> Figure:
 
 
 _ARROW = {"arrowstyle": "->", "color": "0.3"}
+
+
+class Part(NamedTuple):
+    """A part of a network, for `surgery`. weights: their number."""
+
+    name: str
+    origin: Literal["from A", "random"]
+    state: Literal["trains", "frozen", "frozen, then trains"]
+    weights: int
+
+
+def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
+    """Networks as rows of boxes, a part each: where its weights come from, and whether they train.
+
+    A part from A has a full strip at its left, a random one a dotted strip; a frozen part has a
+    hatched frame.
+    rows: the parts of each network, from the picture to the answer, by the row's title.
+    """
+    high = 1.62
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10.0, high * len(rows)))
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(high * len(rows), 0))  # inches
+    axes.axis("off")
+    for i, (title, parts) in enumerate(rows.items()):
+        top, wide = high * i + 0.42, 8.3 / len(parts)
+        axes.text(0.1, top - 0.12, title, va="baseline", fontsize=12)
+        axes.text(0.1, top + 0.55, "image", va="center", fontsize=11)
+        for k, part in enumerate(parts):
+            left = 0.9 + wide * k
+            axes.text(left - 0.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
+            _draw_part(axes, part, left + 0.06, top, wide - 0.3)
+        axes.text(9.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
+        axes.text(9.3, top + 0.55, "logits", va="center", fontsize=11)
+    return figure
+
+
+def _draw_part(axes: Axes, part: Part, left: float, top: float, wide: float) -> None:
+    """Into a place of 1.1 inches in height, from its top left corner."""
+    line, rim, strip, high = {"edgecolor": "0.2", "linewidth": 1}, 0.09, 0.16, 1.1
+    if "frozen" in part.state:
+        axes.add_patch(Rectangle((left, top), wide, high, facecolor="white", hatch="////", **line))
+    left, top, wide, high = left + rim, top + rim, wide - 2 * rim, high - 2 * rim
+    axes.add_patch(Rectangle((left, top), wide, high, facecolor="white", **line))
+    fill = {"facecolor": COLOURS[0]} if part.origin == "from A" else {"fill": False, "hatch": "oo"}
+    axes.add_patch(Rectangle((left, top), strip, high, **fill, **line))
+    text = f"{part.name}\n{part.origin}\n{part.state}\n{part.weights:,} weights"
+    place = {"ha": "left", "va": "center", "fontsize": 10.5, "linespacing": 1.25}
+    axes.text(left + strip + 0.07, top + high / 2, text, **place)
 
 
 def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
