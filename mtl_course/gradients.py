@@ -60,19 +60,24 @@ class Watch:
     """A `backward` that goes down the plain sum, and looks at the tasks' gradients now and then.
 
     data: the batch on which it looks, the same every time. at: the steps before which it looks,
-    counted from 0. found: float32 (tasks, tasks), the cosines, by step.
+    counted from 0. gradients: float32 (tasks, weights of the trunk), by step.
     """
 
     def __init__(self, network: Network, data: Dataset, at: Collection[int]) -> None:
         self._network, self._data, self._at, self._step = network, data, set(at), 0
-        self.found: dict[int, Tensor] = {}
+        self.gradients: dict[int, Tensor] = {}
 
     def __call__(self, terms: Tensor) -> None:
         """terms: of the loss, float32 (tasks,)."""
         if self._step in self._at:
-            self.found[self._step] = cosines(of_each_task(self._network, self._data)).cpu()
+            self.gradients[self._step] = of_each_task(self._network, self._data).cpu()
         self._step += 1
         sum_backward(terms)
+
+    @property
+    def found(self) -> dict[int, Tensor]:
+        """The cosines at each look, float32 (tasks, tasks), by step."""
+        return {step: cosines(each) for step, each in self.gradients.items()}
 
 
 # ---------------------------------------------------------------------- ways to combine them

@@ -76,8 +76,9 @@ def _gradients(roads: Dataset, seed: int, way: str, images: int) -> Scores:
     watch = gradients.Watch(network, data.subset(slice(PROBED)), LOOKS)
     settings = fitting(own, STEPS, WATCHED_RATE) | {"batch_size": BATCH, "backward": watch}
     yield Fit(network, data, settings)
+    looks = watch.found
     found = {
-        f"{step}: {i} and {j}": float(watch.found[step][i - 1, j - 1])
+        f"{step}: {i} and {j}": float(looks[step][i - 1, j - 1])
         for step in LOOKS
         for i, j in PAIRS_OF_FOUR
     }

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
 from mtl_course.figures.house import COLOURS, MARKERS, STYLE, axes_of, ticks
@@ -292,3 +292,46 @@ def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
         axes.set(title=name, xlim=across, ylim=up, aspect="equal")
         axes.set(xticks=[0], yticks=[0], xticklabels=[], yticklabels=[])
     return figure
+
+
+def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Where a direction goes (the needle, up) and at what angle to it each task's gradient lies.
+
+    The lower half is shaded: the direction opposes those that lie there. Arrows go to either side
+    in turn, for room alone.
+    panels: by title, one row a task: angle in degrees (nan where there is no gradient), and length,
+        relative to the longest.
+    """
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.2 * columns, 2.9 * lines))
+        boxes = figure.subplots(lines, columns, squeeze=False).flatten()
+    figure.subplots_adjust(0, 0.01, 1, 1 - 0.11 / lines, wspace=0.02, hspace=0.15)
+    lower = np.linspace(np.pi, 2 * np.pi, 60)
+    for axes in boxes:
+        axes.set(xlim=(-2.1, 2.1), ylim=(-1.1, 1.3), aspect="equal")
+        axes.axis("off")
+    for axes, (title, table) in zip(boxes, panels.items(), strict=False):
+        axes.fill(np.cos(lower), np.sin(lower), color=COLOURS[4], alpha=0.25, linewidth=0)
+        axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor="0.4"))
+        axes.text(0, -0.85, "opposed", ha="center", fontsize=11)
+        needle = {"arrowstyle": "-|>", "color": COLOURS[6], "linewidth": 3}
+        axes.annotate("", (0, 1), (0, 0), arrowprops=needle | {"shrinkA": 0, "shrinkB": 0})
+        for place, (task, row) in enumerate(table.dropna().sort_values("angle").iterrows()):
+            number = list(table.index).index(task)
+            turn = np.radians(row["angle"]) * (1 if place % 2 else -1)
+            end = row["length"] * np.array([np.sin(turn), np.cos(turn)])
+            line = {"color": COLOURS[number], "linestyle": _DASHES[number % len(_DASHES)]}
+            axes.plot([0, np.sin(turn)], [0, np.cos(turn)], alpha=0.45, linewidth=1, **line)
+            arrow = {"arrowstyle": "-|>", "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0, **line}
+            axes.annotate("", end, (0, 0), arrowprops=arrow)
+            at = 1.08 * np.array([np.sin(turn), np.cos(turn)])
+            text = f"{task}\n{row['angle']:.0f}°, {row['length']:.2f}"
+            side = "left" if at[0] > 0 else "right"
+            axes.text(*at, text, ha=side, va="center", fontsize=11, linespacing=1.1)
+        axes.set_title(title, fontsize=13)
+    return figure
+
+
+_DASHES = ("-", "--", ":", "-.")
