@@ -263,6 +263,18 @@ def _plan(outcome: object) -> Plan:
     return (yield from outcome) if inspect.isgenerator(outcome) else outcome
 
 
+def row_plan(name: str, seed: int, cell: Mapping[str, object]) -> Plan[dict[str, object]]:
+    """What `run` trains for one row, as a plan, so that it can be watched. Returns: its scores.
+
+    Raises: ValueError for an unknown study, or a cell that its grid does not hold.
+    """
+    chosen = study(name)
+    if cell not in chosen.grid:
+        raise ValueError(f"cell must be in the grid of {name}; got {dict(cell)}.")
+    source = yield from _plan(_shared(chosen, seed, cell.get(chosen.shared_by)))
+    return (yield from _plan(chosen.train(source, seed=seed, **cell)))
+
+
 def _shared(chosen: Study, seed: int, value: object) -> object:
     """What the cells of one group share, or a plan that makes it."""
     if chosen.shared_by is None:

@@ -294,6 +294,47 @@ def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
+def dots(
+    panels: Mapping[str, pd.DataFrame],
+    *,
+    chosen: str,
+    seeds: Sequence[float] = (),
+    here: Sequence[float] = (),
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Mean gains with their 95 % intervals along a dial, and the ten dots behind one of them.
+
+    panels: by title, one row a place on the dial (the index, as text), with mean, low and high.
+    chosen: the place, in the first panel, whose single seeds are drawn: those stored, `seeds`, and
+        those that were trained in front of the reader, `here`.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4 * len(panels), 3.8))
+        boxes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
+    for axes, (title, table) in zip(boxes, panels.items(), strict=True):
+        axes.axhline(0, color="0.25", linewidth=1.2)
+        reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
+        numbers = table.index.str.replace(",", "").str.isdigit().all()
+        style = {"color": COLOURS[0], "marker": MARKERS[0], "capsize": 4, "elinewidth": 1.4}
+        style |= {"linestyle": "-" if numbers else "none", "linewidth": 1.4}
+        axes.errorbar(range(len(table)), table["mean"], yerr=reach, **style)
+        names = table.index.str.replace(" ", "\n")
+        axes.set_xticks(range(len(table)), names, fontsize=11, linespacing=0.95)
+        axes.set_xlabel(xlabel)
+        axes.set_xlim(-0.5, len(table) - 0.5)
+        axes.set_title(title, fontsize=13)
+    place = list(next(iter(panels.values())).index).index(chosen)
+    boxes[0].axvspan(place - 0.45, place + 0.45, color=COLOURS[5], alpha=0.2, linewidth=0)
+    aside = place + 0.28 * np.linspace(-1, 1, len(seeds))
+    boxes[0].plot(aside, seeds, linestyle="none", marker="o", markersize=5, color="0.35")
+    style = {"linestyle": "none", "marker": MARKERS[3], "color": COLOURS[1], "markersize": 8}
+    boxes[0].plot([place + 0.2] * len(here), here, **style)
+    boxes[0].set_ylabel(ylabel)
+    return figure
+
+
 def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """Where a direction goes (the needle, up) and at what angle to it each task's gradient lies.
 
@@ -318,6 +359,7 @@ def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
         axes.text(0, -0.85, "opposed", ha="center", fontsize=11)
         needle = {"arrowstyle": "-|>", "color": COLOURS[6], "linewidth": 3}
         axes.annotate("", (0, 1), (0, 0), arrowprops=needle | {"shrinkA": 0, "shrinkB": 0})
+        lowest = [np.inf, np.inf]  # the last label at each side; the next one stands below it
         for place, (task, row) in enumerate(table.dropna().sort_values("angle").iterrows()):
             number = list(table.index).index(task)
             turn = np.radians(row["angle"]) * (1 if place % 2 else -1)
@@ -326,10 +368,11 @@ def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
             axes.plot([0, np.sin(turn)], [0, np.cos(turn)], alpha=0.45, linewidth=1, **line)
             arrow = {"arrowstyle": "-|>", "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0, **line}
             axes.annotate("", end, (0, 0), arrowprops=arrow)
-            at = 1.08 * np.array([np.sin(turn), np.cos(turn)])
+            across, up = 1.08 * np.sin(turn), 1.08 * np.cos(turn)
+            up = lowest[place % 2] = min(up, lowest[place % 2] - 0.31)
             text = f"{task}\n{row['angle']:.0f}°, {row['length']:.2f}"
-            side = "left" if at[0] > 0 else "right"
-            axes.text(*at, text, ha=side, va="center", fontsize=11, linespacing=1.1)
+            side = "left" if place % 2 else "right"
+            axes.text(across, up, text, ha=side, va="center", fontsize=11, linespacing=1.1)
         axes.set_title(title, fontsize=13)
     return figure
 
