@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_course import losses
-from mtl_course.base import threads
+from mtl_course.base import threads, whole
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.devices import Machine, machine
 from mtl_course.networks import Network, blocks
@@ -80,6 +81,35 @@ def evaluate(
         columns = {"labelled": [len(data)], "accuracy": [right.item()], "loss": loss.tolist()}
         names = ["class"]
     return pd.DataFrame(columns, index=pd.Index(names, name="task"))
+
+
+def occlusion(
+    network: Network, image: Tensor, task: str, patch: int = 6, stride: int = 2
+) -> Tensor:
+    """How far the logit of a task falls when a patch hides one place of the image after another.
+
+    The patch has the image's mean colour. It shows what the answer depends on, not why (Zeiler and
+    Fergus, Visualizing and understanding convolutional networks, ECCV 2014).
+    image: uint8 (channels, height, width). patch, stride: pixels.
+    Returns: float32 (rows, columns); entry (r, c) is for the patch whose upper left corner is the
+        pixel (r · stride, c · stride).
+    Raises: ValueError if the network has no such task, or the patch is larger than the image.
+    """
+    if task not in network.names:
+        raise ValueError(f"task must be one of {', '.join(network.names)}; got {task!r}.")
+    height, width = image.shape[1:]
+    patch, stride = whole("patch", patch, least=1), whole("stride", stride, least=1)
+    if patch > min(height, width):
+        raise ValueError(f"patch must be at most {min(height, width)} pixels; got {patch}.")
+    corners = [range(0, side - patch + 1, stride) for side in (height, width)]
+    colour = image.float().mean(dim=(1, 2), keepdim=True).round().to(torch.uint8)
+    hidden = image.repeat(1 + len(corners[0]) * len(corners[1]), 1, 1, 1)
+    for number, (top, left) in enumerate(itertools.product(*corners), start=1):
+        hidden[number, :, top : top + patch, left : left + patch] = colour
+    place = next(network.parameters()).device
+    with torch.inference_mode():
+        logits = network.eval()(hidden.to(place))[:, network.names.index(task)].float().cpu()
+    return (logits[0] - logits[1:]).view(len(corners[0]), len(corners[1]))
 
 
 def similarity(one: Network, other: Network, data: Dataset) -> list[float]:

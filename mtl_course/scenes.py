@@ -12,7 +12,7 @@ import difflib
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from mtl_course.base import atomic, stream, threads, whole
 from mtl_course.datasets import Dataset
 from mtl_course.questions import TASKS, THE_FOUR, VISIBLE, Facts
 from mtl_course.sprites import KINDS
-from mtl_course.world import SLOTS, imagine, paint, slots_of
+from mtl_course.world import SLOTS, Order, imagine, paint, slots_of
 
 _CHUNK = 1024  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
 _CHUNK_GPU = 65_536
@@ -95,6 +95,57 @@ def facts(
         parts.append(table)
     order = pd.concat(parts, ignore_index=True)
     return order.sort_values("scene", kind="stable", ignore_index=True)
+
+
+def compose(
+    seed: int,
+    things: Mapping[str, int | None],
+    *,
+    time: str = "day",
+    fog: int = 0,
+    start: int = 0,
+    tasks: Sequence[str] = THE_FOUR,
+    size: int = 32,
+) -> tuple[Dataset, dict[str, int]]:
+    """A scene to order, and how many pixels of each thing in it can be seen.
+
+    It is scene number `start` of what `draw` gives for this seed, with its road, its houses and its
+    trees, but for what is ordered.
+
+    things: kinds of `sprites.KINDS`, and for each the distance of the one thing of its kind, one of
+        `distances`, or None for none of it. Other kinds stay as they are drawn.
+    time: "day", "dusk" or "night". fog: 0 none, 1 thin, 2 thick.
+    Returns: one image, as `draw` does; pixels by kind, of the kinds in `things`.
+    Raises: ValueError if a kind, distance, time or fog does not exist, and what `draw` raises.
+    """
+    tasks, size = _known(tasks), whole("size", size, least=16)
+    for kind, far in things.items():
+        if kind not in KINDS:
+            raise ValueError(f"things: there is no {kind!r}; there are {', '.join(KINDS)}.")
+        if far is not None and far not in distances(kind):
+            there = distances(kind)
+            got = f"{there.start} to {there.stop - 1}, or None; got {far!r}"
+            raise ValueError(f"things: a {kind} has the distances {got}.")
+    if time not in _TIMES or fog not in (0, 1, 2):
+        raise ValueError(f"time must be one of {', '.join(_TIMES)}, fog 0, 1 or 2; got {time!r} "
+                         f"and {fog!r}.")  # fmt: skip
+    order = Order(things, {"time": _TIMES.index(time), "fog": fog})
+    index = torch.tensor([whole("start", start, least=0)])
+    world = imagine(stream(seed, "scenes"), index, size, order)
+    images, pixels = paint(world)
+    answers = _answers(Facts(world, pixels, _seen(pixels, size)), tasks)
+    counts = {kind: int(pixels[0, slots_of(kind)].sum()) for kind in things}
+    return Dataset(images, answers, tasks=tasks), counts
+
+
+def distances(kind: str) -> range:
+    """How far away `compose` may put a thing of this kind, the nearest first."""
+    slot = SLOTS[slots_of(kind)[0]]
+    return range(slot.nearest, slot.farthest + 1)
+
+
+def _seen(pixels: Tensor, size: int) -> Tensor:
+    return pixels * 32 * 32 >= VISIBLE * size * size
 
 
 _COLUMNS = ("look", "distance", "x", "y")
@@ -221,8 +272,7 @@ def _pieces(
         with torch.inference_mode():
             scene = imagine(key, torch.arange(start + first, start + last, device=device), size)
             images, pixels = paint(scene)
-            seen = pixels * 32 * 32 >= VISIBLE * size * size
-        return slice(first, last), images, Facts(scene, pixels, seen)
+        return slice(first, last), images, Facts(scene, pixels, _seen(pixels, size))
 
     firsts = range(0, count, chunk)
     if not on_cpu or jobs == 1 or len(firsts) == 1:

@@ -9,7 +9,7 @@ on a CPU or on a GPU.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -171,14 +171,28 @@ def _draws(key: int, index: Tensor, count: int) -> Tensor:
     return (z >> 33) & 0x7FFFFFFF
 
 
-def imagine(key: int, index: Tensor, size: int) -> World:
-    """The scenes with these numbers. index: int64 (n,)."""
+class Order(NamedTuple):
+    """What scenes are told to hold, in place of what their numbers draw.
+
+    things: by kind the distance of the one thing of it, a number of `sprites.SCALES`, or None where
+        there is to be none; it stands inside of the picture. Other kinds stay as they are drawn.
+    scene: the values of some of `World.scene`.
+    """
+
+    things: Mapping[str, int | None]
+    scene: Mapping[str, int]
+
+
+def imagine(key: int, index: Tensor, size: int, order: Order | None = None) -> World:
+    """The scenes with these numbers, or as `order` changes them. index: int64 (n,)."""
     device, slots = index.device, len(SLOTS)
     draws = _draws(key, index, len(_GLOBALS) + slots * len(_MARKS))
     scene = {
         name: torch.tensor(values, device=device)[draws[:, i] * len(values) >> 31]
         for i, (name, values) in enumerate(_GLOBALS.items())
     }
+    for name, value in (order.scene if order else {}).items():
+        scene[name] = torch.full_like(scene[name], value)
     own = draws[:, len(_GLOBALS) :].view(-1, len(_MARKS), slots)
     mark = dict(zip(_MARKS, own.unbind(dim=1), strict=True))  # (n, slots) each
 
@@ -189,6 +203,12 @@ def imagine(key: int, index: Tensor, size: int) -> World:
 
     there = mark["there"] * 64 >> 31 < torch.tensor([s.chance for s in SLOTS], device=device)
     distance = among("distance", [s.nearest for s in SLOTS], [s.farthest for s in SLOTS])
+    ordered = []  # slots
+    for kind, far in (order.things if order else {}).items():
+        there[:, slots_of(kind)] = False
+        if far is not None:
+            ordered.append(slots_of(kind)[0])
+            there[:, ordered[-1]], distance[:, ordered[-1]] = True, far
     aside = among("aside", [s.aside[0] for s in SLOTS], [s.aside[1] for s in SLOTS])
     right = mark["side"] >> 30  # 0 on the left, 1 on the right
     look = among("look", [0] * slots, [len(KINDS[s.kind]) - 1 for s in SLOTS])
@@ -211,6 +231,7 @@ def imagine(key: int, index: Tensor, size: int) -> World:
     sky = torch.tensor([slot.kind in _SKY for slot in SLOTS], device=device)
     y = torch.where(sky, horizon * aside * size >> 12, y).clamp_(max=size - 1)
     x = torch.where(sky, mark["shade"] * size >> 31, x)
+    x[:, ordered] = x[:, ordered].clamp(size // 8, size - 1 - size // 8)
     shade = 50 + (mark["shade"] * 15 >> 31)  # 64ths of the light that falls on a thing
     return World(size, scene, there, distance, x, y, look, shade, choice)
 

@@ -168,7 +168,8 @@ class Tab:
 
     def assert_clean(self) -> None:
         """No error in the page or the kernel, no stderr, no request to another host."""
-        assert not self.page.evaluate("window.faults")
+        faults = self.page.evaluate("window.faults")
+        assert not faults, faults
         assert not self.errors
         assert not self.foreign
 

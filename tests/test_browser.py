@@ -20,7 +20,7 @@ EXPLORERS = {
     "00_start_here": {},
     "01_transfer": {"predict": 2, "surgery": 1},
     "02_when_transfer_makes_sense": {"predict": 3, "cells": 2},
-    "03_multi_task": {"predict": 2, "label-sheet": 1},
+    "03_multi_task": {"predict": 2, "scene-maker": 1, "label-sheet": 1},
     "04_unknown_labels": {"predict": 2, "label-sheet": 1},
     "05_when_multi_task_makes_sense": {"predict": 3, "cells": 1},
     "06_when_tasks_fight": {"predict": 3, "compass": 1},

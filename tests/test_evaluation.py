@@ -70,3 +70,25 @@ def test_trunks_with_other_numbers_of_blocks_cannot_be_compared():
     del shorter.trunk[2]
     with pytest.raises(ValueError, match="as many blocks"):
         evaluation.similarity(one, shorter, ROADS)
+
+
+def test_occlusion_is_what_hiding_each_place_does():
+    """Against a loop that pastes one patch at a time."""
+    roads = scenes.draw(1, seed=4)
+    network, image = shared(roads.tasks, width=2, seed=0).eval(), roads.images[0]
+    falls = evaluation.occlusion(network, image, roads.tasks[1], patch=8, stride=12)
+    assert falls.shape == (3, 3)
+    with torch.inference_mode():
+        whole = network(image[None])[0, 1]
+        for row in range(3):
+            for column in range(3):
+                hidden = image.clone()
+                for channel in range(3):
+                    colour = round(float(image[channel].double().mean()))
+                    hidden[channel, 12 * row : 12 * row + 8, 12 * column : 12 * column + 8] = colour
+                expected = float(whole - network(hidden[None])[0, 1])
+                assert float(falls[row, column]) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match="task must be"):
+        evaluation.occlusion(network, image, "tram")
+    with pytest.raises(ValueError, match="at most 32"):
+        evaluation.occlusion(network, image, "car", patch=33)

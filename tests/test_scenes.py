@@ -905,3 +905,56 @@ def test_a_device_that_is_not_there_is_named(tmp_path):
         with pytest.raises(ValueError, match="is not on this machine"):
             write(tmp_path / "roads", 4, seed=0, device=absent, progress=False)
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------ to order
+
+
+ORDERED = ("pedestrian", "car", "stop sign", "traffic light", "cyclist", "round sign")
+NOTHING = dict.fromkeys(ORDERED)
+
+
+@pytest.mark.parametrize("kind", ORDERED)
+def test_a_thing_to_order_is_there_as_near_as_it_was_asked_for(kind):
+    """On eight roads by day: seen when near, and the nearer the more of it."""
+    for start in range(8):
+        counts = []
+        for far in scenes.distances(kind):
+            data, pixels = scenes.compose(5, NOTHING | {kind: far}, start=start, tasks=ORDERED)
+            counts.append(pixels[kind])
+            assert dict(zip(ORDERED, data.labels[0].tolist(), strict=True)) == {
+                other: int(other == kind and pixels[kind] >= scenes.VISIBLE) for other in ORDERED
+            }
+        assert counts[0] >= scenes.VISIBLE
+        assert counts[0] > counts[-1]
+
+
+def test_nothing_ordered_is_the_scene_that_is_drawn():
+    drawn = scenes.draw(40, seed=3)
+    facts = scenes.facts(40, seed=3).groupby("scene")[["time", "fog"]].first()
+    for start in (0, 17, 39):
+        time, fog = facts.loc[start]
+        data, pixels = scenes.compose(3, {}, time=time, fog=int(fog), start=start)
+        assert torch.equal(data.images[0], drawn.images[start])
+        assert torch.equal(data.labels[0], drawn.labels[start])
+        assert pixels == {}
+
+
+def test_night_and_fog_to_order_dim_the_same_scene():
+    order = NOTHING | {"pedestrian": 0}
+    (day, _), (night, _) = (scenes.compose(1, order, time=time) for time in ("day", "night"))
+    assert night.images.double().mean() < day.images.double().mean() - 20
+    far = NOTHING | {"car": scenes.distances("car")[-1]}
+    seen = [scenes.compose(1, far, fog=fog)[1]["car"] for fog in (0, 2)]
+    assert seen[1] < seen[0]
+
+
+def test_what_cannot_be_ordered_is_refused():
+    with pytest.raises(ValueError, match="no 'tram'"):
+        scenes.compose(0, {"tram": 1})
+    with pytest.raises(ValueError, match="has the distances 0 to"):
+        scenes.compose(0, {"stop sign": 99})
+    with pytest.raises(ValueError, match="time must be"):
+        scenes.compose(0, {}, time="noon")
+    with pytest.raises(ValueError, match="fog 0, 1 or 2"):
+        scenes.compose(0, {}, fog=3)
