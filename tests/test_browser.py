@@ -13,6 +13,7 @@ from notebook_files import ROOT, label, notebooks
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 expect = sync_api.expect
+expect.set_options(timeout=30_000)  # a busy machine may stand still for seconds
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install it")
 
