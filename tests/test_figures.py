@@ -196,7 +196,7 @@ def test_a_stored_picture_has_few_colours_and_looks_as_it_was_drawn():
     figure = figures.answers(eight)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=90)
-    small = figures.house._png(figure)
+    small = base64.b64decode(figures.bundle(figure, "Eight scenes " * 4)["image/png"])
     with Image.open(drawn) as image:
         before = np.asarray(image.convert("RGB"), int)
     with Image.open(io.BytesIO(small)) as image:
@@ -204,6 +204,15 @@ def test_a_stored_picture_has_few_colours_and_looks_as_it_was_drawn():
     assert after.shape == before.shape
     assert abs(after - before).max() < 32  # of 255
     assert len(small) < 0.6 * len(drawn.getvalue())
+
+
+def test_an_image_for_a_widget_has_its_alt_text_and_its_pixels():
+    scene = scenes.draw(1, seed=0).images[0]
+    page = figures.image(scene, 'a "scene" & more', width=224)
+    assert 'alt="a &quot;scene&quot; &amp; more"' in page
+    assert "width:224px" in page
+    with Image.open(io.BytesIO(base64.b64decode(page.split("base64,")[1].split('"')[0]))) as image:
+        assert np.array_equal(np.asarray(image), scene.permute(1, 2, 0).numpy())
 
 
 def test_a_map_of_names_keeps_their_order_from_the_top_left():
