@@ -51,6 +51,8 @@ class Cells(Explorer):
             Comparison(study, cell)
             for cell in chosen.grid
             if cell["way"] != chosen.over and fixed.items() <= cell.items()
+            # What is blank for the baseline is blank for other controls of it, which have no dial.
+            if not chosen.blank.items() & cell.items()
         ]
         self._known = {tuple(c.cell[key] for key in dials): c for c in known if c.baseline()}
         if strange := [cell for cell in shown if cell not in self._known]:
