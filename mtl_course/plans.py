@@ -7,7 +7,7 @@ that have one shape go to `fit_many` together; a call with a `backward` of its o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
@@ -34,8 +34,11 @@ Plan = Generator[Fit, pd.DataFrame, Result]
 """Yields each `Fit` it needs, is sent its history, and returns a result."""
 
 
-def carry_out(plan: Plan[Result]) -> Result:
-    """Makes the calls of `fit` that a plan asks for, one after another. Returns: its result."""
+def carry_out(plan: Plan[Result], fit: Callable[..., pd.DataFrame] = fit) -> Result:
+    """Makes the calls of `fit` that a plan asks for, one after another. Returns: its result.
+
+    fit: what makes them, in place of `training.fit`.
+    """
     try:
         asked = next(plan)
         while True:

@@ -89,7 +89,7 @@ def facts(
         columns |= {"pixels": piece.pixels[scene, slot], "seen": piece.seen[scene, slot]}
         table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
         table.insert(0, "scene", scene.cpu().numpy() + rows.start + start)
-        table.insert(1, "time", [_TIMES[t] for t in piece.world.scene["time"][scene].tolist()])
+        table.insert(1, "time", [TIMES[t] for t in piece.world.scene["time"][scene].tolist()])
         table.insert(2, "fog", piece.world.scene["fog"][scene].cpu().numpy())
         table.insert(3, "thing", [SLOTS[s].kind for s in slot.tolist()])
         parts.append(table)
@@ -105,7 +105,6 @@ def compose(
     fog: int = 0,
     start: int = 0,
     tasks: Sequence[str] = THE_FOUR,
-    size: int = 32,
 ) -> tuple[Dataset, dict[str, int]]:
     """A scene to order, and how many pixels of each thing in it can be seen.
 
@@ -118,7 +117,7 @@ def compose(
     Returns: one image, as `draw` does; pixels by kind, of the kinds in `things`.
     Raises: ValueError if a kind, distance, time or fog does not exist, and what `draw` raises.
     """
-    tasks, size = _known(tasks), whole("size", size, least=16)
+    tasks, size = _known(tasks), 32
     for kind, far in things.items():
         if kind not in KINDS:
             raise ValueError(f"things: there is no {kind!r}; there are {', '.join(KINDS)}.")
@@ -126,10 +125,10 @@ def compose(
             there = distances(kind)
             got = f"{there.start} to {there.stop - 1}, or None; got {far!r}"
             raise ValueError(f"things: a {kind} has the distances {got}.")
-    if time not in _TIMES or fog not in (0, 1, 2):
-        raise ValueError(f"time must be one of {', '.join(_TIMES)}, fog 0, 1 or 2; got {time!r} "
+    if time not in TIMES or fog not in (0, 1, 2):
+        raise ValueError(f"time must be one of {', '.join(TIMES)}, fog 0, 1 or 2; got {time!r} "
                          f"and {fog!r}.")  # fmt: skip
-    order = Order(things, {"time": _TIMES.index(time), "fog": fog})
+    order = Order(things, {"time": TIMES.index(time), "fog": fog})
     index = torch.tensor([whole("start", start, least=0)])
     world = imagine(stream(seed, "scenes"), index, size, order)
     images, pixels = paint(world)
@@ -149,7 +148,8 @@ def _seen(pixels: Tensor, size: int) -> Tensor:
 
 
 _COLUMNS = ("look", "distance", "x", "y")
-_TIMES = ("day", "dusk", "night")
+TIMES = ("day", "dusk", "night")
+"""What `compose` may be told, and what `facts` tells."""
 
 
 def effort(

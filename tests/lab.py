@@ -263,14 +263,7 @@ def sweep(explorer: sync_api.Locator, pressed: Callable[[], None] = lambda: None
             go(control, "Home")
             options = control.evaluate("s => s.options.length")
         go(control, *["ArrowDown"] * (options - 1))
-    for control in explorer.locator(CHOICES).all():
-        if "mod-active" not in control.get_attribute("class"):
-            go(control, "Space")
-    for control in explorer.locator(PRESSED).all():
+    for control in explorer.locator(".jupyter-button:not(.mtl-live *)").all():
         go(control, "Space")
     for control in explorer.locator("input[type=number]").all():
         go(control, "ArrowUp", "ArrowUp", "ArrowDown")
-
-
-CHOICES = ".widget-toggle-buttons button"
-PRESSED = ".jupyter-button:not(.mtl-live *, .widget-toggle-buttons *), input[type=checkbox]"

@@ -15,7 +15,9 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwr
 expect = sync_api.expect
 expect.set_options(timeout=30_000)  # a busy machine may stand still for seconds
 
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install it")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python"
+)
 
 import lab  # noqa: E402 - it needs playwright
 
@@ -112,6 +114,7 @@ def test_runs_in_the_browser(path: Path, tab: lab.Tab, server: lab.Server):
             for control in explorer.locator("select, input, button").all():
                 named(control)
             lab.sweep(explorer)
+            expect(explorer.locator(".mtl-answer[aria-live=polite]")).to_have_count(1)
             if explorer.locator(".mtl-live").count():
                 run_live(explorer)
             explorer.scroll_into_view_if_needed()

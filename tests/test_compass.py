@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -88,6 +89,34 @@ def test_a_task_without_a_gradient_is_said():
     compass = Compass({0: each}, ("known", "unknown"))
     assert "unknown has no gradient" in compass.children[2].value
     assert "unknown has no gradient" in compass.static()["text/html"]
+
+
+def test_a_direction_of_0_is_not_taken_for_a_task_without_a_gradient():
+    """Two opposite gradients cancel: there is no way to go, but both tasks have a gradient."""
+    compass = Compass({0: torch.tensor([[1.0, 0.0], [-1.0, 0.0]])}, ("east", "west"))
+    said, both = compass.children[2:]
+    assert "no gradient" not in said.value
+    assert "east no angle, for the direction is 0" in said.value
+    assert "nan" not in both.children[1].value
+    compass.static()
+    nothing = Compass({0: torch.zeros(2, 3)}, ("east", "west"))
+    assert "west has no gradient" in nothing.children[2].value
+
+
+@pytest.mark.parametrize(
+    "angles", [(55, 67, 65, 71), (1, 3, 4, 6), (89, 90, 91, 92), (120, 175, 178, 170)]
+)
+def test_labels_of_the_compass_lie_apart_and_inside(angles):
+    table = pd.DataFrame({"angle": angles, "length": 1.0}, TASKS)
+    figure = figures.compass({"one": table})
+    figure.canvas.draw()
+    texts = [t for t in figure.axes[0].texts if "°" in t.get_text()]
+    boxes = [t.get_window_extent() for t in texts]
+    assert len(boxes) == 4
+    for number, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:number])
 
 
 def test_the_picture_has_every_way(compass):

@@ -155,6 +155,39 @@ def test_a_run_tells_how_far_it_is_and_can_be_stopped(roads):
     assert (said.value, progress.value) == ("", "Stopped.")
 
 
+def test_what_a_stopped_run_says_last_does_not_stay():
+    """The press comes while the run is telling a step."""
+    telling = threading.Event()
+
+    class Slow:
+        said = ""
+
+        @property
+        def value(self) -> str:
+            return self.said
+
+        @value.setter
+        def value(self, text: str) -> None:
+            if text == "step 1":
+                telling.set()
+                time.sleep(0.3)
+            self.said = text
+
+    def work(run: frame.Run) -> str:
+        run.tell("step 1")
+        run.check()
+        return "never"
+
+    pressed, said = live(work)
+    pressed._progress = slow = Slow()
+    pressed.children[0].click()
+    assert telling.wait(20)
+    pressed.children[0].click()
+    pressed.wait(20)
+    assert slow.value == "Stopped."
+    assert (said.value, pressed.children[0].description) == ("", "Train")
+
+
 def test_a_stopped_run_leaves_the_next_one_alone():
     """The first cannot be stopped at once: what it would have said comes too late."""
     go, started = threading.Event(), []

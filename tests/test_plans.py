@@ -67,15 +67,14 @@ KINDS = {
 }
 
 
-def test_a_plan_alone_is_sent_each_history_and_returns_its_result(monkeypatch):
+def test_a_plan_alone_is_sent_each_history_and_returns_its_result():
     asked = []
 
     def fit(network, data, **settings):
         asked.append(settings)
         return training.fit(network, data, **settings | QUICK)
 
-    monkeypatch.setattr(plans, "fit", fit)
-    first, other = carry_out(twice(1))
+    first, other = carry_out(twice(1), fit)
     want = alone(twice(1))
     assert same(first, want[0])
     assert same(other, want[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
@@ -12,6 +11,7 @@ from mtl_course import figures, studies
 from mtl_course.base import threads
 from mtl_course.claims import Comparison
 from mtl_course.explorers.frame import LABELS, Explorer, Live, Run, answer, picture
+from mtl_course.plans import carry_out
 from mtl_course.verdicts import predicted
 
 Cell = tuple
@@ -74,8 +74,8 @@ class Cells(Explorer):
 
     def differences(self, cell: Cell) -> pd.Series:
         """What this way's network scored above the baseline's, by seed."""
-        compared = self._known[cell]
-        mine, other = (self._of(part) for part in (compared.cell, compared.baseline()[1]))
+        score = studies.study(self._study).score
+        mine, other = (rows.set_index("seed")[score] for rows in self._both(cell))
         return (mine - other).dropna()
 
     def static(self) -> dict[str, str]:
@@ -93,9 +93,16 @@ class Cells(Explorer):
             again=f"python -m mtl_course.studies {self._study} --fresh",
         )
 
-    def _of(self, cell: Mapping[str, object]) -> pd.Series:
-        mine = self._rows[(self._rows[list(cell)] == pd.Series(cell)).all(axis=1)]
-        return mine.set_index("seed")[studies.study(self._study).score]
+    def _parts(self, cell: Cell) -> list[Mapping[str, object]]:
+        """The two cells of the study that are compared: this way's, and the baseline's."""
+        return [self._known[cell].cell, self._known[cell].baseline()[1]]
+
+    def _both(self, cell: Cell) -> list[pd.DataFrame]:
+        """The rows of either."""
+        rows = self._rows
+        return [
+            rows[(rows[list(part)] == pd.Series(part)).all(axis=1)] for part in self._parts(cell)
+        ]
 
     def _axes(self) -> dict[str, str]:
         score = studies.study(self._study).score.replace("auc", "AUC")
@@ -146,12 +153,7 @@ class Cells(Explorer):
 
     def _seconds(self, cell: Cell) -> float:
         """What the two networks of a cell and their sources took on one core, the median row."""
-        compared = self._known[cell]
-        total = 0.0
-        for part in (compared.cell, compared.baseline()[1]):
-            mine = self._rows[(self._rows[list(part)] == pd.Series(part)).all(axis=1)]
-            total += statistics.median(mine["seconds"] + mine["source_seconds"])
-        return total
+        return sum((rows["seconds"] + rows["source_seconds"]).median() for rows in self._both(cell))
 
     def _tell(self) -> None:
         cell, over = self._now(), studies.study(self._study).over
@@ -179,14 +181,14 @@ class Cells(Explorer):
 
     @threads(1)  # as the rows were trained
     def _train(self, run: Run, cell: Cell) -> str:
-        compared, seed = self._known[cell], self._seed
+        seed = self._seed
         self._seed += 1
         scores = []
-        for part in (compared.cell, compared.baseline()[1]):
+        for part in self._parts(cell):
             run.tell("Drawing what it learns from …")
-            row = run.carry_out(studies.row_plan(self._study, seed, part))
+            row = carry_out(studies.row_plan(self._study, seed, part), run.fit)
             scores.append(row[studies.study(self._study).score])
-        run.check()
+        run.check()  # a run that was stopped leaves no dot
         difference = scores[0] - scores[1]
         self._here.setdefault(cell, []).append(difference)
         if cell == self._now():

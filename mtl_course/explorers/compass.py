@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_course import figures
 from mtl_course.base import stream
-from mtl_course.explorers.frame import LABELS, Explorer, answer, picture
+from mtl_course.explorers.frame import LABELS, TABLE, Explorer, answer, picture
 from mtl_course.gradients import AGGREGATORS, aggregator, cosines
 
 _SUM = "plain sum"
@@ -20,13 +20,15 @@ _SUM = "plain sum"
 class Compass(Explorer):
     """The tasks' gradients at a step of training, and where each way to combine them goes.
 
+    A direction is what a way makes of the gradients, and the step goes along minus it: a task whose
+    gradient lies more than 90° from the direction is opposed, and a small step raises its loss.
     It opens at the look where the plain sum is farthest from the gradient of a task.
     looks: float32 (tasks, weights), a gradient a row, by step, as `gradients.Watch` keeps them.
-    tasks: their names. seed: decides the order in which PCGrad takes the tasks.
+    tasks: their names.
     Raises: ValueError if there is no look, or a look has not a row for each task.
     """
 
-    def __init__(self, looks: Mapping[int, Tensor], tasks: Sequence[str], seed: int = 0) -> None:
+    def __init__(self, looks: Mapping[int, Tensor], tasks: Sequence[str]) -> None:
         if not looks:
             raise ValueError("looks must hold the gradients of at least one step.")
         for step, each in looks.items():
@@ -35,7 +37,7 @@ class Compass(Explorer):
                 raise ValueError(f"looks must be ({len(tasks)}, weights); at {step} it is {got}.")
         self._looks, self._tasks = dict(looks), tuple(tasks)
         # For each step the cosine of each way's direction (a row) with each task's gradient.
-        self.cosines = {step: self._meet(each, seed) for step, each in looks.items()}
+        self.cosines = {step: self._meet(each) for step, each in looks.items()}
         farthest = min(looks, key=lambda step: self.cosines[step].loc[_SUM].min())
         self._step = widgets.Dropdown(
             options=list(looks), value=farthest, description="Step", style=LABELS
@@ -51,11 +53,15 @@ class Compass(Explorer):
         self._tell(None)
 
     def angles(self, step: int, way: str) -> pd.DataFrame:
-        """One row a task: its angle to the way's direction, in degrees, and its relative length."""
+        """One row a task: its angle to the way's direction, in degrees, and its relative length.
+
+        The angle is nan if the gradient or the direction is 0.
+        """
         each = self._looks[step]
         cosine = torch.tensor(self.cosines[step].loc[way].to_numpy())
         angle, length = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))), each.norm(dim=1)
-        columns = {"angle": angle.tolist(), "length": (length / length.max()).tolist()}
+        longest = length.max() if length.any() else 1.0
+        columns = {"angle": angle.tolist(), "length": (length / longest).tolist()}
         return pd.DataFrame(columns, index=list(self._tasks))
 
     def static(self) -> dict[str, str]:
@@ -66,10 +72,10 @@ class Compass(Explorer):
         alt = f"A compass for each way to combine the gradients of step {step}. {told}"
         return figures.bundle(figures.compass(panels), alt)
 
-    def _meet(self, each: Tensor, seed: int) -> pd.DataFrame:
+    def _meet(self, each: Tensor) -> pd.DataFrame:
         ways = {_SUM: each.sum(dim=0)}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(seed, "step 0"))
+            torch.manual_seed(stream(0, "step 0"))  # in what order PCGrad takes the tasks
             ways |= {name: aggregator(name)(each) for name in AGGREGATORS}
         both = cosines(torch.cat([torch.stack(list(ways.values())), each]))
         return pd.DataFrame(
@@ -90,19 +96,10 @@ class Compass(Explorer):
         tasks = list(self._tasks)
         between = pd.DataFrame(cosines(self._looks[step]).double().numpy(), tasks, tasks)
         return (
-            _STYLE
+            TABLE
             + _as_html(between, "Cosines between the tasks’ gradients", None)
             + _as_html(self.cosines[step], "Cosine of each way with each task’s gradient", way)
         )
-
-
-_STYLE = (
-    "<style>.mtl-cosines {background: white; color: black; border-collapse: collapse;"
-    " margin: 8px} .mtl-cosines td, .mtl-cosines th {padding: 1px 8px; text-align: right}"
-    ".mtl-cosines th:first-child {text-align: left}"
-    ".mtl-cosines caption {color: black; background: white; text-align: left}"
-    ".mtl-cosines .chosen {outline: 2px solid black}</style>"
-)
 
 
 def _as_html(table: pd.DataFrame, caption: str, chosen: str | None) -> str:
@@ -110,20 +107,26 @@ def _as_html(table: pd.DataFrame, caption: str, chosen: str | None) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in table)
     body = "".join(
         f'<tr{" class=chosen" if name == chosen else ""}><th scope="row">{name}</th>'
-        + "".join(f"<td>{'▼ ' if value < 0 else ''}{value:+.2f}</td>" for value in row)
+        + "".join(f"<td>{'▼ ' if value < 0 else ''}{_signed(value)}</td>" for value in row)
         + "</tr>"
         for name, row in zip(table.index, table.to_numpy(), strict=True)
     )
     return (
-        f'<table class="mtl-cosines"><caption>{caption}, ▼ below 0</caption>'
+        f'<table class="mtl-table"><caption>{caption}, ▼ below 0</caption>'
         f"<tr><td></td>{head}</tr>{body}</table>"
     )
 
 
+def _signed(cosine: float) -> str:
+    return "none" if pd.isna(cosine) else f"{cosine:+.2f}"
+
+
 def _in_words(table: pd.DataFrame) -> str:
-    def of(task: str, angle: float) -> str:
-        if pd.isna(angle):
+    def of(task: str, angle: float, length: float) -> str:
+        if length == 0:
             return f"{task} has no gradient"
+        if pd.isna(angle):
+            return f"{task} no angle, for the direction is 0"
         return f"{task} {angle:.0f}°{' (opposed)' if angle > 90 else ''}"
 
-    return ", ".join(of(task, angle) for task, angle in table["angle"].items())
+    return ", ".join(of(task, *row) for task, row in table.iterrows())

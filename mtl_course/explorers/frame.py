@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
-from mtl_course.plans import Plan
 from mtl_course.training import fit, sum_backward
 
 LABELS = {"description_width": "160px"}
@@ -50,7 +49,7 @@ class Explorer(widgets.VBox):
 
     def static(self) -> dict[str, str]:
         """What the widget shows, by MIME type, as `figures.bundle` gives it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no picture for where no widget runs")
 
     def _ipython_display_(self) -> None:
         from IPython.display import HTML, display
@@ -74,6 +73,16 @@ def button(text: str) -> widgets.Button:
 def picture(page: str = "") -> widgets.HTML:
     """A part that changes and is looked at: an `figures.image`, a table."""
     return widgets.HTML(page).add_class("mtl-picture")
+
+
+TABLE = (
+    "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
+    ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
+    ".mtl-table th:first-child {text-align: left}"
+    ".mtl-table caption {background: white; color: black; text-align: left}"
+    ".mtl-table .chosen {outline: 2px solid black}</style>"
+)
+"""How a table of the class ``mtl-table`` looks, on a light page and on a dark one."""
 
 
 # ---------------------------------------------------------------------- runs
@@ -121,15 +130,6 @@ class Run:
 
         return fit(network, data, **settings | {"backward": watched, "progress": False})
 
-    def carry_out(self, plan: Plan):
-        """What `plans.carry_out` does. Raises: Stopped when the run is asked to end."""
-        try:
-            asked = next(plan)
-            while True:
-                asked = plan.send(self.fit(asked.network, asked.data, **asked.settings))
-        except StopIteration as end:
-            return end.value
-
 
 def _bar(done: int, steps: int) -> str:
     text = f"step {done:,} of {steps:,}"
@@ -153,6 +153,8 @@ class Live(widgets.HBox):
         self._progress = widgets.HTML().add_class("mtl-progress")
         self._run: Run | None = None
         self._thread: threading.Thread | None = None
+        # Or what a run says of its last step could come after "Stopped.", and stand for ever.
+        self._lock = threading.Lock()
         super().__init__([self._button, self._progress])
         self.add_class("mtl-live")
         self._button.on_click(self._pressed)
@@ -163,9 +165,9 @@ class Live(widgets.HBox):
             self._thread.join(seconds)
 
     def _pressed(self, _: object) -> None:
-        if self._run is not None:
-            self._run.stop()
-            self._free("Stopped.")
+        if (running := self._run) is not None:
+            running.stop()
+            self._end(running, "Stopped.")
             return
         self._run = run = Run(lambda text: self._tell(run, text))
         self._button.description, self._progress.value = "Stop", "Starting …"
@@ -175,12 +177,18 @@ class Live(widgets.HBox):
         self._thread.start()
 
     def _tell(self, run: Run, text: str) -> None:
-        if run is self._run:  # not one that was stopped
-            self._progress.value = text
+        with self._lock:
+            if run is self._run:  # not one that was stopped
+                self._progress.value = text
 
-    def _free(self, text: str) -> None:
-        self._run = None
-        self._button.description, self._progress.value = self._label, text
+    def _end(self, run: Run, text: str, answer: str | None = None) -> None:
+        with self._lock:
+            if run is not self._run:
+                return
+            self._run = None
+            self._button.description, self._progress.value = self._label, text
+            if answer is not None:
+                self._said.value = answer
 
     def _train(self, run: Run, asked: dict) -> None:
         start = time.perf_counter()
@@ -191,14 +199,11 @@ class Live(widgets.HBox):
             try:
                 start = time.perf_counter()
                 text = self._work(run, **asked)
-                run.check()
             finally:
                 _ONE_AT_A_TIME.release()
         except Stopped:
             return
         except Exception as error:
-            if run is self._run:
-                self._free(f"The run failed: {html.escape(str(error))}")
+            self._end(run, f"The run failed: {html.escape(str(error))}")
             raise
-        self._said.value = text
-        self._free(f"Done in {time.perf_counter() - start:.1f} s.")
+        self._end(run, f"Done in {time.perf_counter() - start:.1f} s.", text)

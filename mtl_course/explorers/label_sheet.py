@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl_course import figures
 from mtl_course.datasets import UNKNOWN, Dataset
-from mtl_course.explorers.frame import Explorer, answer, button, picture
+from mtl_course.explorers.frame import TABLE, Explorer, answer, button, picture
 
 _NEXT = {0: 1, 1: UNKNOWN, UNKNOWN: 0}
 _TEXT = {0: "0", 1: "1", UNKNOWN: "?"}
@@ -122,8 +122,8 @@ class LabelSheet(Explorer):
         )
         known, total = int((self.labels != UNKNOWN).sum()), float(self.terms().sum())
         return (
-            f'<table class="mtl-table">{_STYLE}<caption>Each entry’s term L, and its gradient on '
-            "the logit: ▲ a step raises ŷ, ▼ a step lowers it.</caption>"
+            f'<table class="mtl-table mtl-y">{TABLE}{_WIDE}<caption>Each entry’s term L, and its '
+            "gradient on the logit: ▲ a step raises ŷ, ▼ a step lowers it.</caption>"
             f'<tr><th scope="col">scene</th>{head}<th scope="col">Σ L</th></tr>{body}</table>'
             f"<p>The loss: 1/{m} · {total:.2f} = <b>{self.loss():.3f}</b>, a sum over {known} of "
             f"{self.labels.numel()} entries.</p>"
@@ -135,11 +135,8 @@ _COLOURS = {
     1: {"button_color": figures.COLOURS[0], "text_color": "white"},
     UNKNOWN: {"button_color": figures.COLOURS[4], "text_color": "black"},
 }
-_STYLE = (
-    "<style>.mtl-table {background: white; color: black; border-collapse: collapse}"
-    ".mtl-table td, .mtl-table th {width: 72px; padding: 1px 4px; text-align: right;"
-    " line-height: 1.3} .mtl-table th:first-child {width: 136px; text-align: left}"
-    ".mtl-table caption {color: black; background: white; text-align: left}</style>"
+_WIDE = (
+    "<style>.mtl-y td {width: 64px} .mtl-y th:first-child {width: 128px}</style>"  # as the buttons
 )
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import ipywidgets as widgets
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_course import figures
 from mtl_course.datasets import Dataset
 from mtl_course.evaluation import occlusion, predict
-from mtl_course.explorers.frame import LABELS, Explorer, answer, picture
+from mtl_course.explorers.frame import LABELS, TABLE, Explorer, answer, picture
 from mtl_course.networks import Network
-from mtl_course.scenes import THE_FOUR, VISIBLE, compose, distances
+from mtl_course.scenes import THE_FOUR, TIMES, VISIBLE, compose, distances
 
 _THINGS = (*THE_FOUR, "cyclist", "round sign")
 _WHERE = ("absent", "near", "middle", "far")
-_TIMES = ("day", "dusk", "night")
 _FOGS = ("none", "thin", "thick")
 _PATCH, _STRIDE = 6, 2  # pixels
 _NOTHING = "(nothing)"
@@ -49,7 +47,7 @@ class SceneMaker(Explorer):
         self._network, self._seed = network, seed
         self._where = {kind: _dropdown(kind, _WHERE) for kind in _THINGS}
         self._where["car"].value = "near"
-        self._time, self._fog = _dropdown("Time", _TIMES), _dropdown("Fog", _FOGS)
+        self._time, self._fog = _dropdown("Time", TIMES), _dropdown("Fog", _FOGS)
         self._place = widgets.BoundedIntText(
             value=0, min=0, max=999, description="Surroundings", style=LABELS,
             layout={"width": "300px"},
@@ -146,10 +144,8 @@ def _table(made: _Made) -> str:
     heads = ("task", "y", "pixels seen", "ŷ, a line at ½", "ŷ", "at ½")
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     return (
-        '<table class="mtl-scene"><style>.mtl-scene {border-collapse: collapse} .mtl-scene td, '
-        ".mtl-scene th {padding: 2px 8px; text-align: left; color: black; background: white} "
-        f".mtl-scene caption {{color: black; background: white}}</style><caption>y is 1 from "
-        f"{VISIBLE} pixels on</caption><tr>{head}</tr>{rows}</table>"
+        f'<table class="mtl-table">{TABLE}<caption>y is 1 from {VISIBLE} pixels on</caption>'
+        f"<tr>{head}</tr>{rows}</table>"
     )
 
 
@@ -167,13 +163,14 @@ def _of_falls(falls: Tensor) -> str:
 
 def _over(image: Tensor, falls: Tensor) -> Tensor:
     """The image in grey, and orange where hiding lowers the logit. Returns: uint8, as `image`."""
-    weight, count = torch.zeros(image.shape[1:]), torch.zeros(image.shape[1:])
-    for (row, column), fall in np.ndenumerate(falls.clamp(min=0).numpy()):
-        top, left = _STRIDE * row, _STRIDE * column
-        weight[top : top + _PATCH, left : left + _PATCH] += float(fall)
-        count[top : top + _PATCH, left : left + _PATCH] += 1
-    weight = weight / count.clamp(min=1)
-    weight = weight / max(float(weight.max()), math.ulp(1.0))  # (height, width) in [0, 1]
+
+    def spread(values: Tensor) -> Tensor:
+        """Each place's value, added to all pixels of its patch. Returns: (height, width)."""
+        patches = values.flatten().expand(1, _PATCH * _PATCH, -1)
+        return functional.fold(patches, image.shape[1:], _PATCH, stride=_STRIDE)[0, 0]
+
+    weight = spread(falls.clamp(min=0)) / spread(torch.ones_like(falls)).clamp(min=1)
+    weight = weight / weight.max().clamp(min=1e-9)  # in [0, 1]
     grey = image.float().mean(dim=0).expand_as(image)
     orange = torch.tensor([230.0, 159.0, 0.0])[:, None, None]
     return (grey * (1 - 0.8 * weight) + orange * 0.8 * weight).round().to(torch.uint8)

@@ -16,7 +16,7 @@ from mtl_course import figures
 from mtl_course.base import stream
 from mtl_course.datasets import Split
 from mtl_course.experiments.digits import ZERO_SHOT
-from mtl_course.explorers.frame import LABELS, Explorer, Live, Run, answer, picture
+from mtl_course.explorers.frame import LABELS, TABLE, Explorer, Live, Run, answer, picture
 from mtl_course.networks import Network, blocks, freeze, fresh, frozen, trainable
 from mtl_course.studies import interval
 from mtl_course.training import evaluate
@@ -226,7 +226,7 @@ def _table(runs: Sequence[tuple]) -> str:
         for number, short, labels, accuracy, stored in runs
     )
     return (
-        f'<table class="mtl-runs">{_STYLE}<caption>Your runs. At the right, a dot is your run and '
+        f'<table class="mtl-table">{TABLE}<caption>Your runs. At the right, a dot is your run and '
         "a bar the 95 % interval of the lesson's mean.</caption><tr>"
         + "".join(f'<th scope="col">{head}</th>' for head in heads)
         + f"</tr>{body}</table>"
@@ -242,10 +242,3 @@ def _dot(accuracy: float, stored: _Measured | None, first: float) -> str:
         bar = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="12" fill="#999"/>'
     dot = f'<circle cx="{wide * (accuracy - first):.1f}" cy="9" r="4" fill="{figures.COLOURS[0]}"/>'
     return f'<svg aria-hidden="true" width="190" height="18" viewBox="-5 0 190 18">{bar}{dot}</svg>'
-
-
-_STYLE = (
-    "<style>.mtl-runs {background: white; color: black; border-collapse: collapse}"
-    ".mtl-runs td, .mtl-runs th {padding: 1px 8px; text-align: left; line-height: 1.3}"
-    ".mtl-runs caption {color: black; background: white; text-align: left}</style>"
-)

@@ -340,8 +340,8 @@ def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
 
     The lower half is shaded: the direction opposes those that lie there. Arrows go to either side
     in turn, for room alone.
-    panels: by title, one row a task: angle in degrees (nan where there is no gradient), and length,
-        relative to the longest.
+    panels: by title, one row a task: angle in degrees (nan where there is none), and length,
+        relative to the longest. Where no task has an angle there is no needle.
     """
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
@@ -356,11 +356,13 @@ def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
     for axes, (title, table) in zip(boxes, panels.items(), strict=False):
         axes.fill(np.cos(lower), np.sin(lower), color=COLOURS[4], alpha=0.25, linewidth=0)
         axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor="0.4"))
-        axes.text(0, -0.85, "opposed", ha="center", fontsize=11)
-        needle = {"arrowstyle": "-|>", "color": COLOURS[6], "linewidth": 3}
-        axes.annotate("", (0, 1), (0, 0), arrowprops=needle | {"shrinkA": 0, "shrinkB": 0})
-        lowest = [np.inf, np.inf]  # the last label at each side; the next one stands below it
-        for place, (task, row) in enumerate(table.dropna().sort_values("angle").iterrows()):
+        axes.text(0, -0.8, "opposed:\nits loss rises", ha="center", fontsize=11)
+        met = table.dropna().sort_values("angle")
+        if len(met):
+            needle = {"arrowstyle": "-|>", "color": COLOURS[6], "linewidth": 3}
+            axes.annotate("", (0, 1), (0, 0), arrowprops=needle | {"shrinkA": 0, "shrinkB": 0})
+        heights = [_apart(1.08 * np.cos(np.radians(met["angle"].to_numpy()[k::2]))) for k in (0, 1)]
+        for place, (task, row) in enumerate(met.iterrows()):
             number = list(table.index).index(task)
             turn = np.radians(row["angle"]) * (1 if place % 2 else -1)
             end = row["length"] * np.array([np.sin(turn), np.cos(turn)])
@@ -368,13 +370,28 @@ def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
             axes.plot([0, np.sin(turn)], [0, np.cos(turn)], alpha=0.45, linewidth=1, **line)
             arrow = {"arrowstyle": "-|>", "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0, **line}
             axes.annotate("", end, (0, 0), arrowprops=arrow)
-            across, up = 1.08 * np.sin(turn), 1.08 * np.cos(turn)
-            up = lowest[place % 2] = min(up, lowest[place % 2] - 0.31)
+            up = heights[place % 2][place // 2]
+            across = np.copysign(_beside(up), turn)
             text = f"{task}\n{row['angle']:.0f}°, {row['length']:.2f}"
             side = "left" if place % 2 else "right"
             axes.text(across, up, text, ha=side, va="center", fontsize=11, linespacing=1.1)
         axes.set_title(title, fontsize=13)
     return figure
+
+
+def _apart(heights: np.ndarray, room: float = 0.38, lowest: float = -0.9) -> np.ndarray:
+    """Labels' heights, falling, moved so that each has room below the one before it."""
+    for place in range(1, len(heights)):
+        heights[place] = min(heights[place], heights[place - 1] - room)
+    for place in reversed(range(len(heights))):
+        floor = lowest + room * (len(heights) - 1 - place)
+        heights[place] = max(heights[place], floor)
+    return heights
+
+
+def _beside(height: float) -> float:
+    """How far out a label at this height keeps clear of the circle."""
+    return 1.08 * np.sqrt(1 - (max(abs(height) - 0.19, 0) / 1.08) ** 2)
 
 
 _DASHES = ("-", "--", ":", "-.")
