@@ -34,15 +34,15 @@ Plan = Generator[Fit, pd.DataFrame, Result]
 """Yields each `Fit` it needs, is sent its history, and returns a result."""
 
 
-def carry_out(plan: Plan[Result], fit: Callable[..., pd.DataFrame] = fit) -> Result:
+def carry_out(plan: Plan[Result], train: Callable[..., pd.DataFrame] | None = None) -> Result:
     """Makes the calls of `fit` that a plan asks for, one after another. Returns: its result.
 
-    fit: what makes them, in place of `training.fit`.
+    train: what is called in place of `fit`.
     """
     try:
         asked = next(plan)
         while True:
-            asked = plan.send(fit(asked.network, asked.data, **asked.settings))
+            asked = plan.send((train or fit)(asked.network, asked.data, **asked.settings))
     except StopIteration as end:
         return end.value
 
