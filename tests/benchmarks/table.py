@@ -58,10 +58,18 @@ def table() -> str:
     headline, scenes = read("headline")["results"]["headline"], read("scenes")["results"]["draw"]
     beyond = read("notebooks")["imports"]["beyond torch"]["median_s"]
     minutes, memory = headline["median_s"] / 60, headline["peak_memory_MB"] / 1024
+    widgets = read("explorers")["results"].values()
+
+    def slowest(key: str) -> float:
+        return max(row[key] for row in widgets)
+
     lines += [
         f"| the headline, all of it | {minutes:.1f} min | under 4 | `headline.py` |",
         f"| its peak memory | {memory:.1f} GB | under 6 | `headline.py` |",
         f"| scenes drawn a second | {scenes['scenes_per_s']:,} | 20,000 | `scenes.py` |",
+        f"| widgets: key to changed picture, the slowest one's median | {slowest('median_s'):.2f} s "
+        "| under 0.2 | `explorers.py` |",
+        f"| the same, 95th percentile | {slowest('p95_s'):.2f} s | under 0.4 | `explorers.py` |",
         f"| imports of lesson 01 beyond torch | {beyond:.2f} s | under 1 | `notebooks.py` |",
     ]
     return "\n".join(lines)
