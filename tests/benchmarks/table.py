@@ -67,8 +67,8 @@ def table() -> str:
         f"| the headline, all of it | {minutes:.1f} min | under 4 | `headline.py` |",
         f"| its peak memory | {memory:.1f} GB | under 6 | `headline.py` |",
         f"| scenes drawn a second | {scenes['scenes_per_s']:,} | 20,000 | `scenes.py` |",
-        f"| widgets: key to changed picture, the slowest one's median | {slowest('median_s'):.2f} s "
-        "| under 0.2 | `explorers.py` |",
+        "| widgets: key to changed picture, the slowest one's median | "
+        f"{slowest('median_s'):.2f} s | under 0.2 | `explorers.py` |",
         f"| the same, 95th percentile | {slowest('p95_s'):.2f} s | under 0.4 | `explorers.py` |",
         f"| imports of lesson 01 beyond torch | {beyond:.2f} s | under 1 | `notebooks.py` |",
     ]
