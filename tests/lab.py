@@ -39,7 +39,10 @@ LISTEN = """() => {
   window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((_, message) => {
     const { header, content } = message;
     if (header.msg_type === "error") window.faults.push(`${content.ename}: ${content.evalue}`);
-    if (header.msg_type === "stream" && content.name === "stderr")
+    // The widgets' manager asks the kernel which widgets it has, and then each for its state: a
+    // progress bar that has gone in between, or a kernel that is new, answers "No such comm".
+    if (header.msg_type === "stream" && content.name === "stderr"
+        && !/^No such comm: \\S+\\s*$/.test(content.text))
       window.faults.push(`stderr: ${content.text}`);
   });
 }"""
@@ -146,20 +149,11 @@ class Tab:
     page: sync_api.Page
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
-    restored: bool = False
 
     def __post_init__(self) -> None:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
-        self.page.on("websocket", self._listen)
-
-    def _listen(self, socket: sync_api.WebSocket) -> None:
-        self._asked(socket.url)
-        socket.on("framereceived", self._heard)
-
-    def _heard(self, frame: str | bytes) -> None:
-        text = frame if isinstance(frame, bytes) else frame.encode()
-        self.restored = self.restored or b"comm_info_reply" in text
+        self.page.on("websocket", lambda socket: self._asked(socket.url))
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
@@ -205,15 +199,8 @@ def run_all(tab: Tab, server: Server, path: Path) -> sync_api.Locator:
 
 
 def run_cells(tab: Tab) -> None:
-    """Run all cells of the notebook in the page, once its widgets' manager is ready."""
+    """Run all cells of the notebook in the page."""
     page = tab.page
-    # The widgets' manager first asks the kernel which widgets it has, and then each for its state:
-    # a progress bar that has come and gone in between is "No such comm" on stderr.
-    end = time.monotonic() + 60
-    while not tab.restored and time.monotonic() < end:
-        page.wait_for_timeout(50)
-    assert tab.restored, "the widgets' manager did not ask the kernel for its widgets"
-    page.wait_for_function(READY)
     outcome = page.evaluate(RUN, RUN_ALL)
     faults = page.evaluate("window.faults")
     assert outcome is True, f"Run All answered {outcome}: {faults}"
@@ -222,7 +209,6 @@ def run_cells(tab: Tab) -> None:
 
 def restart(tab: Tab) -> None:
     """Restart the kernel of the notebook in the page."""
-    tab.restored = False
     tab.page.evaluate(RESTART)
     tab.page.wait_for_function(READY)
 

@@ -197,8 +197,6 @@ def test_what_students_do_to_widgets(tab: lab.Tab, server: lab.Server, tmp_path:
 
     lab.restart(tab)
     lab.run_cells(tab)
-    # JupyterLab has asked the new kernel for the old one's widgets, which says so on stderr.
-    tab.page.evaluate("() => { window.faults = []; }")
     lab.sweep(sheet)
     lab.sweep(short)
     short.locator(".mtl-live button").press("Space")
