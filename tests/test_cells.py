@@ -97,6 +97,12 @@ def test_a_choice_without_a_cell_gives_way():
     assert "Way all layers" in said.value
 
 
+def test_controls_without_a_have_no_place_on_its_dials():
+    """From scratch with other steps has no A either, and is no gain from an A of 0."""
+    (a, *_), *_ = parts(cells())
+    assert 0 not in [value for _, value in a.options]
+
+
 def test_it_tells_what_a_run_would_cost():
     rows = pd.read_csv(studies.SHIPPED / "size_map.csv")
     seconds = rows["seconds"] + rows["source_seconds"]

@@ -79,6 +79,15 @@ def test_a_long_gradient_makes_the_sum_oppose_a_short_one():
     assert "short 162° (opposed)" in compass.children[2].value
 
 
+@pytest.mark.parametrize(("short", "opposed"), [(-0.9, False), (-1.1, True)])
+def test_opposed_begins_at_a_right_angle(short, opposed):
+    """The sum is (0.1, 8) or (-0.1, 8): just to either side of what the first task asks for."""
+    compass = Compass({0: torch.tensor([[1.0, 0.0], [short, 8.0]])}, ("level", "steep"))
+    angle = compass.angles(0, "plain sum").loc["level", "angle"]
+    assert abs(angle - 90) < 1
+    assert ("level 91° (opposed)" in compass.children[2].value) == opposed
+
+
 def test_it_opens_where_the_sum_is_farthest_from_a_task(compass, looks):
     largest = {step: compass.angles(step, "plain sum")["angle"].max() for step in looks}
     assert Compass(looks, TASKS).children[0].value == max(largest, key=largest.get)

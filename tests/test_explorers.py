@@ -188,6 +188,24 @@ def test_what_a_stopped_run_says_last_does_not_stay():
     assert (said.value, pressed.children[0].description) == ("", "Train")
 
 
+def test_a_stopped_run_is_not_heard():
+    """What it says between the press and its next step."""
+
+    def work(run: frame.Run) -> str:
+        started.set()
+        run._stop.wait(20)
+        run.tell("step 2")
+        return "the end"
+
+    started = threading.Event()
+    pressed, said = live(work)
+    pressed.children[0].click()
+    assert started.wait(20)
+    pressed.children[0].click()
+    pressed.wait(20)
+    assert (said.value, pressed.children[1].value) == ("", "Stopped.")
+
+
 def test_a_stopped_run_leaves_the_next_one_alone():
     """The first cannot be stopped at once: what it would have said comes too late."""
     go, started = threading.Event(), []

@@ -1,11 +1,15 @@
 """Guards mtl_course.explorers.scene_maker."""
 
+import base64
+import io
 import itertools
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mtl_course import networks, scenes, training
 from mtl_course.explorers.scene_maker import SceneMaker
@@ -80,23 +84,36 @@ def test_every_control_changes_what_is_seen(maker):
             assert maker.children[1].value + maker.children[2].value != before, (name, value)
 
 
-def test_what_made_it_say_so_hides_one_place_after_another():
-    """A network that only looks at how bright the upper left corner is."""
+@pytest.mark.parametrize("corner", [(0, 0), (0, 24), (24, 0)])
+def test_what_made_it_say_so_hides_one_place_after_another(corner):
+    """A network that only looks at how bright one corner is."""
+    top, left = corner
 
     class Corner(torch.nn.Module):
         def forward(self, images):
-            corner = images[:, :, :8, :8].mean(dim=(1, 2, 3))
-            return corner[:, None].expand(-1, 4)
+            seen = images[:, :, top : top + 8, left : left + 8].mean(dim=(1, 2, 3))
+            return seen[:, None].expand(-1, 4)
 
     head = torch.nn.Linear(4, 4, bias=False)
     with torch.no_grad():
-        head.weight.copy_(100 * torch.eye(4))
+        head.weight.copy_(-100 * torch.eye(4) if top else 100 * torch.eye(4))  # the road is dark
     maker = SceneMaker(networks.Network(Corner(), head, scenes.THE_FOUR), seed=100)
     controls(maker)["What made it say"].value = "car"
     said = maker.children[1].value
     assert "What made it say car: the place around pixel" in said
     x, y = map(int, re.search(r"pixel (\d+) from the left, (\d+) from the top", said).groups())
-    assert max(x, y) <= 8 + 3
+    assert left - 3 <= x <= left + 8 + 3
+    assert top - 3 <= y <= top + 8 + 3
+
+    bytes_ = base64.b64decode(
+        re.findall(r"data:image/png;base64,([^\"]+)", maker.children[2].value)[1]
+    )
+    red, _, blue = np.asarray(Image.open(io.BytesIO(bytes_)).convert("RGB").resize((32, 32))).T
+    orange = red.T.astype(int) - blue.T
+    row, column = np.unravel_index(orange.argmax(), orange.shape)
+    assert orange.max() > 100
+    assert left - 5 <= column <= left + 13
+    assert top - 5 <= row <= top + 13
 
 
 def test_it_refuses_other_tasks():
