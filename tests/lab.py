@@ -42,7 +42,7 @@ LISTEN = """() => {
     // The widgets' manager asks the kernel which widgets it has, and then each for its state: a
     // progress bar that has gone in between, or a kernel that is new, answers "No such comm".
     if (header.msg_type === "stream" && content.name === "stderr"
-        && !/^No such comm: \\S+\\s*$/.test(content.text))
+        && !content.text.trim().split("\\n").every(line => line.startsWith("No such comm")))
       window.faults.push(`stderr: ${content.text}`);
   });
 }"""
