@@ -94,6 +94,7 @@ def jupyterlab(base: Path) -> Iterator[Server]:
     (labconfig / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
 
     variables["MTL_COURSE_PREDICTIONS"] = str(base / "predictions.csv")
+    variables["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # JupyterLab's debugger warns on stderr
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--notebook-dir={folder}"]
     command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--IdentityProvider.token="]
     command += ["--LabApp.expose_app_in_browser=True"]
@@ -220,7 +221,10 @@ SHOWN = """explorer => [...explorer.querySelectorAll(".mtl-answer, .mtl-picture"
 
 
 def press(explorer: sync_api.Locator, control: sync_api.Locator, key: str) -> None:
-    """Press a key on a control, and wait until the explorer says or shows something else."""
+    """Press a key on a control, and wait until the explorer says or shows something else.
+
+    All of it then: a select whose options change with another one's choice has its new ones.
+    """
     before = explorer.evaluate(SHOWN)
     control.focus()
     explorer.page.keyboard.press(key)
@@ -229,6 +233,7 @@ def press(explorer: sync_api.Locator, control: sync_api.Locator, key: str) -> No
         arg=[explorer.element_handle(), before],
         timeout=20_000,
     )
+    explorer.page.wait_for_function(READY)
 
 
 def sweep(explorer: sync_api.Locator, pressed: Callable[[], None] = lambda: None) -> None:
