@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 HOME = Path(__file__).parent.parent
 """The folder of the course, with ``assets`` and ``results``."""
@@ -66,6 +65,8 @@ def threads(count: int) -> Iterator[None]:
     lose much when another process takes a core. Sums also come out in the same order, and so bit
     for bit the same, only with as many threads.
     """
+    import torch  # commands that need none of it start at once
+
     before = torch.get_num_threads()
     torch.set_num_threads(min(before, whole("count", count, least=1)))
     try:

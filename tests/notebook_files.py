@@ -22,6 +22,11 @@ def notebooks() -> list[Path]:
     return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
 
 
+def for_students() -> list[Path]:
+    """Those of them that a student opens: all but the sources of assignments, with solutions."""
+    return [path for path in notebooks() if "instructor" not in path.parts]
+
+
 def label(path: Path) -> str:
     """A notebook's name in test reports: its path inside notebooks/, without the ending."""
     return path.relative_to(NOTEBOOKS).with_suffix("").as_posix()

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbconvert
 import nbformat
 import pytest
-from notebook_files import ROOT, label, notebooks
+from notebook_files import ROOT, for_students, label
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 expect = sync_api.expect
@@ -32,6 +32,8 @@ EXPLORERS = {
     "04_unknown_labels": {"predict": 2, "label-sheet": 1},
     "05_when_multi_task_makes_sense": {"predict": 3, "cells": 1},
     "06_when_tasks_fight": {"predict": 3, "compass": 1},
+    "assignments/student/multi_task/multi_task": {},
+    "assignments/student/transfer/transfer": {},
 }
 KINDS = {"predict", "surgery", "cells", "scene-maker", "label-sheet", "compass"}
 
@@ -98,7 +100,7 @@ def run_live(explorer: sync_api.Locator) -> None:
     expect(said).to_contain_text("Done in", timeout=120_000)
 
 
-@pytest.mark.parametrize("path", notebooks(), ids=label)
+@pytest.mark.parametrize("path", for_students(), ids=label)
 def test_runs_in_the_browser(path: Path, tab: lab.Tab, server: lab.Server):
     """Run All, then every control of every explorer across its range, and every live run."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def test_runs_in_the_browser(path: Path, tab: lab.Tab, server: lab.Server):
     tab.assert_clean()
 
 
-@pytest.mark.parametrize("path", notebooks(), ids=label)
+@pytest.mark.parametrize("path", for_students(), ids=label)
 def test_the_exported_page_has_no_barriers(path: Path, tab: lab.Tab, tmp_path: Path):
     """Where no widget runs: each widget's picture is there, and axe finds nothing serious."""
     page = tmp_path / "lesson.html"

@@ -17,6 +17,7 @@ from notebook_files import (
     alt_texts,
     code_cells,
     faults,
+    for_students,
     label,
     notebooks,
     poll_in_slices,
@@ -34,6 +35,10 @@ ALSO = {
     "04_unknown_labels": {"fraction": 0.8},
     "05_when_multi_task_makes_sense": {"companions": 9},
     "06_when_tasks_fight": {"partner": "red light"},
+    "assignments/instructor/transfer/transfer": {"variant": 3},
+    "assignments/instructor/multi_task/multi_task": {"variant": 3},
+    "assignments/student/transfer/transfer": {"variant": 2},
+    "assignments/student/multi_task/multi_task": {"variant": 1},
 }
 
 every_notebook = pytest.mark.parametrize("path", notebooks(), ids=label)
@@ -52,11 +57,12 @@ def test_executed_once_from_top_to_bottom(path: Path):
     assert counts == list(range(1, len(counts) + 1)), "run tests/execute_notebooks.py"
 
 
-@every_notebook
+@pytest.mark.parametrize("path", for_students(), ids=label)
 def test_the_start_page_and_the_readme_lead_to_it(path: Path):
     start = "".join(cell.source for cell in read(ROOT / "notebooks" / "00_start_here.ipynb").cells)
-    assert path.name == "00_start_here.ipynb" or f"]({path.name})" in start
-    assert f"](notebooks/{path.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert path.name == "00_start_here.ipynb" or f"]({label(path)}.ipynb)" in start
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"](notebooks/{label(path)}.ipynb)" in readme
 
 
 @every_notebook

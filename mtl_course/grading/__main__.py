@@ -1,0 +1,58 @@
+"""Command line: `python -m mtl_course.grading release|grade|feedback|export COURSE`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mtl_course.grading.sandbox import Limits, Refused
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one step for a class. Returns: 0, or 1 after telling what is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m mtl_course.grading", description=__doc__)
+    parser.add_argument("step", choices=("release", "grade", "feedback", "export"))
+    parser.add_argument("course", help="the folder of the class")
+    parser.add_argument("names", nargs="*", help="assignments; all of them if none is named")
+    parser.add_argument("--jobs", type=int, help="processes (grade); a process a core")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for a cell or an answer (20)")
+    parser.add_argument("--again", action="store_true", help="grade what is graded already, too")
+    parser.add_argument("--root", action="store_true", help="grade although you are root")
+    asked = parser.parse_args(arguments)
+    try:
+        from mtl_course.grading.course import Course
+    except ModuleNotFoundError as error:
+        print(f'{error}. Install: python -m pip install -e ".[grading]"', file=sys.stderr)
+        return 1
+    try:
+        course = Course(asked.course)
+        if asked.step == "export":
+            print(*course.export(), sep="\n")
+        for name in [] if asked.step == "export" else asked.names or course.names:
+            if asked.step == "release":
+                print(course.release(name))
+            elif asked.step == "feedback":
+                print(f"{name}: {len(course.feedback(name))} pages in {course.folder / 'feedback'}")
+            else:
+                limits = Limits(seconds=asked.seconds)
+                report = course.grade(
+                    name, jobs=asked.jobs, again=asked.again, root=asked.root, limits=limits
+                )
+                told = report[(report["quarantined"] != "") | (report["notes"] != "")]
+                if len(told):
+                    print(told.to_string(index=False))
+                out = (report["quarantined"] != "").sum()
+                print(
+                    f"{name}: {len(report)} submissions, {out} quarantined; see report_{name}.csv"
+                )
+    except (Refused, ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on where it was.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

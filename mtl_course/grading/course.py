@@ -1,0 +1,355 @@
+"""A class: its folder, its gradebook (nbgrader's), and the four steps from release to export.
+
+A course's folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (nbgrader's source),
+``instructor/checks/NAME.py`` (hidden checks), ``student/NAME/NAME.ipynb`` (released) and
+``submitted/STUDENT/NAME/NAME.ipynb``. Releasing and grading add ``gradebook.db``, ``seed.txt``,
+``records``, ``marked``, ``autograded``, ``feedback`` and reports.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import re
+import secrets
+import shutil
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import nbformat
+import pandas as pd
+from joblib import Parallel, delayed
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.apps import NbGraderAPI
+from nbgrader.plugins import ExportPlugin
+from tqdm.auto import tqdm
+from traitlets.config import PyFileConfigLoader
+
+from mtl_course.base import atomic
+from mtl_course.grading import intake, sandbox
+from mtl_course.grading.marking import Assignment, mark, points
+from mtl_course.grading.sandbox import Limits
+
+_CANVAS = {"name": "Student", "number": "ID", "student": "SIS User ID", "email": "SIS Login ID"}
+_MOODLE = {
+    "student": "ID number",
+    "first": "First name",
+    "last": "Last name",
+    "email": "Email address",
+}
+_POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+    "style-src 'unsafe-inline'; font-src data:\">"
+)
+
+
+class Course:
+    """The folder of a class.
+
+    Raises: ValueError if it has no assignments of an instructor's.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder).resolve()
+        # nbgrader calls alembic by its name: it must be on the PATH of a Python that is not.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        found = sorted((self.folder / "instructor").glob("*/*.ipynb"))
+        self.names = [path.stem for path in found if path.stem == path.parent.name]
+        if not self.names or not (self.folder / "nbgrader_config.py").is_file():
+            raise ValueError(
+                "course must be a folder with instructor/NAME/NAME.ipynb and nbgrader_config.py: a "
+                f"copy of notebooks/assignments in the course's repository; got {self.folder}."
+            )
+
+    # ------------------------------------------------------------------ release
+
+    def release(self, name: str) -> Path:
+        """Makes the student version, and enters the assignment into the gradebook.
+
+        Returns: the released notebook, without solutions and without outputs.
+        """
+        self._nbgrader("generate_assignment", self._known(name))
+        return self._released(name)
+
+    # ------------------------------------------------------------------ grading
+
+    def grade(
+        self,
+        name: str,
+        *,
+        jobs: int | None = None,
+        again: bool = False,
+        root: bool = False,
+        limits: Limits | None = None,
+        progress: bool = True,
+    ) -> pd.DataFrame:
+        """Grades what was submitted and is not graded yet. It may be broken off, and goes on.
+
+        jobs: processes, joblib's `n_jobs`; None takes a process a core. again: grade all again.
+        root: grade although this is root. limits: of each sandbox.
+        Returns: the report, a row a submission, also written to report_NAME.csv.
+        Raises: Refused if the sandbox does not hold; FileNotFoundError if nothing is released.
+        """
+        sandbox.ready(root=root)
+        assignment = self._assignment(name, limits or Limits())
+        for path in (assignment.checks, self.folder / "submitted", self.folder / "gradebook.db"):
+            if not sandbox.hides(path):
+                raise sandbox.Refused(f"{path} would be seen in the sandbox: move the course away.")
+        about, _ = assignment.about(), assignment.exercises()
+        folders = {student_id(path.name): path / name for path in self._submitters(name)}
+        todo = [
+            (student, folder)
+            for student, folder in folders.items()
+            if again or not self._done(name, student, folder, about)
+        ]
+        tasks = (delayed(self._mark)(assignment, *one) for one in todo)
+        jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
+        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        for _ in tqdm(parallel(tasks), "grading", len(todo), disable=not progress, unit="student"):
+            pass
+        for student in tqdm(list(folders), "gradebook", disable=not progress, unit="student"):
+            self._enter(name, student)
+        return self._report(name, list(folders))
+
+    def _mark(self, assignment: Assignment, student: str, folder: Path) -> None:
+        """Marks one submission and writes down what came of it."""
+        _end_with_the_grader()
+        record, notebook = mark(assignment, folder)
+        target = self._marked(assignment.name, student)
+        if notebook is None:
+            target.unlink(missing_ok=True)
+        else:
+            with atomic(target) as draft:
+                nbformat.write(notebook, draft)
+            stamp = folder / "timestamp.txt"
+            if stamp.is_file() and not stamp.is_symlink() and stamp.stat().st_size < 100:
+                shutil.copy(stamp, target.with_name(stamp.name))
+        self._write_record(assignment.name, student, record | {"student": unquote(student)})
+
+    def _enter(self, name: str, student: str) -> None:
+        """Takes a record's points into nbgrader's gradebook, or a student's old ones out of it."""
+        record = self._record(name, student)
+        if record is None or record.get("entered"):
+            return
+        if "quarantined" in record:
+            with Gradebook(self._url()) as gradebook:
+                try:
+                    gradebook.remove_submission(name, student)
+                except MissingEntry:
+                    gradebook.update_or_create_student(student)
+            for step in ("autograded", "feedback"):
+                shutil.rmtree(self.folder / step / student / name, ignore_errors=True)
+        else:
+            self._nbgrader("autograde", name, student)
+        self._write_record(name, student, record | {"entered": True})
+
+    def _done(self, name: str, student: str, folder: Path, about: dict) -> bool:
+        record = self._record(name, student)
+        if record is None or record["against"] != about:
+            return False
+        try:
+            return record.get("digest") == intake.read(folder, f"{name}.ipynb")[1]
+        except intake.Quarantined as error:
+            return record.get("quarantined") == str(error)
+
+    def _report(self, name: str, students: list[str]) -> pd.DataFrame:
+        rows = []
+        for student in students:
+            if (record := self._record(name, student)) is None:
+                continue
+            earned, possible = points(record)
+            rows.append(
+                {
+                    "student": unquote(student),
+                    "assignment": name,
+                    "points": round(earned, 2),
+                    "of": possible,
+                    "quarantined": record.get("quarantined", ""),
+                    "notes": "; ".join(record["notes"]),
+                    "seconds": record.get("seconds"),
+                }
+            )
+        columns = ["student", "assignment", "points", "of", "quarantined", "notes", "seconds"]
+        report = pd.DataFrame(rows, columns=columns).sort_values("student", ignore_index=True)
+        with atomic(self.folder / f"report_{name}.csv") as draft:
+            report.to_csv(draft, index=False)
+        return report
+
+    # ------------------------------------------------------------------ feedback and export
+
+    def feedback(self, name: str, *, progress: bool = True) -> list[Path]:
+        """Makes the pages that students get back. Returns: their paths.
+
+        A page runs no script and asks no other server for anything, whatever a student wrote.
+        """
+        pages = []
+        graded = sorted((self.folder / "autograded").glob(f"*/{name}/{name}.ipynb"))
+        for path in tqdm(graded, "feedback", disable=not progress, unit="student"):
+            student = path.parent.parent.name
+            self._nbgrader("generate_feedback", name, student)
+            page = self.folder / "feedback" / student / name / f"{name}.html"
+            before, head, after = page.read_text(encoding="utf-8").partition("<head>")
+            text = f"{before}<head>{_POLICY}{after}"
+            if not head:
+                page.unlink()
+                raise RuntimeError(
+                    f"nbgrader made a page without a head, which is not safe: {page}"
+                )
+            with atomic(page) as draft:
+                draft.write_text(text, encoding="utf-8")
+            pages.append(page)
+        return pages
+
+    def export(self) -> list[Path]:
+        """Writes grades.csv (a row a student) and the same for Canvas and Moodle to import."""
+        with Gradebook(self._url()) as gradebook:
+            plugin = OneRow(to=str(self.folder))
+            plugin.export(gradebook)
+        return [self.folder / file for file in ("grades.csv", "canvas.csv", "moodle.csv")]
+
+    # ------------------------------------------------------------------ where things are
+
+    def _known(self, name: str) -> str:
+        if name not in self.names:
+            raise ValueError(f"assignment must be one of {', '.join(self.names)}; got {name!r}.")
+        return name
+
+    def _released(self, name: str) -> Path:
+        return self.folder / "student" / name / f"{name}.ipynb"
+
+    def _marked(self, name: str, student: str) -> Path:
+        return self.folder / "marked" / student / name / f"{name}.ipynb"
+
+    def _assignment(self, name: str, limits: Limits) -> Assignment:
+        checks = self.folder / "instructor" / "checks" / f"{self._known(name)}.py"
+        for path, what in (
+            (self._released(name), "release it first"),
+            (checks, "write its checks"),
+        ):
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is missing: {what}.")
+        seed = self.folder / "seed.txt"
+        if not seed.exists():
+            with atomic(seed) as draft:
+                draft.write_text(f"{secrets.randbelow(2**31)}\n")
+        return Assignment(name, self._released(name), checks, int(seed.read_text()), limits)
+
+    def _submitters(self, name: str) -> Iterator[Path]:
+        """The folders of those who submitted something for this assignment."""
+        submitted = self.folder / "submitted"
+        if not submitted.is_dir():
+            raise FileNotFoundError(
+                f"{submitted} is missing: it holds STUDENT/{name}/{name}.ipynb."
+            )
+        for path in sorted(submitted.iterdir()):
+            if path.is_dir() and not path.is_symlink() and os.path.lexists(path / name):
+                yield path
+
+    def _record_path(self, name: str, student: str) -> Path:
+        return self.folder / "records" / name / f"{student}.json"
+
+    def _record(self, name: str, student: str) -> dict | None:
+        try:
+            return json.loads(self._record_path(name, student).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def _write_record(self, name: str, student: str, record: dict) -> None:
+        with atomic(self._record_path(name, student)) as draft:
+            draft.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    # ------------------------------------------------------------------ nbgrader
+
+    def _url(self) -> str:
+        return f"sqlite:///{self.folder / 'gradebook.db'}"
+
+    def _nbgrader(self, step: str, *arguments: str) -> None:
+        """Runs one of nbgrader's steps, with the class's own settings."""
+        config = PyFileConfigLoader("nbgrader_config.py", str(self.folder)).load_config()
+        config.CourseDirectory.root = str(self.folder)
+        config.CourseDirectory.db_url = self._url()
+        config.Autograde.sanitize_preprocessors = []
+        config.Autograde.autograde_preprocessors = [  # none that runs a student's code
+            f"nbgrader.preprocessors.{name}"
+            for name in ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SQLAlchemy's, of nbgrader's ways
+            result = getattr(NbGraderAPI(config=config), step)(*arguments)
+        if not result["success"]:
+            raise RuntimeError(f"nbgrader failed: {result.get('log') or ''}{result.get('error')}")
+
+
+@functools.cache
+def _end_with_the_grader() -> None:
+    """Lets a worker end, and its sandbox with it, when the grader was killed and could not ask."""
+
+    def watch(grader: int) -> None:
+        while os.getppid() == grader:
+            time.sleep(1)
+        os._exit(1)
+
+    if multiprocessing.current_process().name != "MainProcess":
+        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+
+
+class OneRow(ExportPlugin):
+    """nbgrader's export, a row a student: grades.csv for people, and for Canvas and Moodle.
+
+    Who handed in nothing, or was quarantined, has no points there (in nbgrader's own export: 0).
+    What is still to be marked by hand counts 0.
+    """
+
+    def export(self, gradebook: Gradebook) -> None:
+        """Writes grades.csv, canvas.csv and moodle.csv into the folder `to`."""
+        ids = [student.id for student in gradebook.students]
+        rows = [
+            {
+                "student": unquote(student.id),
+                "name": f"{student.first_name or ''} {student.last_name or ''}".strip(),
+                "first": student.first_name,
+                "last": student.last_name,
+                "email": student.email,
+                "number": student.lms_user_id,
+            }
+            for student in gradebook.students
+        ]
+        about = pd.DataFrame(rows, ids, columns=list(_CANVAS | _MOODLE)).fillna("")
+        about["name"] = about["name"].where(about["name"] != "", about["student"])
+        marks, by_hand = {}, set()
+        for assignment in gradebook.assignments:
+            marks[assignment.name] = {
+                one.student_id: round(max(one.score - one.late_submission_penalty, 0), 2)
+                for one in assignment.submissions
+            }
+            by_hand |= {one.student_id for one in assignment.submissions if one.needs_manual_grade}
+        to_mark = pd.Series(["yes" if name in by_hand else "" for name in ids], ids, dtype=object)
+        tables = {
+            "grades": about[["student", "name", "email"]].assign(**{"to mark by hand": to_mark}),
+            "canvas": about[list(_CANVAS)].rename(columns=_CANVAS).assign(Section=""),
+            "moodle": about[list(_MOODLE)].rename(columns=_MOODLE),
+        }
+        for file, table in tables.items():
+            with atomic(Path(self.to) / f"{file}.csv") as draft:
+                pd.concat([table, pd.DataFrame(marks, ids)], axis=1).to_csv(draft, index=False)
+
+
+def student_id(folder: str) -> str:
+    """A student's name in the gradebook: the folder's, where nbgrader can take it.
+
+    What its patterns and paths take for something else is written as %XX; `unquote` reads it back.
+    """
+    return re.sub(
+        r"[%*?\[\]{}+/\\\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$",
+        lambda found: quote(found.group().encode("utf-8", "surrogateescape"), safe="").replace(
+            ".", "%2E"
+        ),
+        folder,
+    )

@@ -1,0 +1,258 @@
+"""One submission: rebuilt, run in the sandbox, asked from outside, and written down.
+
+What comes of it are a record (seed, versions, limits, what each check said) and a marked notebook:
+the rebuilt one with the outputs that a teaching assistant reads and, under each check, the points.
+Only the grader writes points. nbgrader takes them from there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import importlib.util
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import numpy as np
+from nbformat import NotebookNode
+
+from mtl_course.base import stream
+from mtl_course.grading import sandbox
+from mtl_course.grading.checks import Student, Wrong
+from mtl_course.grading.intake import Quarantined, kind, read, rebuilt
+from mtl_course.grading.sandbox import Died, Kernel, Limits
+
+Check = Callable[[Student, np.random.Generator], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a submission is held against.
+
+    released: the notebook that students were given. checks: the file of hidden checks.
+    seed: of the inputs that checks draw, one for the whole class.
+    """
+
+    name: str
+    released: Path
+    checks: Path
+    seed: int
+    limits: Limits = field(default_factory=Limits)
+
+    def about(self) -> dict:
+        """What a score depends on besides the submission: seed, limits, versions, and a digest."""
+        names = ("mtl_course", "torch", "numpy", "ipykernel", "nbgrader")
+        about = {
+            "seed": self.seed,
+            "limits": asdict(self.limits),
+            "versions": {"python": platform.python_version(), "bubblewrap": sandbox.version()}
+            | {name: version(name) for name in names},
+        }
+        files = self.released.read_bytes() + self.checks.read_bytes()
+        about["digest"] = hashlib.sha256(files + json.dumps(about).encode()).hexdigest()
+        return about
+
+    def exercises(self) -> Mapping[str, Sequence[Check]]:
+        """The hidden checks, by exercise.
+
+        Raises: ValueError if they are not those of the notebook's exercises.
+        """
+        spec = importlib.util.spec_from_file_location(f"checks_of_{self.name}", self.checks)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        odd = set(module.EXERCISES) ^ set(_points(nbformat.read(self.released, as_version=4)))
+        if odd:
+            raise ValueError(
+                f"{self.checks.name} and {self.released.name} must have the same exercises: "
+                f"{', '.join(sorted(odd))}."
+            )
+        return module.EXERCISES
+
+
+def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | None]:
+    """Marks the submission in `folder`.
+
+    Returns: its record, and the marked notebook, or None if the submission is quarantined: then the
+        record says why.
+    """
+    start = time.monotonic()
+    record = {"assignment": assignment.name, "against": assignment.about(), "notes": []}
+    try:
+        notebook = _marked(assignment, folder, record)
+    except Quarantined as error:
+        why = str(error)
+    except Exception as error:  # one that stumbles must not cost the others their grades
+        why = f"grading it failed, and is tried again: {type(error).__name__}: {error}"
+        record.pop("digest", None)
+    else:
+        return record | {"seconds": round(time.monotonic() - start, 1)}, notebook
+    return record | {"quarantined": why, "exercises": {}}, None
+
+
+def _marked(assignment: Assignment, folder: Path, record: dict) -> NotebookNode:
+    """The marked notebook; what is found goes into the record."""
+    cells, record["digest"] = read(folder, f"{assignment.name}.ipynb")
+    released = nbformat.read(assignment.released, as_version=4)
+    notebook, record["notes"] = rebuilt(released, cells)
+    with _Sitting(notebook, assignment.limits) as sitting:
+        record["exercises"] = _ask(assignment, notebook, Student(sitting.kernel), record["notes"])
+    for cell in notebook.cells:
+        if kind(cell) == "check" and cell.cell_type == "code":
+            name = cell.metadata.nbgrader.grade_id
+            cell.outputs = _verdict(record["exercises"][name])
+        elif cell.cell_type == "markdown" and kind(cell) == "answer":
+            cell.source = _harmless(cell.source)
+    return notebook
+
+
+def points(record: dict) -> tuple[float, float]:
+    """What the checks gave, and what they could have given."""
+    exercises = record["exercises"].values()
+    return sum(e["score"] for e in exercises), sum(e["points"] for e in exercises)
+
+
+# ---------------------------------------------------------------------- running and asking
+
+
+class _Sitting:
+    """A notebook that runs in one sandbox after another, until its time is over.
+
+    A cell that ends its sandbox is left out from then on, so that the others are heard. The graded
+    cells never run.
+    """
+
+    def __init__(self, notebook: NotebookNode, limits: Limits) -> None:
+        self._limits, self._end = limits, time.monotonic() + limits.whole
+        self._cells = [c for c in notebook.cells if c.cell_type == "code" and kind(c) != "check"]
+        self._current: Kernel | None = None
+
+    def __enter__(self) -> _Sitting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._current is not None:
+            self._current.kill()
+
+    def kernel(self) -> Kernel:
+        """One in which the cells have run. Raises: Died if no time is left."""
+        while True:
+            if time.monotonic() > self._end:
+                raise Died("stopped: no time is left for this notebook")
+            if self._current is not None and not self._current.dead:
+                return self._current
+            self._current = Kernel(self._limits)
+            self._run(self._current)
+
+    def _run(self, kernel: Kernel) -> None:
+        for cell in list(self._cells):
+            seconds = min(self._limits.seconds, max(self._end - time.monotonic(), 1.0))
+            try:
+                outputs = kernel.execute(cell.source, seconds)
+            except Died as died:
+                cell.outputs = [_text(f"This cell was {died}, and is left out.\n")]
+                self._cells.remove(cell)
+                return
+            cell.outputs = _kept(outputs, self._limits.said)
+
+
+def _points(notebook: NotebookNode) -> dict[str, float]:
+    """What the checks can give, by exercise."""
+    return {
+        cell.metadata.nbgrader.grade_id: float(cell.metadata.nbgrader.points)
+        for cell in notebook.cells
+        if kind(cell) == "check" and cell.cell_type == "code"
+    }
+
+
+def _ask(
+    assignment: Assignment, notebook: NotebookNode, student: Student, notes: list[str]
+) -> dict[str, dict]:
+    """What each check says, and the points."""
+    given, found = _points(notebook), {}
+    for name, checks in assignment.exercises().items():
+        parts = []
+        for check in checks:
+            draw = np.random.default_rng(stream(assignment.seed, f"{name}: {check.__name__}"))
+            said = ""
+            try:
+                check(student, draw)
+            except Wrong as wrong:
+                said = str(wrong)
+            except sandbox.Refused:  # no fault of the student's
+                raise
+            except Exception as error:  # an answer that the check's author did not think of
+                said = "The check can make nothing of the answer."
+                notes.append(f"{check.__name__} of {name}: {type(error).__name__}: {error}"[:300])
+            about = (check.__doc__ or check.__name__).strip().splitlines()[0]
+            parts.append({"about": about, "passed": not said, "said": said})
+        score = given[name] * sum(part["passed"] for part in parts) / len(parts)
+        found[name] = {"points": given[name], "score": round(score, 2), "parts": parts}
+    return found
+
+
+# ---------------------------------------------------------------------- what is kept
+
+
+def _text(text: str) -> NotebookNode:
+    return nbformat.v4.new_output("stream", name="stdout", text=text)
+
+
+def _verdict(exercise: dict) -> list[NotebookNode]:
+    """What stands under a check: a line a part, and the points."""
+    lines = [
+        f"{'✓' if part['passed'] else '✗'} {part['about']}"
+        + ("" if part["passed"] else f"\n  {part['said']}")
+        for part in exercise["parts"]
+    ]
+    score = {"text/plain": str(exercise["score"])}
+    return [_text("\n".join(lines) + "\n"), nbformat.v4.new_output("execute_result", score)]
+
+
+def _kept(outputs: Sequence[NotebookNode], room: int) -> list[NotebookNode]:
+    """Text and PNG pictures, as much as there is room for: nothing that a page would run."""
+    kept = []
+    for output in outputs:
+        if output.output_type == "stream":
+            text = str(output.text)
+        elif output.output_type == "error":
+            text = "\n".join(map(str, output.traceback)) + "\n"
+        else:
+            picture = output.data.get("image/png")
+            if isinstance(picture, str) and len(picture) <= room and _is_png(picture):
+                room -= len(picture)
+                kept.append(nbformat.v4.new_output("display_data", {"image/png": picture.strip()}))
+                continue
+            text = str(output.data.get("text/plain", "")) + "\n"
+        text = _whole(text[:room])
+        room -= len(text)
+        if text.strip():
+            kept.append(_text(text))
+    if room <= 0:
+        kept.append(_text("\n… and more, which was not kept.\n"))
+    return kept
+
+
+def _whole(text: str) -> str:
+    """Without halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_png(text: str) -> bool:
+    try:
+        return base64.b64decode(text.strip(), validate=True).startswith(b"\x89PNG\r\n\x1a\n")
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _harmless(text: str) -> str:
+    """Markdown in which no HTML begins, and no formula makes a link."""
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    return re.sub(r"\\(href|require|unicode|cssId|class|style)\b", r"\\text{\1}", text)

@@ -1,0 +1,498 @@
+"""Submissions to the small assignment that mean harm: all stand in `double`'s answer cell.
+
+Each is bounded, and harmless if it gets out. {place} is the folder of the class, {outside} a folder
+that a sandbox must not reach, {port} one that listens on this machine. One that gets anywhere
+prints REACHED or leaves a file in {outside}.
+"""
+
+from __future__ import annotations
+
+# What each must come to: points. `mean`, which gives 2, is answered honestly in all of them.
+ATTACKS: dict[str, tuple[float, str]] = {}
+
+
+def _attack(name: str, code: str, points: float = 2.0) -> None:
+    ATTACKS[name] = points, code
+
+
+# ------------------------------------------------------------------ time, memory, processes
+
+_attack("runs for ever", "while True:\n    pass\n")
+_attack(
+    "does not hear",
+    """
+import signal
+
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    pass
+""",
+)
+_attack("runs for ever when asked", "def double(x):\n    while True:\n        pass\n")
+_attack(
+    "takes all memory",
+    """
+held = []
+for _ in range(60):
+    held.append(bytearray(50_000_000))
+print("REACHED")
+""",
+)
+_attack(
+    "takes all memory in many processes",
+    """
+import os, time
+
+for _ in range(15):
+    if os.fork() == 0:
+        held = b"x" * 200_000_000
+        time.sleep(20)
+        os._exit(0)
+time.sleep(20)
+""",
+)
+_attack(
+    "forks",
+    """
+import os, time
+
+made = []
+try:
+    for _ in range(200):
+        made.append(os.fork())
+        if made[-1] == 0:
+            time.sleep(20)
+            os._exit(0)
+except OSError:
+    pass
+for child in made:
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+print("REACHED" if len(made) > 100 else "")
+""",
+)
+_attack(
+    "stays behind",
+    """
+import subprocess
+
+subprocess.Popen(["sleep", "543.21"], start_new_session=True)
+
+
+def double(x):
+    subprocess.Popen(["sleep", "543.21"], start_new_session=True)
+    return 0
+""",
+)
+_attack("ends the process", "import os\n\nos._exit(0)\n")
+_attack(
+    "ends the process when asked",
+    "import os\n\n\ndef double(x):\n    os._exit(0)\n",
+)
+_attack(
+    "kills",
+    """
+import os
+
+for process in (os.getppid(), 1, os.getpid()):
+    try:
+        os.kill(process, 9)
+    except OSError:
+        pass
+""",
+)
+_attack("exits", "raise SystemExit(0)\n")
+_attack("exits when asked", "def double(x):\n    raise SystemExit(0)\n")
+_attack(
+    "fills the disk",
+    """
+import glob, os
+
+written = 0
+for folder in (".", "/dev/shm", "/tmp"):
+    try:
+        for number in range(10):
+            with open(f"{folder}/{number}", "wb") as file:
+                for _ in range(10):
+                    written += file.write(bytes(10_000_000))
+    except OSError:
+        pass
+print("REACHED" if written > 900_000_000 else "")
+""",
+)
+
+# ------------------------------------------------------------------ reading, writing, calling
+
+_attack(
+    "reads what is hidden",
+    """
+import glob, os
+
+for path in (
+    "{place}/instructor/checks/small.py", "{place}/instructor/small/small.ipynb",
+    "{place}/gradebook.db", "{place}/seed.txt", "{place}/submitted", "/etc/passwd", "/etc/shadow",
+    "/proc/1/environ", "/home", "/root/.ssh", "{outside}/secret",
+):
+    try:
+        found = os.listdir(path) if os.path.isdir(path) else open(path, "rb").read()
+        if found and not (path.startswith("/proc") and b"MTL_SECRET" not in found):
+            print("REACHED", path)
+    except OSError:
+        pass
+for path in glob.glob("/proc/[0-9]*/cmdline"):
+    if b"grading" in open(path, "rb").read():
+        print("REACHED", path)
+""",
+)
+_attack(
+    "writes outside",
+    """
+import os, sys
+
+import mtl_course
+
+for folder in ("{outside}", "{place}", "{place}/submitted", "/usr", os.path.dirname(os.__file__),
+               os.path.dirname(mtl_course.__file__), sys.prefix):
+    try:
+        with open(folder + "/reached.txt", "w") as file:
+            file.write("x")
+        os.unlink(folder + "/reached.txt")
+        print("REACHED", folder)
+    except OSError:
+        pass
+""",
+)
+_attack(
+    "changes the gradebook",
+    """
+import sqlite3
+
+try:
+    with sqlite3.connect("{place}/gradebook.db") as book:
+        book.execute("UPDATE grade SET manual_score = 1000")
+    print("REACHED")
+except sqlite3.Error:
+    pass
+""",
+)
+_attack(
+    "calls out",
+    """
+import socket
+
+for host, port in (("127.0.0.1", {port}), ("localhost", {port}), ("192.0.2.1", 80)):
+    try:
+        socket.create_connection((host, port), 1).close()
+        print("REACHED", host)
+    except OSError:
+        pass
+""",
+)
+_attack(
+    "makes a namespace of its own",
+    """
+import ctypes
+
+made = [flag for flag in (0x10000000, 0x00020000) if ctypes.CDLL(None).unshare(flag) == 0]
+print("REACHED" if made else "")
+""",
+)
+_attack(
+    "leaves something for the next",
+    """
+import os, site
+
+for path in (os.path.expanduser("~/.ipython/profile_default/startup/00.py"),
+             site.getusersitepackages() + "/usercustomize.py", "numpy.py", "torch.py", "json.py"):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w") as file:
+        file.write("print('REACHED')\\n")
+""",
+)
+
+# ------------------------------------------------------------------ tools, and lies
+
+_attack(
+    "patches the tools",
+    """
+import builtins
+import json
+
+import numpy
+
+numpy.allclose = numpy.array_equal = lambda *a, **k: True
+numpy.testing.assert_allclose = lambda *a, **k: None
+builtins.all = builtins.any = lambda *a: True
+
+
+def double(x):
+    return 4
+""",
+)
+_attack(
+    "patches the shell",
+    """
+from IPython.core.interactiveshell import InteractiveShell
+
+InteractiveShell.showtraceback = lambda *a, **k: None
+get_ipython().set_custom_exc((BaseException,), lambda *a, **k: None)
+get_ipython().ast_transformers.clear()
+
+
+def double(x):
+    raise AssertionError("a right answer")
+""",
+)
+_attack(
+    "rewrites what it is asked",
+    """
+def other(lines):
+    return ["pass\\n"] if any("double" in line for line in lines) else lines
+
+
+get_ipython().input_transformers_post.append(other)
+""",
+)
+_attack(
+    "is equal to everything",
+    """
+class All:
+    __array_priority__ = 1e9
+    shape, dtype, size, ndim = (), "float64", 1, 0
+    __eq__ = __bool__ = __contains__ = lambda *a: True
+    __ne__ = lambda *a: False
+    __sub__ = __rsub__ = __abs__ = lambda self, *a: self
+    __lt__ = __le__ = __gt__ = __ge__ = lambda *a: True
+    __float__ = lambda self: 0.0
+    __array_function__ = __array_ufunc__ = lambda *a, **k: True
+
+
+def double(x):
+    return All()
+""",
+)
+_attack(
+    "is a number that lies",
+    """
+class Number(float):
+    __eq__ = __hash__ = lambda *a: True
+    __sub__ = __rsub__ = lambda *a: 0.0
+
+
+def double(x):
+    return Number("nan")
+""",
+)
+_attack(
+    "is an array that lies",
+    """
+import numpy as np
+
+
+class Array(np.ndarray):
+    def __eq__(self, other):
+        return np.ones(self.shape, bool)
+
+    def tobytes(self, *_):
+        return b""
+
+
+def double(x):
+    return np.zeros(np.shape(x)).view(Array)
+""",
+)
+_attack(
+    "peeks at its caller",
+    """
+import sys
+
+
+def double(x):
+    frame = sys._getframe()
+    while frame is not None:
+        for name in ("wanted", "reference", "solution", "expected"):
+            if name in frame.f_locals or name in frame.f_globals:
+                print("REACHED")
+                return frame.f_locals.get(name, frame.f_globals.get(name))
+        frame = frame.f_back
+    return 0
+""",
+)
+_attack(
+    "raises something odd",
+    """
+import os
+
+
+class Odd(Exception):
+    def __str__(self):
+        os._exit(0)
+
+    __repr__ = __str__
+
+
+def double(x):
+    raise Odd
+""",
+)
+_attack("knows the visible check", "def double(x):\n    return 4\n")
+_attack("asks its teacher", "def double(x):\n    return input('twice ' + str(x))\n")
+
+# ------------------------------------------------------------------ what comes out
+
+_attack("says much", "print('x' * 50_000_000)\n")
+_attack("says something for ever", "while True:\n    print('x' * 1000)\n")
+_attack(
+    "talks on",
+    """
+import threading, time
+
+
+def talk():
+    while True:
+        print("still here")
+        time.sleep(0.05)
+
+
+threading.Thread(target=talk, daemon=True).start()
+""",
+)
+_attack(
+    "closes its ears",
+    """
+def double(x):
+    get_ipython().kernel.iopub_socket.close()
+    return 2 * x
+""",
+)
+_attack(
+    "puts links in place of its sockets",
+    """
+import glob, os
+
+for path in glob.glob("/tmp/mtl*/s-*"):
+    os.unlink(path)
+    os.symlink("{outside}/secret", path)
+""",
+)
+_attack(
+    "writes beside its sockets",
+    """
+import glob
+
+for folder in glob.glob("/tmp/mtl*"):
+    with open(folder + "/more", "wb") as file:
+        file.write(bytes(1000))
+""",
+)
+_attack(
+    "shows pages that do things",
+    """
+from IPython.display import HTML, SVG, Javascript, Markdown, display
+
+for kind in (HTML, Markdown):
+    display(kind("<img src=x onerror='window.reached = 1'><script>window.reached = 1</script>"))
+display(Javascript("window.reached = 1"))
+display({"image/png": "'><script>window.reached = 1</script>"}, raw=True)
+display({"image/svg+xml": "<svg onload='window.reached = 1'/>"}, raw=True)
+print("<script>window.reached = 1</script><img src=x onerror='window.reached = 1'>")
+""",
+)
+
+# Forged answers: the kernel's own side of the wire is the student's.
+for _name, _forged in {
+    "nested": "'[' * 200_000",
+    "nested a little": "'{\"answer\": ' + '[' * 50 + ']' * 50 + '}'",
+    "not JSON": "'answer: yes'",
+    "no object": "'true'",
+    "too large": "'{\"answer\": \"' + 'x' * 40_000_000 + '\"}'",
+    "a shape without bytes": (
+        '\'{"answer": {"kind of thing": "array", "dtype": "float64", "shape": [1000000000],\''
+        ' \' "data": ""}}\''
+    ),
+    "a shape below nothing": (
+        '\'{"answer": {"kind of thing": "array", "dtype": "float64", "shape": [-1, -1],\''
+        ' \' "data": "AAAAAAAA8D8="}}\''
+    ),
+    "objects": (
+        '\'{"answer": {"kind of thing": "array", "dtype": "object", "shape": [1],\''
+        ' \' "data": "AAAAAAAA8D8="}}\''
+    ),
+    "a huge number": "'{\"answer\": ' + '9' * 5000 + '}'",
+    "the checker's own words": '\'{"passed": true, "score": 4, "points": 4}\'',
+}.items():
+    _attack(
+        f"forges: {_name}",
+        f"""
+from IPython.display import publish_display_data
+
+from mtl_course.grading import wire
+
+honest = wire.answer
+
+
+def forged(code, inputs, names, reply):
+    if "double" not in code:
+        return honest(code, inputs, names, reply)
+    publish_display_data({{"text/plain": "", reply: {_forged}}})
+
+
+wire.answer = forged
+""",
+    )
+_attack(
+    "forges: twice",
+    """
+from mtl_course.grading import wire
+
+honest = wire.answer
+
+
+def twice(code, inputs, names, reply):
+    for _ in range(2 if "double" in code else 1):
+        honest(code, inputs, names, reply)
+
+
+wire.answer = twice
+
+
+def double(x):
+    return 2 * x
+""",
+)
+_attack(
+    "forges: an early end",
+    """
+from mtl_course.grading import wire
+
+honest = wire.answer
+
+
+def early(code, inputs, names, reply):
+    if "double" in code:
+        kernel = get_ipython().kernel
+        kernel.session.send(
+            kernel.iopub_socket, "status", {"execution_state": "idle"},
+            parent=kernel.get_parent("shell"), ident=b"",
+        )
+    honest(code, inputs, names, reply)
+
+
+wire.answer = early
+
+
+def double(x):
+    return 4
+""",
+)
+_attack(
+    "forges: nonsense on the wire",
+    """
+def double(x):
+    kernel = get_ipython().kernel
+    for _ in range(50):
+        kernel.iopub_socket.send_multipart([b"a", b"<IDS|MSG>", b"b", b"{", b"}", b"", b"\\xff"])
+    return 0
+""",
+)

@@ -1,0 +1,1174 @@
+"""Answers to the two graded assignments: wrong ones with a name, and odd ones that are right.
+
+Each stands for the text of one answer cell, `EXERCISE_answer`; the other cells hold the solutions.
+A mutant must lose points in its exercise, an odd answer must lose none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """The text of an answer cell. name: what is wrong with it, or odd about it."""
+
+    assignment: str
+    exercise: str
+    name: str
+    code: str
+
+
+def _answers(assignment: str, text: str) -> list[Answer]:
+    """Answers from a text in which a line ``### exercise: name`` stands above each."""
+    found = []
+    for part in text.split("\n### ")[1:]:
+        head, _, code = part.partition("\n")
+        exercise, _, name = head.partition(": ")
+        found.append(Answer(assignment, exercise, name, code.strip() + "\n"))
+    return found
+
+
+MUTANTS = _answers(
+    "multi_task",
+    """
+### build_labels: ? called 0
+def build_labels(notes, tasks):
+    return torch.tensor([[int(note.get(task) == "yes") for task in tasks] for note in notes])
+
+### build_labels: what is missing called 0
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    return torch.tensor([[number[note.get(task, "no")] for task in tasks] for note in notes])
+
+### build_labels: Y turned over
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    return torch.tensor([[number[note.get(task, "?")] for note in notes] for task in tasks])
+
+### build_labels: in the notes' order
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    rows = [[number[word] for word in note.values()][: len(tasks)] for note in notes]
+    return torch.tensor([row + [-1] * (len(tasks) - len(row)) for row in rows])
+
+### build_labels: always the lecture's four tasks
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    return torch.tensor([[number[note.get(task, "?")] for task in TASKS] for note in notes])
+
+### lecture_columns: not turned over
+def lecture_columns(labels, first, last):
+    return labels[first - 1 : last]
+
+### lecture_columns: counted from 0
+def lecture_columns(labels, first, last):
+    return labels[first : last + 1].T
+
+### lecture_columns: the last one left out
+def lecture_columns(labels, first, last):
+    return labels[first - 1 : last - 1].T
+
+### lecture_columns: reshaped instead of turned over
+def lecture_columns(labels, first, last):
+    return labels[first - 1 : last].reshape(labels.shape[1], -1)
+
+### lecture_columns: rows cut where columns are meant
+def lecture_columns(labels, first, last):
+    return labels.T[first - 1 : last]
+
+### predict: softmax for sigmoid
+def predict(logits, threshold):
+    return (logits.softmax(dim=1) > threshold).int()
+
+### predict: one task an image
+def predict(logits, threshold):
+    return torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1])
+
+### predict: threshold ignored
+def predict(logits, threshold):
+    return (logits > 0).int()
+
+### predict: threshold set against the logit
+def predict(logits, threshold):
+    return (logits > threshold).int()
+
+### predict: the probabilities themselves
+def predict(logits, threshold):
+    return logits.sigmoid()
+
+### predict: exp of a thousand
+def predict(logits, threshold):
+    odds = np.exp(np.asarray(logits, dtype=np.float32))
+    return (odds / (1 + odds) > threshold).astype(int)
+
+### masked_loss: mask forgotten
+def masked_loss(logits, labels):
+    return (torch.nn.functional.softplus(logits) - labels * logits).sum() / len(logits)
+
+### masked_loss: mean instead of sum
+def masked_loss(logits, labels):
+    terms = torch.nn.functional.softplus(logits) - labels * logits
+    return torch.where(labels != UNKNOWN, terms, 0).mean()
+
+### masked_loss: sum over unknown, called 0
+def masked_loss(logits, labels):
+    labels = labels.clamp(min=0)
+    return (torch.nn.functional.softplus(logits) - labels * logits).sum() / len(logits)
+
+### masked_loss: divided by the known labels
+def masked_loss(logits, labels):
+    known = labels != UNKNOWN
+    terms = torch.nn.functional.softplus(logits) - labels * logits
+    return terms[known].sum() / known.sum().clamp(min=1)
+
+### masked_loss: divided by the images with a known label
+def masked_loss(logits, labels):
+    known = labels != UNKNOWN
+    terms = torch.nn.functional.softplus(logits) - labels * logits
+    return terms[known].sum() / known.any(dim=1).sum().clamp(min=1)
+
+### masked_loss: images with a gap dropped
+def masked_loss(logits, labels):
+    whole = (labels != UNKNOWN).all(dim=1)
+    terms = torch.nn.functional.softplus(logits) - labels * logits
+    return terms[whole].sum() / len(logits)
+
+### masked_loss: softmax for sigmoid
+def masked_loss(logits, labels):
+    known = labels == 1
+    return -logits.log_softmax(dim=1)[known].sum() / len(logits)
+
+### masked_loss: not divided
+def masked_loss(logits, labels):
+    terms = torch.nn.functional.softplus(logits) - labels * logits
+    return terms[labels != UNKNOWN].sum()
+
+### masked_loss: yes alone has a term
+def masked_loss(logits, labels):
+    return torch.nn.functional.softplus(-logits)[labels == 1].sum() / len(logits)
+
+### masked_loss: log of 0
+def masked_loss(logits, labels):
+    chance = logits.sigmoid()
+    terms = -torch.where(labels == 1, chance.log(), (1 - chance).log())
+    return terms[labels != UNKNOWN].sum() / len(logits)
+
+### masked_gradient: wrong sign
+def masked_gradient(logits, labels):
+    return torch.where(labels != UNKNOWN, labels - logits.sigmoid(), 0) / len(logits)
+
+### masked_gradient: undivided
+def masked_gradient(logits, labels):
+    return torch.where(labels != UNKNOWN, logits.sigmoid() - labels, 0)
+
+### masked_gradient: mask forgotten
+def masked_gradient(logits, labels):
+    return (logits.sigmoid() - labels) / len(logits)
+
+### masked_gradient: ? called 0
+def masked_gradient(logits, labels):
+    return (logits.sigmoid() - labels.clamp(min=0)) / len(logits)
+
+### masked_gradient: divided by the known labels
+def masked_gradient(logits, labels):
+    known = labels != UNKNOWN
+    return torch.where(known, logits.sigmoid() - labels, 0) / known.sum().clamp(min=1)
+
+### masked_gradient: small but not 0
+def masked_gradient(logits, labels):
+    return torch.where(labels != UNKNOWN, logits.sigmoid() - labels, 1e-8) / len(logits)
+
+### masked_gradient: of a mean
+def masked_gradient(logits, labels):
+    return torch.where(labels != UNKNOWN, logits.sigmoid() - labels, 0) / labels.numel()
+
+### masked_gradient: softmax for sigmoid
+def masked_gradient(logits, labels):
+    return torch.where(labels != UNKNOWN, logits.softmax(dim=1) - labels, 0) / len(logits)
+
+### masked_gradient: autograd of log of 0
+def masked_gradient(logits, labels):
+    z = logits.clone().requires_grad_()
+    chance = z.sigmoid()
+    terms = -(labels * chance.log() + (1 - labels) * (1 - chance).log())
+    (terms[labels != UNKNOWN].sum() / len(z)).backward()
+    return z.grad
+
+### accuracy: unknown called wrong
+def accuracy(logits, labels):
+    return ((logits > 0) == (labels == 1)).logical_and(labels != UNKNOWN).float().mean(dim=0)
+
+### accuracy: unknown called 0
+def accuracy(logits, labels):
+    return ((logits > 0) == (labels == 1)).float().mean(dim=0)
+
+### accuracy: 0 where nobody answered
+def accuracy(logits, labels):
+    known = labels != UNKNOWN
+    right = ((logits > 0) == (labels == 1)) & known
+    return right.sum(dim=0) / known.sum(dim=0).clamp(min=1)
+
+### accuracy: a number an image
+def accuracy(logits, labels):
+    known = labels != UNKNOWN
+    right = ((logits > 0) == (labels == 1)) & known
+    return right.sum(dim=1) / known.sum(dim=1)
+
+### accuracy: all tasks together
+def accuracy(logits, labels):
+    known = labels != UNKNOWN
+    right = ((logits > 0) == (labels == 1))[known].float().mean()
+    return right.expand(labels.shape[1])
+
+### accuracy: whole images only
+def accuracy(logits, labels):
+    whole = (labels != UNKNOWN).all(dim=1)
+    return ((logits > 0) == (labels == 1))[whole].float().mean(dim=0)
+
+### equal_width: always twice as wide
+def equal_width(width, tasks):
+    return 2 * width if tasks > 1 else width
+
+### equal_width: the root of the tasks
+def equal_width(width, tasks):
+    return int(width * tasks**0.5)
+
+### equal_width: off by one
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + 37 * w + (8 * w + 1) * k
+
+    found = width
+    while weights(found, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### equal_width: one head for all separate networks
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + 37 * w + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * (54 * width**2 + 37 * width) + 8 * width + 1:
+        found += 1
+    return found
+
+### equal_width: normalisation forgotten
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + 27 * w + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### crossover: means alone
+def crossover(rows, margin):
+    auc = rows.pivot_table(index="width", columns="way", values="auc")
+    found = None
+    for width, row in auc.sort_index(ascending=False).iterrows():
+        if row["one shared network"] - row["four networks"] <= -margin:
+            break
+        found = int(width)
+    return found
+
+### crossover: the first width that will do
+def crossover(rows, margin):
+    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
+    lead = (auc["one shared network"] - auc["four networks"]).dropna()
+    for width, values in lead.groupby(level="width"):
+        if studies.interval(values)[1] > -margin:
+            return int(width)
+    return None
+
+### crossover: margin ignored
+def crossover(rows, margin):
+    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
+    lead = (auc["one shared network"] - auc["four networks"]).dropna()
+    found = None
+    for width, values in sorted(lead.groupby(level="width"), reverse=True):
+        if studies.interval(values)[1] <= 0:
+            break
+        found = int(width)
+    return found
+
+### crossover: pairs by their place in the table
+def crossover(rows, margin):
+    found = None
+    for width, at in sorted(rows.groupby("width"), reverse=True):
+        one = at[at.way == "one shared network"].auc.to_numpy()
+        four = at[at.way == "four networks"].auc.to_numpy()
+        n = min(len(one), len(four))
+        if studies.interval(one[:n] - four[:n])[1] <= -margin:
+            break
+        found = int(width)
+    return found
+
+### crossover: pooled instead of paired
+def crossover(rows, margin):
+    found = None
+    for width, at in sorted(rows.groupby("width"), reverse=True):
+        one, four = (at[at.way == way].auc for way in ("one shared network", "four networks"))
+        error = (one.var() / len(one) + four.var() / len(four)) ** 0.5
+        if one.mean() - four.mean() - 2 * error <= -margin:
+            break
+        found = int(width)
+    return found
+
+### crossover: four minus shared
+def crossover(rows, margin):
+    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
+    lead = (auc["four networks"] - auc["one shared network"]).dropna()
+    found = None
+    for width, values in sorted(lead.groupby(level="width"), reverse=True):
+        if studies.interval(values)[1] <= -margin:
+            break
+        found = int(width)
+    return found
+
+### crossover: the upper end of the interval
+def crossover(rows, margin):
+    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
+    lead = (auc["one shared network"] - auc["four networks"]).dropna()
+    found = None
+    for width, values in sorted(lead.groupby(level="width"), reverse=True):
+        if studies.interval(values)[2] <= -margin:
+            break
+        found = int(width)
+    return found
+""",
+) + _answers(
+    "transfer",
+    """
+### new_head: trunk aliased instead of copied
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return networks.Network(network.trunk, head, classes)
+
+### new_head: old head kept
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    new = copy.deepcopy(network)
+    if len(classes) != len(network.names):
+        new.head = torch.nn.Linear(network.head.in_features, len(classes))
+    new.names = tuple(classes)
+    return new
+
+### new_head: old rows kept
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    rows = min(len(classes), len(network.names))
+    head.weight.data[:rows] = network.head.weight.data[:rows]
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: head of the old size
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    new = copy.deepcopy(network)
+    new.head = torch.nn.Linear(network.head.in_features, len(network.names))
+    return new
+
+### new_head: the old network operated on
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    network.head = torch.nn.Linear(network.head.in_features, len(classes))
+    network.names = tuple(classes)
+    return network
+
+### new_head: seed ignored
+def new_head(network, classes, seed):
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: head of zeros
+def new_head(network, classes, seed):
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    torch.nn.init.zeros_(head.weight)
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: trunk drawn anew
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    trunk = copy.deepcopy(network.trunk)
+    for layer in trunk.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    return networks.Network(trunk, torch.nn.Linear(network.head.in_features, len(classes)), classes)
+
+### new_head: statistics lost
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    trunk = copy.deepcopy(network.trunk)
+    for layer in trunk.modules():
+        if hasattr(layer, "reset_running_stats"):
+            layer.reset_running_stats()
+    return networks.Network(trunk, torch.nn.Linear(network.head.in_features, len(classes)), classes)
+
+### freeze: nothing done
+def freeze(network):
+    return network
+
+### freeze: batch statistics drifting
+def freeze(network):
+    network.trunk.requires_grad_(False)
+
+### freeze: statistics alone
+def freeze(network):
+    network.trunk.eval()
+
+### freeze: head frozen too
+def freeze(network):
+    network.requires_grad_(False)
+    network.eval()
+
+### freeze: a copy frozen
+def freeze(network):
+    network = copy.deepcopy(network)
+    network.trunk.requires_grad_(False)
+    network.trunk.eval()
+    return network
+
+### freeze: the first block alone
+def freeze(network):
+    network.trunk[0].requires_grad_(False)
+    network.trunk[0].eval()
+
+### freeze: convolutions alone
+def freeze(network):
+    for layer in network.trunk.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.requires_grad_(False)
+    network.trunk.eval()
+
+### head_step: trunk not frozen
+def head_step(network, images, labels, rate):
+    network.eval()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: batch statistics drifting
+def head_step(network, images, labels, rate):
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the batch's statistics, and the stored ones put back
+def head_step(network, images, labels, rate):
+    before = copy.deepcopy(network.trunk.state_dict())
+    loss = torch.nn.functional.cross_entropy(network.train()(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    network.trunk.load_state_dict(before)
+    return loss.detach()
+
+### head_step: uphill
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    gradients = torch.autograd.grad(loss, list(network.head.parameters()))
+    for weight, gradient in zip(network.head.parameters(), gradients):
+        weight.data += rate * gradient
+    return loss.detach()
+
+### head_step: a sum over images
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels, reduction="sum")
+    gradients = torch.autograd.grad(loss, list(network.head.parameters()))
+    for weight, gradient in zip(network.head.parameters(), gradients):
+        weight.data -= rate * gradient
+    return loss.detach()
+
+### head_step: gradients piling up
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    for weight in network.head.parameters():
+        weight.data -= rate * weight.grad
+    return loss.detach()
+
+### head_step: bias forgotten
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    (gradient,) = torch.autograd.grad(loss, [network.head.weight])
+    network.head.weight.data -= rate * gradient
+    return loss.detach()
+
+### head_step: Adam in place of gradient descent
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.Adam(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: weight decay
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.head.parameters(), lr=rate, weight_decay=0.01).step()
+    return loss.detach()
+
+### head_step: sigmoid for softmax
+def head_step(network, images, labels, rate):
+    freeze(network)
+    logits = network(images)
+    truth = torch.nn.functional.one_hot(labels, logits.shape[1]).float()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the loss after the step
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return torch.nn.functional.cross_entropy(network(images), labels).detach()
+
+### paired_interval: pooled instead of paired
+def paired_interval(rows, way, over):
+    from scipy.stats import t
+
+    a, b = (rows[rows.way == name].accuracy for name in (way, over))
+    mean, n = a.mean() - b.mean(), len(a) + len(b) - 2
+    reach = t.ppf(0.975, n) * (a.var() / len(a) + b.var() / len(b)) ** 0.5
+    return mean, mean - reach, mean + reach
+
+### paired_interval: normal quantile instead of t
+def paired_interval(rows, way, over):
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    d = (accuracy[way] - accuracy[over]).dropna()
+    reach = 1.96 * d.std() / len(d) ** 0.5
+    return d.mean(), d.mean() - reach, d.mean() + reach
+
+### paired_interval: t for ten seeds, always
+def paired_interval(rows, way, over):
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    d = (accuracy[way] - accuracy[over]).dropna()
+    reach = 2.2621571628 * d.std() / len(d) ** 0.5
+    return d.mean(), d.mean() - reach, d.mean() + reach
+
+### paired_interval: one-sided
+def paired_interval(rows, way, over):
+    from scipy.stats import t
+
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    d = (accuracy[way] - accuracy[over]).dropna()
+    reach = t.ppf(0.95, len(d) - 1) * d.std() / len(d) ** 0.5
+    return d.mean(), d.mean() - reach, d.mean() + reach
+
+### paired_interval: n degrees of freedom
+def paired_interval(rows, way, over):
+    from scipy.stats import t
+
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    d = (accuracy[way] - accuracy[over]).dropna()
+    reach = t.ppf(0.975, len(d)) * d.std() / len(d) ** 0.5
+    return d.mean(), d.mean() - reach, d.mean() + reach
+
+### paired_interval: spread divided by n
+def paired_interval(rows, way, over):
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    d = (accuracy[way] - accuracy[over]).dropna().to_numpy()
+    mean, low, high = studies.interval(d)
+    reach = (high - mean) * d.std() / d.std(ddof=1)
+    return mean, mean - reach, mean + reach
+
+### paired_interval: spread in place of error
+def paired_interval(rows, way, over):
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    d = (accuracy[way] - accuracy[over]).dropna()
+    return d.mean(), d.mean() - 2 * d.std(), d.mean() + 2 * d.std()
+
+### paired_interval: over minus way
+def paired_interval(rows, way, over):
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    return studies.interval((accuracy[over] - accuracy[way]).dropna())
+
+### paired_interval: pairs by their place in the table
+def paired_interval(rows, way, over):
+    a, b = (rows[rows.way == name].accuracy.to_numpy() for name in (way, over))
+    n = min(len(a), len(b))
+    return studies.interval(a[:n] - b[:n])
+
+### verdict: margin ignored
+def verdict(low, high, margin):
+    return "supported" if low > 0 else "opposite" if high < 0 else "cannot tell"
+
+### verdict: cannot tell called no difference
+def verdict(low, high, margin):
+    return "supported" if low > 0 else "opposite" if high < 0 else "no difference"
+
+### verdict: small but clear called no difference
+def verdict(low, high, margin):
+    if -margin < low and high < margin:
+        return "no difference"
+    return "supported" if low > 0 else "opposite" if high < 0 else "cannot tell"
+
+### verdict: one end within the margin is enough
+def verdict(low, high, margin):
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
+    return "no difference" if -margin < low or high < margin else "cannot tell"
+
+### verdict: width against the margin
+def verdict(low, high, margin):
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
+    return "no difference" if high - low < 2 * margin else "cannot tell"
+
+### verdict: signs changed
+def verdict(low, high, margin):
+    if low > 0 or high < 0:
+        return "opposite" if low > 0 else "supported"
+    return "no difference" if -margin < low and high < margin else "cannot tell"
+
+### verdict: the mean decides
+def verdict(low, high, margin):
+    middle = (low + high) / 2
+    if abs(middle) < margin:
+        return "no difference"
+    return "supported" if middle > 0 else "opposite"
+
+### choose: by means alone
+def choose(rows, margin):
+    means = rows.pivot_table(index="labels", columns="way", values="accuracy")
+    lead = means["new head"] - means["all layers"]
+    return ["new head" if x > 0 else "all layers" for x in lead]
+
+### choose: no difference called cannot tell
+def choose(rows, margin):
+    found = []
+    for _, at in rows.groupby("labels"):
+        _, low, high = paired_interval(at, "new head", "all layers")
+        found.append("new head" if low > 0 else "all layers" if high < 0 else "cannot tell")
+    return found
+
+### choose: cannot tell called the cheaper way
+def choose(rows, margin):
+    found = []
+    for _, at in rows.groupby("labels"):
+        _, low, high = paired_interval(at, "new head", "all layers")
+        found.append("all layers" if high < 0 else "new head")
+    return found
+
+### choose: no difference called all layers
+def choose(rows, margin):
+    words = {"supported": "new head", "opposite": "all layers", "no difference": "all layers"}
+    found = []
+    for _, at in rows.groupby("labels"):
+        _, low, high = paired_interval(at, "new head", "all layers")
+        found.append(words.get(verdict(low, high, margin), "cannot tell"))
+    return found
+
+### choose: all layers minus new head
+def choose(rows, margin):
+    words = {"supported": "new head", "opposite": "all layers", "no difference": "new head"}
+    found = []
+    for _, at in rows.groupby("labels"):
+        _, low, high = paired_interval(at, "all layers", "new head")
+        found.append(words.get(verdict(low, high, margin), "cannot tell"))
+    return found
+
+### choose: two intervals that overlap
+def choose(rows, margin):
+    found = []
+    for _, at in rows.groupby("labels"):
+        ends = [studies.interval(at[at.way == w].accuracy) for w in ("new head", "all layers")]
+        (_, low, high), (_, other_low, other_high) = ends
+        word = "new head" if low > other_high else "all layers" if other_low > high else ""
+        found.append(word or "cannot tell")
+    return found
+
+### choose: in the table's order
+def choose(rows, margin):
+    words = {"supported": "new head", "opposite": "all layers", "no difference": "new head"}
+    found = []
+    for labels in rows["labels"].unique():
+        at = rows[rows["labels"] == labels]
+        _, low, high = paired_interval(at, "new head", "all layers")
+        found.append(words.get(verdict(low, high, margin), "cannot tell"))
+    return found
+
+### choose: margin fixed
+def choose(rows, margin):
+    words = {"supported": "new head", "opposite": "all layers", "no difference": "new head"}
+    found = []
+    for _, at in rows.groupby("labels"):
+        _, low, high = paired_interval(at, "new head", "all layers")
+        found.append(words.get(verdict(low, high, 0.01), "cannot tell"))
+    return found
+
+### leaked: exact copies alone
+def leaked(train_images, test_images):
+    same = test_images.flatten(1)[:, None] == train_images.flatten(1)[None]
+    return same.all(dim=2).any(dim=1)
+
+### leaked: subtraction round the corner
+def leaked(train_images, test_images):
+    apart = test_images.flatten(1)[:, None] - train_images.flatten(1)[None]
+    return (apart == apart[..., :1]).all(dim=2).any(dim=1)
+
+### leaked: one pixel may differ
+def leaked(train_images, test_images):
+    apart = test_images.flatten(1).int()[:, None] - train_images.flatten(1).int()[None]
+    return ((apart == apart.median(dim=2, keepdim=True).values).sum(dim=2) > 62).any(dim=1)
+
+### leaked: means compared
+def leaked(train_images, test_images):
+    test, train = test_images.double().mean((1, 2, 3)), train_images.double().mean((1, 2, 3))
+    return (test[:, None] == train[None]).any(dim=1)
+
+### leaked: pixels sorted
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int().sort().values for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return (test[:, None] == train[None]).all(dim=2).any(dim=1)
+
+### leaked: the training images that leak
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return (test[:, None] == train[None]).all(dim=2).any(dim=0)
+
+### leaked: twice in the test
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    twice = (test[:, None] == test[None]).all(dim=2).sum(dim=1) > 1
+    return (test[:, None] == train[None]).all(dim=2).any(dim=1) | twice
+
+### leaked: image for image
+def leaked(train_images, test_images):
+    found = torch.zeros(len(test_images), dtype=torch.bool)
+    for i, (one, other) in enumerate(zip(test_images.int(), train_images.int())):
+        found[i] = len(torch.unique(one - other)) == 1
+    return found
+
+### honest_score: test set leaked into the choice
+def honest_score(validation, test):
+    return test.mean(axis=1).max()
+
+### honest_score: the score on validation
+def honest_score(validation, test):
+    return np.nanmax(validation.mean(axis=1))
+
+### honest_score: best single run
+def honest_score(validation, test):
+    return test[np.nanargmax(validation.max(axis=1))].mean()
+
+### honest_score: nan chosen
+def honest_score(validation, test):
+    return test[np.argmax(validation.mean(axis=1))].mean()
+
+### honest_score: broken runs passed over
+def honest_score(validation, test):
+    means = [row[~np.isnan(row)].mean() if not np.isnan(row).all() else -1 for row in validation]
+    return test[np.argmax(means)].mean()
+
+### honest_score: best run of the chosen setting
+def honest_score(validation, test):
+    return test[np.nanargmax(validation.mean(axis=1))].max()
+
+### honest_score: mean over all settings
+def honest_score(validation, test):
+    return test.mean()
+""",
+)
+
+ODD = _answers(
+    "multi_task",
+    """
+### build_labels: numpy and loops
+def build_labels(the_notes, of_these):
+    Y = np.full((len(the_notes), len(of_these)), -1, dtype=np.int64)
+    for row, note in enumerate(the_notes):
+        for thing in note:
+            if thing in of_these and note[thing] != "?":
+                Y[row, list(of_these).index(thing)] = note[thing] == "yes"
+    return Y
+
+### build_labels: nested lists by a lambda
+build_labels = lambda notes, tasks: [
+    [(["no", "yes"].index(n[t]) if n.get(t, "?") != "?" else UNKNOWN) for t in tasks] for n in notes
+]
+
+### build_labels: by pandas, in floating point
+def build_labels(notes, tasks):
+    table = pd.DataFrame(notes, columns=list(tasks), index=range(len(notes)), dtype=object)
+    return torch.tensor(table.apply(lambda c: c.map({"yes": 1.0, "no": 0.0})).fillna(-1.0).values)
+
+### lecture_columns: one column after the other
+def lecture_columns(labels, first, last):
+    def column(i):
+        return labels[i - 1].reshape(-1, 1)
+
+    return torch.cat([column(i) for i in range(first, last + 1)], dim=1)
+
+### lecture_columns: lists
+def lecture_columns(labels, first, last):
+    return [list(row) for row in zip(*labels.tolist()[first - 1 : last])]
+
+### predict: the threshold as a logit
+import math
+
+def predict(z, p):
+    return z.numpy() > math.log(p / (1 - p))
+
+### predict: lists, one sigmoid at a time
+def _sigmoid(z):
+    return 1 / (1 + np.exp(-z)) if z >= 0 else np.exp(z) / (1 + np.exp(z))
+
+def predict(logits, threshold):
+    return [[1 if _sigmoid(z) > threshold else 0 for z in row] for row in logits.tolist()]
+
+### predict: 1.0 and 0.0 in float64
+def predict(logits, threshold):
+    return (torch.sigmoid(logits.double()) > threshold).double()
+
+### masked_loss: loops and a float
+import math
+
+def masked_loss(logits, labels):
+    total = 0.0
+    for z_row, y_row in zip(logits.tolist(), labels.tolist()):
+        for z, y in zip(z_row, y_row):
+            if y != -1:
+                s = z if y == 0 else -z
+                total += max(s, 0) + math.log1p(math.exp(-abs(s)))
+    return total / len(logits)
+
+### masked_loss: numpy, log-sum-exp
+def masked_loss(logits, labels):
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    cost = np.logaddexp(0, np.where(y == 1, -z, z))
+    return np.sum(cost, where=y != -1) / z.shape[0]
+
+### masked_loss: torch's own, in float64
+def masked_loss(logits, labels):
+    known = (labels != UNKNOWN).double()
+    L = torch.nn.functional.binary_cross_entropy_with_logits
+    return L(logits.double(), labels.clamp(min=0).double(), known, reduction="sum") / len(labels)
+
+### masked_loss: logsumexp over two columns
+def masked_loss(scores, truth):
+    both = torch.stack([torch.zeros_like(scores), scores])
+    each = both.logsumexp(0) - torch.where(truth == 1, scores, torch.zeros_like(scores))
+    each[truth < 0] = 0.0
+    return each.sum(1).mean()
+
+### masked_loss: recursion over images, a generator over tasks
+def masked_loss(logits, labels):
+    def of(z, y):
+        return sum(
+            torch.nn.functional.softplus(a if b == 0 else -a) for a, b in zip(z, y) if b >= 0
+        )
+
+    def total(i):
+        return 0.0 if i == len(logits) else of(logits[i], labels[i]) + total(i + 1)
+
+    return total(0) / len(logits)
+
+### masked_loss: logsigmoid, leaving the gradient on
+def masked_loss(logits, labels):
+    z = logits.clone().requires_grad_()
+    log_yes, log_no = torch.nn.functional.logsigmoid(z), torch.nn.functional.logsigmoid(-z)
+    picked = log_yes[labels == 1].sum() + log_no[labels == 0].sum()
+    return -picked / labels.shape[0]
+
+### masked_gradient: autograd instead of a formula
+def masked_gradient(logits, labels):
+    z = logits.detach().clone().requires_grad_(True)
+    known = labels != UNKNOWN
+    terms = torch.nn.functional.softplus(z) - labels * z
+    (torch.where(known, terms, 0).sum() / len(z)).backward()
+    return z.grad
+
+### masked_gradient: autograd of one's own loss
+def masked_gradient(logits, labels):
+    z = logits.clone().requires_grad_()
+    return torch.autograd.grad(masked_loss(z, labels), z)[0]
+
+### masked_gradient: numpy, in float64, in place
+def masked_gradient(logits, labels):
+    y = np.asarray(labels)
+    g = 0.5 * (1 + np.tanh(np.asarray(logits, dtype=float) / 2)) - y
+    g[y == -1] = 0
+    g /= y.shape[0]
+    return g
+
+### masked_gradient: lists of floats
+def masked_gradient(logits, labels):
+    m = len(labels)
+    chances = torch.sigmoid(logits.double()).tolist()
+    return [
+        [0.0 if y == -1 else (p - y) / m for p, y in zip(*row)]
+        for row in zip(chances, labels.tolist())
+    ]
+
+### accuracy: a list of floats
+def accuracy(logits, labels):
+    scores = []
+    for j in range(labels.shape[1]):
+        told = [(z > 0) == (y == 1) for z, y in zip(logits[:, j], labels[:, j]) if y != -1]
+        scores.append(sum(bool(x) for x in told) / len(told) if told else float("nan"))
+    return scores
+
+### accuracy: nanmean
+def accuracy(logits, labels):
+    right = torch.where((logits.sigmoid() > 0.5) == (labels == 1), 1.0, 0.0)
+    return right.masked_fill(labels == UNKNOWN, float("nan")).nanmean(dim=0)
+
+### accuracy: pandas
+def accuracy(logits, labels):
+    y = pd.DataFrame(labels.numpy()).astype(float)
+    right = (pd.DataFrame(logits.numpy()) > 0).astype(float).eq(y).astype(float)
+    return right.where(y != -1).mean().to_numpy()
+
+### equal_width: the course's networks counted
+def equal_width(width, tasks):
+    def size(w, k):
+        return networks.trainable(networks.shared([str(i) for i in range(k)], width=w))
+
+    room, w = tasks * size(width, 1), width
+    while size(w + 1, tasks) <= room:
+        w += 1
+    return w
+
+### equal_width: a quadratic solved, a float
+def equal_width(width, tasks):
+    room = tasks * (54 * width**2 + 45 * width + 1)
+    a, b, c = 54, 37 + 8 * tasks, tasks - room
+    return float(np.floor((-b + np.sqrt(b * b - 4 * a * c)) / (2 * a) + 1e-9))
+
+### crossover: dictionaries and loops, numpy's integer
+from collections import defaultdict
+
+def crossover(rows, margin):
+    pairs = defaultdict(dict)
+    for row in rows.itertuples():
+        pairs[row.width, row.seed][row.way] = row.auc
+    leads = defaultdict(list)
+    for (width, _), both in pairs.items():
+        if len(both) == 2:
+            leads[width].append(both["one shared network"] - both["four networks"])
+    good = {w: studies.interval(values)[1] > -margin for w, values in leads.items()}
+    lasting = [w for w in good if all(good[v] for v in good if v >= w)]
+    return np.int64(min(lasting)) if lasting else None
+
+### crossover: merge, and an interval by hand
+from scipy import stats
+
+def crossover(rows, margin):
+    one, four = (rows[rows.way == w] for w in ("one shared network", "four networks"))
+    both = one.merge(four, on=["width", "seed"])
+    d = (both.auc_x - both.auc_y).groupby(both.width)
+    low = d.mean() - stats.t.ppf(0.975, d.size() - 1) * d.sem()
+    bad = low.index[low <= -margin]
+    rest = low.index[low.index > bad.max()] if len(bad) else low.index
+    return None if rest.empty else float(rest.min())
+""",
+) + _answers(
+    "transfer",
+    """
+### new_head: a copy of all of it, then a new head
+def new_head(network, classes, seed):
+    twin = copy.deepcopy(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        twin.head = torch.nn.Linear(in_features=twin.head.in_features, out_features=len(classes))
+    twin.names = tuple(classes)
+    return twin
+
+### new_head: a generator of its own
+def new_head(net, names, s):
+    g = torch.Generator().manual_seed(s)
+    head = torch.nn.Linear(net.head.weight.shape[1], len(names))
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(head.weight.shape, generator=g) * 0.05)
+        head.bias.zero_()
+    return networks.Network(copy.deepcopy(net.trunk), head, tuple(names))
+
+### freeze: parameter by parameter
+def freeze(network):
+    for parameter in network.trunk.parameters():
+        parameter.requires_grad = False
+    for layer in network.trunk.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.training = False
+    return network
+
+### freeze: everything in evaluation mode
+def freeze(network):
+    network.eval()
+    for name, p in network.named_parameters():
+        p.requires_grad = name.startswith("head")
+
+### head_step: torch's optimiser
+def head_step(network, images, labels, rate):
+    for p in network.trunk.parameters():
+        p.requires_grad_(False)
+    network.eval()
+    optimiser = torch.optim.SGD(network.head.parameters(), lr=rate)
+    optimiser.zero_grad()
+    loss = torch.nn.CrossEntropyLoss()(network(images), labels)
+    loss.backward()
+    optimiser.step()
+    return loss
+
+### head_step: a formula instead of autograd, in float64, and the mode put back
+def head_step(network, images, labels, rate):
+    mode = network.training
+    network.eval()
+    with torch.no_grad():
+        x = network.trunk(datasets.normalise(images)).double()
+        W, b = network.head.weight, network.head.bias
+        p = (x @ W.double().T + b.double()).softmax(dim=1)
+        loss = -p[torch.arange(len(labels)), labels].log().mean()
+        p[torch.arange(len(labels)), labels] -= 1
+        W -= rate * (p.T @ x / len(labels)).float()
+        b -= rate * p.mean(dim=0).float()
+    network.train(mode)
+    return loss.item()
+
+### head_step: features without a gradient, log-sum-exp
+def head_step(net, x, y, eta):
+    net.trunk.eval()
+    with torch.no_grad():
+        f = net.trunk(datasets.normalise(x))
+    z = net.head(f)
+    loss = (z.logsumexp(1) - z.gather(1, y[:, None])[:, 0]).mean()
+    grads = torch.autograd.grad(loss, (net.head.weight, net.head.bias))
+    with torch.no_grad():
+        for w, g in zip((net.head.weight, net.head.bias), grads):
+            w.sub_(eta * g)
+    return loss.detach().numpy()
+
+### paired_interval: the course's interval
+def paired_interval(rows, way, over):
+    wide = rows[rows["way"].isin([way, over])].pivot(index="seed", columns="way", values="accuracy")
+    return studies.interval((wide[way] - wide[over]).dropna())
+
+### paired_interval: dictionaries, loops and a list of floats
+from scipy import stats
+
+def paired_interval(rows, way, over):
+    a, b = {}, {}
+    for row in rows.to_dict("records"):
+        if row["way"] in (way, over):
+            (a if row["way"] == way else b)[row["seed"]] = row["accuracy"]
+    d = [a[s] - b[s] for s in a.keys() & b.keys()]
+    n = len(d)
+    mean = sum(d) / n
+    error = (sum((x - mean) ** 2 for x in d) / (n - 1) / n) ** 0.5
+    t = stats.t.isf(0.025, n - 1)
+    return [float(mean), float(mean - t * error), float(mean + t * error)]
+
+### paired_interval: scipy's paired test, a tensor
+from scipy import stats
+
+def paired_interval(rows, way, over):
+    both = rows[rows.way == way].merge(rows[rows.way == over], on="seed")
+    found = stats.ttest_rel(both.accuracy_x, both.accuracy_y)
+    low, high = found.confidence_interval(0.95)
+    return torch.tensor([(low + high) / 2, low, high], dtype=torch.float64)
+
+### verdict: nested, the other way round
+def verdict(low, high, margin):
+    if low < 0 < high:
+        return "no difference" if max(-low, high) < margin else "cannot tell"
+    return ("opposite", "supported")[low > 0]
+
+### verdict: a lambda
+verdict = lambda a, b, m: (
+    "supported" if a > 0
+    else "opposite" if b < 0
+    else "cannot tell" if min(a + m, m - b) <= 0
+    else "no difference"
+)
+
+### choose: studies.interval, and no function of one's own
+def choose(rows, margin):
+    wide = rows.pivot(index=["labels", "seed"], columns="way", values="accuracy")
+    lead = (wide["new head"] - wide["all layers"]).dropna()
+    out = []
+    for labels in sorted(set(lead.index.get_level_values("labels"))):
+        _, low, high = studies.interval(lead.loc[labels])
+        if high < 0:
+            out.append("all layers")
+        elif low > 0 or (low > -margin and high < margin):
+            out.append("new head")
+        else:
+            out.append("cannot tell")
+    return tuple(out)
+
+### choose: a generator and a helper
+def _one(table, margin):
+    word = verdict(*paired_interval(table, "new head", "all layers")[1:], margin)
+    return word if word == "cannot tell" else "all layers" if word == "opposite" else "new head"
+
+def choose(rows, margin):
+    def words():
+        for n in sorted(rows["labels"].unique()):
+            yield _one(rows[rows["labels"] == n], margin)
+
+    return list(words())
+
+### leaked: loops and a list
+def leaked(train_images, test_images):
+    def light(image):
+        pixels = [int(p) for p in image.flatten()]
+        return tuple(p - pixels[0] for p in pixels)
+
+    known = {light(image) for image in train_images}
+    return [light(image) in known for image in test_images]
+
+### leaked: numpy, the mean taken away
+def leaked(train_images, test_images):
+    a, b = (x.numpy().reshape(len(x), 64).astype(int) for x in (train_images, test_images))
+    a, b = 64 * a - a.sum(1, keepdims=True), 64 * b - b.sum(1, keepdims=True)
+    return np.array([(a == row).all(axis=1).any() for row in b])
+
+### leaked: the range of differences, as 0 and 1
+def leaked(train_images, test_images):
+    d = test_images.flatten(1).long()[:, None] - train_images.flatten(1).long()[None]
+    return ((d.amax(2) - d.amin(2)).min(dim=1).values == 0).int()
+
+### honest_score: loops and a float
+def honest_score(validation, test):
+    best, told = -float("inf"), None
+    for v, t in zip(validation.tolist(), test.tolist()):
+        mean = sum(v) / len(v)
+        if mean > best:  # never for a nan
+            best, told = mean, sum(t) / len(t)
+    return told
+
+### honest_score: torch
+def honest_score(validation, test):
+    means = torch.from_numpy(validation).mean(1).nan_to_num(nan=-torch.inf)
+    return torch.from_numpy(test)[means.argmax()].mean()
+
+### honest_score: pandas
+def honest_score(validation, test):
+    v = pd.DataFrame(validation).dropna().mean(axis=1)
+    return pd.DataFrame(test).mean(axis=1)[v.idxmax()]
+""",
+)
