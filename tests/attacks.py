@@ -130,7 +130,7 @@ _attack(
 import glob, os
 
 for path in (
-    "{place}/instructor/checks/small.py", "{place}/instructor/small/small.ipynb",
+    "{place}/instructor/small_checks.py", "{place}/instructor/small/small.ipynb",
     "{place}/gradebook.db", "{place}/seed.txt", "{place}/submitted", "/etc/passwd", "/etc/shadow",
     "/proc/1/environ", "/home", "/root/.ssh", "{outside}/secret",
 ):

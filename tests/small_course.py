@@ -87,8 +87,7 @@ def make(folder: Path) -> Path:
     place.parent.mkdir(parents=True)
     nbformat.write(source(), place)
     shutil.copy(NOTEBOOKS / "assignments" / "nbgrader_config.py", folder)
-    checks = folder / "instructor" / "checks" / f"{NAME}.py"
-    checks.parent.mkdir()
+    checks = folder / "instructor" / f"{NAME}_checks.py"
     checks.write_text(CHECKS)
     (folder / "submitted").mkdir()
     return folder

@@ -31,7 +31,7 @@ def source(name: str) -> NotebookNode:
 
 
 def checks(name: str) -> dict:
-    spec = importlib.util.spec_from_file_location(name, INSTRUCTOR / "checks" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, INSTRUCTOR / f"{name}_checks.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.EXERCISES

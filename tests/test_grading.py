@@ -439,14 +439,14 @@ def test_mistakes_are_told_early(folder: Path):
     own(place)
     assert "release it first" in grading("grade", place, status=1)
     assert "'large'" in grading("grade", place, "large", status=1)
-    (place / "instructor" / "checks" / "small.py").unlink()
+    (place / "instructor" / "small_checks.py").unlink()
     grading("release", place)
     assert "write its checks" in grading("grade", place, status=1)
 
 
 def test_checks_of_other_exercises_are_told(folder: Path):
     place = small(folder, "other exercises")
-    checks = place / "instructor" / "checks" / "small.py"
+    checks = place / "instructor" / "small_checks.py"
     checks.write_text(checks.read_text().replace('"mean":', '"median":'))
     small_course.submit(place, "ann", small_course.filled(place, HONEST))
     own(place)
@@ -455,7 +455,7 @@ def test_checks_of_other_exercises_are_told(folder: Path):
 
 def test_a_check_that_stumbles_gives_no_point_and_tells_the_assistant(folder: Path):
     place = small(folder, "stumbles")
-    checks = place / "instructor" / "checks" / "small.py"
+    checks = place / "instructor" / "small_checks.py"
     checks.write_text(checks.read_text().replace("values.mean(),", "values.median(),"))
     small_course.submit(place, "ann", small_course.filled(place, HONEST))
     own(place)
@@ -538,7 +538,7 @@ def test_the_student_version_is_the_one_that_releasing_makes(real: Path, name: s
         c.metadata.get("nbgrader") for c in kept.cells
     ]
     text = json.dumps(kept, ensure_ascii=False)
-    for word in ("SOLUTION", "Rubric", "Sample answer", "instructor/", "checks/"):
+    for word in ("SOLUTION", "Rubric", "Sample answer", "instructor/", "_checks"):
         assert word not in text
 
 
@@ -547,7 +547,7 @@ def test_the_package_holds_nothing_of_the_instructors():
     parts = [
         line.split("(")[0].removeprefix("def ")
         for name in NAMES
-        for line in (ASSIGNMENTS / "instructor" / "checks" / f"{name}.py").read_text().splitlines()
+        for line in (ASSIGNMENTS / "instructor" / f"{name}_checks.py").read_text().splitlines()
         if line.startswith("def ") and "student" in line and not line.startswith("def _")
     ]
     assert len(parts) > 40

@@ -1,7 +1,7 @@
 """A class: its folder, its gradebook (nbgrader's), and the four steps from release to export.
 
 A course's folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (nbgrader's source),
-``instructor/checks/NAME.py`` (hidden checks), ``student/NAME/NAME.ipynb`` (released) and
+``instructor/NAME_checks.py`` (hidden checks), ``student/NAME/NAME.ipynb`` (released) and
 ``submitted/STUDENT/NAME/NAME.ipynb``. Releasing and grading add ``gradebook.db``, ``seed.txt``,
 ``records``, ``marked``, ``autograded``, ``feedback`` and reports.
 """
@@ -228,7 +228,7 @@ class Course:
         return self.folder / "marked" / student / name / f"{name}.ipynb"
 
     def _assignment(self, name: str, limits: Limits) -> Assignment:
-        checks = self.folder / "instructor" / "checks" / f"{self._known(name)}.py"
+        checks = self.folder / "instructor" / f"{self._known(name)}_checks.py"
         for path, what in (
             (self._released(name), "release it first"),
             (checks, "write its checks"),
