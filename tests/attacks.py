@@ -387,6 +387,20 @@ for folder in glob.glob("/tmp/mtl*"):
 """,
 )
 _attack(
+    "digs deep beside its sockets",
+    """
+import glob, os
+
+here = os.getcwd()
+for folder in glob.glob("/tmp/mtl*"):
+    os.chdir(folder)
+    for _ in range(3000):
+        os.mkdir("a")
+        os.chdir("a")
+os.chdir(here)
+""",
+)
+_attack(
     "shows pages that do things",
     """
 from IPython.display import HTML, SVG, Javascript, Markdown, display

@@ -59,6 +59,7 @@ def table() -> str:
     beyond = read("notebooks")["imports"]["beyond torch"]["median_s"]
     minutes, memory = headline["median_s"] / 60, headline["peak_memory_MB"] / 1024
     widgets = read("explorers")["results"].values()
+    graded = read("grading")["results"]
 
     def slowest(key: str) -> float:
         return max(row[key] for row in widgets)
@@ -70,6 +71,8 @@ def table() -> str:
         "| widgets: key to changed picture, the slowest one's median | "
         f"{slowest('median_s'):.2f} s | under 0.2 | `explorers.py` |",
         f"| the same, 95th percentile | {slowest('p95_s'):.2f} s | under 0.4 | `explorers.py` |",
+        f"| {graded['submissions']} submissions graded, hostile ones among them, killed half way | "
+        f"{graded['minutes']:.0f} min | under 75 | `grading.py` |",
         f"| imports of lesson 01 beyond torch | {beyond:.2f} s | under 1 | `notebooks.py` |",
     ]
     return "\n".join(lines)
