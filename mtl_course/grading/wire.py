@@ -134,6 +134,7 @@ def _told(error: BaseException) -> str:
             if "ipykernel" in step.tb_frame.f_code.co_filename:  # a cell's
                 where = f", in line {step.tb_lineno} of its cell"
             step = step.tb_next
-        return f"{type(error).__name__}: {str(error)[:300]}{where}"
+        said = str(error)[:300]
+        return type(error).__name__ + (f": {said}" if said else "") + where
     except BaseException:  # an exception of a student's making may be anything
         return "an error that cannot be told"

@@ -1,0 +1,306 @@
+"""Real photographs: read from miniature trees in the formats of CIFAR-10, STL-10 and COCO."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import pickle
+import shutil
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets import CIFAR10, STL10
+
+from mtl_course import networks, photographs, training
+from mtl_course.datasets import UNKNOWN
+from mtl_course.photographs import Archive
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+draw = np.random.default_rng(0)
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder whose name is not in ASCII."""
+    made = tmp_path / "Fotos für später 写真"
+    made.mkdir()
+    return made
+
+
+# ------------------------------------------------------------------------------- CIFAR-10, STL-10
+
+
+@pytest.fixture
+def cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """CIFAR-10 with 20 images a batch. Returns: what is in it."""
+    base, kept = folder / "cifar-10-batches-py", {}
+    base.mkdir()
+    for part in ("train_list", "test_list"):
+        rows, labels, sums = [], [], []
+        for name, _ in getattr(CIFAR10, part):
+            data, answers = draw.integers(0, 256, (20, 3072), np.uint8), draw.permutation(20) % 10
+            batch = {"data": data, "labels": answers.tolist(), "batch_label": name}
+            (base / name).write_bytes(pickle.dumps(batch))
+            rows.append(data)
+            labels.append(answers)
+            sums.append([name, md5(base / name)])
+        monkeypatch.setattr(CIFAR10, part, sums)
+        kept[part] = np.concatenate(rows).reshape(-1, 3, 32, 32)
+        kept[f"{part} labels"] = np.concatenate(labels)
+    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CLASSES)}))
+    meta = CIFAR10.meta | {"md5": md5(base / "batches.meta")}
+    monkeypatch.setattr(CIFAR10, "meta", meta)
+    return kept
+
+
+@pytest.fixture
+def stl(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """STL-10 with few images, whose columns come first, as in the real files."""
+    base, kept = folder / "stl10_binary", {}
+    base.mkdir()
+    for part, count in (("train", 10), ("test", 20)):
+        images = draw.integers(0, 256, (count, 3, 96, 96), np.uint8)
+        labels = draw.permutation(count) % 10
+        images.transpose(0, 1, 3, 2).tofile(base / f"{part}_X.bin")
+        (labels + 1).astype(np.uint8).tofile(base / f"{part}_y.bin")
+        sums = [[f"{part}_{what}.bin", md5(base / f"{part}_{what}.bin")] for what in "Xy"]
+        more = [["unlabeled_X.bin", "no such file"]] if part == "train" else []
+        monkeypatch.setattr(STL10, f"{part}_list", sums + more)
+        kept[part], kept[f"{part} labels"] = images, labels
+    (base / "class_names.txt").write_text("\n".join(CLASSES))
+    return kept
+
+
+def test_cifar10_is_what_its_files_hold(folder: Path, cifar: dict[str, np.ndarray]):
+    train, test = photographs.cifar10(folder)
+    for part, data in (("train_list", train), ("test_list", test)):
+        assert np.array_equal(data.images.numpy(), cifar[part])
+        assert np.array_equal(data.labels.numpy(), cifar[f"{part} labels"])
+        assert data.classes == CLASSES
+
+
+def test_stl10_is_what_its_files_hold(folder: Path, stl: dict[str, np.ndarray]):
+    train, test = photographs.stl10(folder, size=96)
+    assert np.array_equal(train.images.numpy(), stl["train"])
+    assert np.array_equal(test.labels.numpy(), stl["test labels"])
+
+
+def test_images_are_averaged_down(folder: Path, stl: dict[str, np.ndarray]):
+    images = photographs.stl10(folder, size=32).test.images
+    wanted = torch.nn.functional.avg_pool2d(torch.from_numpy(stl["test"]).float(), 3)
+    assert images.shape == (20, 3, 32, 32)
+    assert (images.float() - wanted).abs().max() <= 1
+
+
+def test_what_was_read_once_is_opened_from_disk(folder: Path, cifar: dict[str, np.ndarray]):
+    first = photographs.cifar10(folder, size=16)
+    shutil.rmtree(folder / "cifar-10-batches-py")
+    again = photographs.cifar10(folder, size=16)
+    assert torch.equal(first.train.images, again.train.images)
+    with pytest.raises(FileNotFoundError):
+        photographs.cifar10(folder, size=24)
+
+
+def test_a_changed_file_is_told(folder: Path, cifar: dict[str, np.ndarray]):
+    path = folder / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="cifar-10-batches-py is damaged"):
+        photographs.cifar10(folder)
+    assert not (folder / "kept").exists() or not list((folder / "kept").rglob("*.npy"))
+
+
+def test_a_network_learns_them(folder: Path, cifar: dict[str, np.ndarray]):
+    train, test = photographs.cifar10(folder)
+    network = networks.classifier(train, width=4)
+    training.fit(network, train, steps=3, batch_size=10, seed=0, progress=False)
+    assert training.evaluate(network, test)["accuracy"].between(0, 1).all()
+
+
+# ------------------------------------------------------------------------------------------- COCO
+
+
+def coco_tree(folder: Path, part: str, marks: list[tuple[int, str, int]], images: int) -> None:
+    """A part of COCO: marks are (image, category, iscrowd); image 3 is grey."""
+    (folder / "annotations").mkdir(exist_ok=True)
+    (folder / part).mkdir()
+    names = ["traffic light", "bicycle", "person", "stop sign", "car", "zebra"]
+    categories = [{"id": 10 + 7 * k, "name": name} for k, name in enumerate(names)]
+    numbers = {category["name"]: category["id"] for category in categories}
+    told = {
+        "images": [
+            {"id": 500 - i, "file_name": f"{500 - i:012}.jpg", "width": 60, "height": 40}
+            for i in range(images)
+        ],
+        "annotations": [
+            {"id": k, "image_id": 500 - i, "category_id": numbers[name], "iscrowd": crowd}
+            for k, (i, name, crowd) in enumerate(marks)
+        ],
+        "categories": categories,
+    }
+    path = folder / "annotations" / f"instances_{part}.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    for i in range(images):
+        picture = Image.new(
+            "L" if i == 3 else "RGB", (60, 40), 40 * i if i == 3 else (40 * i, 0, 9)
+        )
+        picture.save(folder / part / f"{500 - i:012}.jpg", quality=100)
+
+
+MARKS = [
+    (0, "person", 0), (0, "car", 0), (0, "person", 0),  # two of one kind
+    (1, "person", 1),  # nothing but a crowd
+    (2, "person", 1), (2, "person", 0), (2, "zebra", 0),  # a crowd and one of it
+    (3, "person", 0), (3, "person", 1), (3, "stop sign", 0),  # the other way round
+    (4, "zebra", 0), (4, "bicycle", 1),  # nothing that is asked for
+]  # fmt: skip
+
+
+@pytest.fixture
+def coco(folder: Path) -> Path:
+    coco_tree(folder, "train2017", MARKS, images=6)  # of image 5 nothing is marked
+    coco_tree(folder, "val2017", [(0, "traffic light", 0)], images=2)
+    return folder
+
+
+def test_coco_answers_the_four_questions(coco: Path):
+    train, test = photographs.coco(coco)
+    assert train.tasks == ("pedestrian", "car", "stop sign", "traffic light")
+    wanted = [  # by image number, which runs the other way
+        [0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0], [1, 0, 0, 0], [UNKNOWN, 0, 0, 0], [1, 1, 0, 0],
+    ]  # fmt: skip
+    assert train.labels.tolist() == wanted
+    assert test.labels.tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_coco_images_go_with_their_answers(coco: Path):
+    images = photographs.coco(coco).train.images
+    assert images.shape == (6, 3, 64, 64)
+    reds = images[:, 0].float().mean(dim=(1, 2))
+    assert (reds - torch.tensor([200, 160, 120, 80, 40, 0])).abs().max() < 3
+    assert images[2].float().mean(dim=(1, 2)).std() < 1, "a grey picture has three equal channels"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "no picture"])
+def test_a_bad_image_is_named(coco: Path, damage: str):
+    path = coco / "train2017" / f"{498:012}.jpg"
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:300] if damage == "cut off" else b"a page")
+    error = FileNotFoundError if damage == "missing" else ValueError
+    with pytest.raises(error, match=f"{498:012}"):
+        photographs.coco(coco)
+    assert not list((coco / "kept").rglob("train")), "nothing half is kept"
+
+
+def test_bad_annotations_are_named(coco: Path):
+    path = coco / "annotations" / "instances_train2017.json"
+    path.write_text(path.read_text()[:-10])
+    with pytest.raises(ValueError, match=r"instances_train2017\.json is damaged"):
+        photographs.coco(coco)
+
+
+# --------------------------------------------------------------------------------------- fetching
+
+
+class Offers(http.server.BaseHTTPRequestHandler):
+    """A server that breaks off after `most` bytes, and goes on from where it is asked to."""
+
+    files: ClassVar[dict[str, bytes]]
+    asked: ClassVar[list[str | None]]
+    most, ranges = 10**9, True
+
+    def do_GET(self) -> None:
+        raw, start = self.files[self.path], 0
+        self.asked.append(self.headers.get("Range"))
+        if self.ranges and (asked := self.headers.get("Range")):
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            if start >= len(raw):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(raw) - start))
+        self.end_headers()
+        self.wfile.write(raw[start : start + self.most])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def offered(folder: Path, stl: dict, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Offers]]:
+    """STL-10 is nowhere but on a server."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(folder / "stl10_binary", "stl10_binary")
+    shutil.rmtree(folder / "stl10_binary")
+    kind = type("Server", (Offers,), {"files": {"/stl.tar.gz": packed.getvalue()}, "asked": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/stl.tar.gz"
+        archive = Archive(url, hashlib.md5(packed.getvalue()).hexdigest(), "stl10_binary")
+        monkeypatch.setitem(photographs.ARCHIVES, "stl10", (archive,))
+        yield kind
+        server.shutdown()
+
+
+def test_it_is_fetched_when_asked_to(folder: Path, offered: type[Offers], stl: dict):
+    with pytest.raises(FileNotFoundError, match=r"Fetch http.*stl.tar.gz.* and put it into"):
+        photographs.stl10(folder)
+    assert not offered.asked, "nothing is fetched unasked"
+    found = photographs.stl10(folder, size=96, download=True)
+    assert np.array_equal(found.train.images.numpy(), stl["train"])
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["goes on", "starts anew"])
+def test_one_that_broke_off_is_fetched_on(folder: Path, offered: type[Offers], ranges: bool):
+    offered.ranges, whole = ranges, len(offered.files["/stl.tar.gz"])
+    offered.most = whole // 2
+    with pytest.raises(FileNotFoundError, match="goes on where it was"):
+        photographs.stl10(folder, download=True)
+    offered.most = whole
+    photographs.stl10(folder, download=True)
+    assert offered.asked == [None, f"bytes={whole // 2}-"]
+
+
+def test_one_that_was_whole_but_not_yet_checked(folder: Path, offered: type[Offers]):
+    (folder / "stl.tar.gz.part").write_bytes(offered.files["/stl.tar.gz"])
+    photographs.stl10(folder, download=True)
+
+
+def test_another_file_is_not_taken(folder: Path, offered: type[Offers]):
+    offered.files["/stl.tar.gz"] += b"x"
+    with pytest.raises(ValueError, match="another file"):
+        photographs.stl10(folder, download=True)
+    assert not list(folder.glob("stl*")), "and not kept"
+    (folder / "stl.tar.gz").write_bytes(b"by hand")
+    with pytest.raises(ValueError, match="damaged, or another file"):
+        photographs.stl10(folder)
+
+
+def test_without_a_network_it_says_what_to_fetch(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    archive = Archive("http://127.0.0.1:9/cifar.tar.gz", "0", "cifar-10-batches-py")
+    monkeypatch.setitem(photographs.ARCHIVES, "cifar10", (archive,))
+    with pytest.raises(FileNotFoundError, match=r"could not be fetched.*Fetch http.*put it into"):
+        photographs.cifar10(folder, download=True)
+
+
+def test_the_folder_is_the_users_choice(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MTL_COURSE_PHOTOGRAPHS", raising=False)
+    assert photographs.place().parts[-2:] == ("results", "photographs")
+    monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(folder))
+    assert photographs.place() == folder
+    assert photographs.place("here") == Path("here")
