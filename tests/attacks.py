@@ -401,6 +401,89 @@ os.chdir(here)
 """,
 )
 _attack(
+    "makes a folder of its connection file",
+    """
+import glob, os
+
+for folder in glob.glob("/tmp/mtl*"):
+    if os.path.exists(folder + "/kernel.json"):
+        os.unlink(folder + "/kernel.json")
+    os.mkdir(folder + "/kernel.json")
+    with open(folder + "/kernel.json/more", "wb") as file:
+        file.write(bytes(1000))
+""",
+)
+_attack(
+    "fills what has no size",
+    """
+written = 0
+for folder in ("/", "/dev/", "/etc/", "/run/"):
+    try:
+        with open(folder + "more", "wb") as file:
+            for _ in range(4):
+                written += file.write(bytes(100_000_000))
+    except OSError:
+        pass
+print("REACHED" if written else "")
+""",
+)
+_attack(
+    "takes memory that is nobody's",
+    """
+import ctypes, os
+
+held = []
+try:
+    for number in range(12):
+        held.append(os.memfd_create(str(number)))
+        os.write(held[-1], bytes(100_000_000))
+except OSError:
+    pass
+c = ctypes.CDLL(None)
+segments = [c.shmget(0, 100_000_000, 0o1600) for _ in range(2)]
+print("REACHED" if held or max(segments) >= 0 else "")
+""",
+)
+_attack(
+    "sends more than was asked for",
+    """
+def double(x):
+    kernel = get_ipython().kernel
+    for _ in range(3):
+        kernel.session.send(
+            kernel.iopub_socket, "comm_msg", {}, parent=kernel.get_parent("shell"),
+            buffers=[bytes(40_000_000)] * 40,
+        )
+    return 0
+""",
+)
+_attack(
+    "answers what nobody has asked",
+    """
+import threading, time
+
+
+def double(x):
+    kernel = get_ipython().kernel
+    parent = kernel.get_parent("shell")
+    kernel.session.send(
+        kernel.iopub_socket, "status", {"execution_state": "idle"}, parent=parent, ident=b""
+    )
+    ident = parent["header"]["session"].encode()
+    for _ in range(20_000):
+        kernel.session.send(kernel.shell_stream, "execute_reply", {}, parent=parent, ident=ident)
+    return 0
+""",
+)
+_attack(
+    "raises half a character",
+    "def double(x):\n    raise ValueError('\\ud800 \\x00 \\x1b[0m')\n",
+)
+_attack(
+    "raises a verdict of its own",
+    "def double(x):\n    raise ValueError('no\\n\u2713 Arrays are doubled.')\n",
+)
+_attack(
     "shows pages that do things",
     """
 from IPython.display import HTML, SVG, Javascript, Markdown, display

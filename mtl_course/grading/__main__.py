@@ -16,6 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="assignments; all of them if none is named")
     parser.add_argument("--jobs", type=int, help="processes (grade); a process a core")
     parser.add_argument("--seconds", type=float, default=20.0, help="for a cell or an answer (20)")
+    parser.add_argument("--whole", type=float, default=150.0, help="seconds for a notebook (150)")
     parser.add_argument("--again", action="store_true", help="grade what is graded already, too")
     parser.add_argument("--root", action="store_true", help="grade although you are root")
     asked = parser.parse_args(arguments)
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             elif asked.step == "feedback":
                 print(f"{name}: {len(course.feedback(name))} pages in {course.folder / 'feedback'}")
             else:
-                limits = Limits(seconds=asked.seconds)
+                limits = Limits(seconds=asked.seconds, whole=asked.whole)
                 report = course.grade(
                     name, jobs=asked.jobs, again=asked.again, root=asked.root, limits=limits
                 )

@@ -82,7 +82,8 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
     """Raises Wrong unless `got` is `wanted`: kind, shape, and every value.
 
     where: the input, in words. tolerance: how far numbers may be apart, relative to the wanted one
-        and to 1, whichever is larger. Booleans, whole numbers and text are compared exactly.
+        and to 1, whichever is larger. Booleans, text, and numbers where whole ones are wanted are
+        compared exactly.
     """
     if isinstance(wanted, str) or wanted is None:
         if type(got) is not type(wanted) or got != wanted:
@@ -104,6 +105,7 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
         if wrong.any():
             raise Wrong(f"{where}: {wrong.sum()} of {wrong.size} entries are wrong.")
         return
+    tolerance = 0 if wanted.dtype.kind in "iu" else tolerance
     got, wanted = got.astype(float), wanted.astype(float)
     if (np.isnan(got) != np.isnan(wanted)).any():
         many = int((np.isnan(got) != np.isnan(wanted)).sum())
@@ -116,4 +118,4 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
     if off.size and off.max() > tolerance:
         place = np.unravel_index(off.argmax(), off.shape)
         at = f" at {tuple(map(int, place))}" if place else ""
-        raise Wrong(f"{where}: off by {off.max():.2g}{at}.")
+        raise Wrong(f"{where}: off by about {off.max():.1g}{at}.")

@@ -29,6 +29,7 @@ from joblib import Parallel, delayed
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.plugins import ExportPlugin
+from nbgrader.utils import parse_utc
 from tqdm.auto import tqdm
 from traitlets.config import PyFileConfigLoader
 
@@ -60,6 +61,8 @@ class Course:
         self.folder = Path(folder).resolve()
         # nbgrader calls alembic by its name: it must be on the PATH of a Python that is not.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        if odd := re.search(r"[\[\]{}*?]", str(self.folder)):
+            raise ValueError(f"course must be a path without {odd[0]}, which nbgrader cannot read.")
         found = sorted((self.folder / "instructor").glob("*/*.ipynb"))
         self.names = [path.stem for path in found if path.stem == path.parent.name]
         if not self.names or not (self.folder / "nbgrader_config.py").is_file():
@@ -114,29 +117,36 @@ class Course:
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
         for _ in tqdm(parallel(tasks), "grading", len(todo), disable=not progress, unit="student"):
             pass
+        troubles = {}
         for student in tqdm(list(folders), "gradebook", disable=not progress, unit="student"):
-            self._enter(name, student)
-        return self._report(name, list(folders))
+            try:
+                self._enter(name, student)
+            except Exception as error:  # it must not keep the others from their grades
+                troubles[student] = f"entering it failed: {error}"[:1000]
+        return self._report(name, list(folders), troubles)
 
     def _mark(self, assignment: Assignment, student: str, folder: Path) -> None:
         """Marks one submission and writes down what came of it."""
         _end_with_the_grader()
         record, notebook = mark(assignment, folder)
+        record |= {"student": unquote(student), "handed in": _handed_in(folder)}
         target = self._marked(assignment.name, student)
-        if notebook is None:
-            target.unlink(missing_ok=True)
-        else:
-            with atomic(target) as draft:
-                nbformat.write(notebook, draft)
-            stamp = folder / "timestamp.txt"
-            if stamp.is_file() and not stamp.is_symlink() and stamp.stat().st_size < 100:
-                shutil.copy(stamp, target.with_name(stamp.name))
-        self._write_record(assignment.name, student, record | {"student": unquote(student)})
+        try:
+            if notebook is not None:
+                with atomic(target) as draft:
+                    nbformat.write(notebook, draft)
+                stamp = target.with_name("timestamp.txt")
+                stamp.write_text(record["handed in"]) if record["handed in"] else stamp.unlink(True)
+            self._write_record(assignment.name, student, record)
+        except Exception as error:  # such as a name that is too long for a file's
+            print(f"{unquote(student)}: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _enter(self, name: str, student: str) -> None:
         """Takes a record's points into nbgrader's gradebook, or a student's old ones out of it."""
         record = self._record(name, student)
-        if record is None or record.get("entered"):
+        if record is None:
+            raise RuntimeError("it has no record")
+        if record.get("entered") or "failed" in record:  # of one that failed the old points stand
             return
         if "quarantined" in record:
             with Gradebook(self._url()) as gradebook:
@@ -144,7 +154,7 @@ class Course:
                     gradebook.remove_submission(name, student)
                 except MissingEntry:
                     gradebook.update_or_create_student(student)
-            for step in ("autograded", "feedback"):
+            for step in ("marked", "autograded", "feedback"):
                 shutil.rmtree(self.folder / step / student / name, ignore_errors=True)
         else:
             self._nbgrader("autograde", name, student)
@@ -152,26 +162,30 @@ class Course:
 
     def _done(self, name: str, student: str, folder: Path, about: dict) -> bool:
         record = self._record(name, student)
-        if record is None or record["against"] != about:
+        if (
+            record is None
+            or record["against"] != about
+            or record["handed in"] != _handed_in(folder)
+        ):
             return False
         try:
             return record.get("digest") == intake.read(folder, f"{name}.ipynb")[1]
         except intake.Quarantined as error:
             return record.get("quarantined") == str(error)
 
-    def _report(self, name: str, students: list[str]) -> pd.DataFrame:
+    def _report(self, name: str, students: list[str], troubles: dict[str, str]) -> pd.DataFrame:
         rows = []
         for student in students:
-            if (record := self._record(name, student)) is None:
-                continue
+            record = self._record(name, student) or {"exercises": {}, "notes": []}
             earned, possible = points(record)
+            out = [record.get("quarantined"), record.get("failed"), troubles.get(student)]
             rows.append(
                 {
                     "student": unquote(student),
                     "assignment": name,
                     "points": round(earned, 2),
                     "of": possible,
-                    "quarantined": record.get("quarantined", ""),
+                    "quarantined": "; ".join(filter(None, out)),
                     "notes": "; ".join(record["notes"]),
                     "seconds": record.get("seconds"),
                 }
@@ -189,11 +203,15 @@ class Course:
 
         A page runs no script and asks no other server for anything, whatever a student wrote.
         """
-        pages = []
+        pages, troubles = [], []
         graded = sorted((self.folder / "autograded").glob(f"*/{name}/{name}.ipynb"))
         for path in tqdm(graded, "feedback", disable=not progress, unit="student"):
             student = path.parent.parent.name
-            self._nbgrader("generate_feedback", name, student)
+            try:
+                self._nbgrader("generate_feedback", name, student)
+            except Exception as error:  # it must not keep the others from their pages
+                troubles.append(f"{unquote(student)}: {error}"[:1000])
+                continue
             page = self.folder / "feedback" / student / name / f"{name}.html"
             before, head, after = page.read_text(encoding="utf-8").partition("<head>")
             text = f"{before}<head>{_POLICY}{after}"
@@ -205,6 +223,8 @@ class Course:
             with atomic(page) as draft:
                 draft.write_text(text, encoding="utf-8")
             pages.append(page)
+        if troubles:
+            raise RuntimeError(f"{len(pages)} pages are made, these are not: {'; '.join(troubles)}")
         return pages
 
     def export(self) -> list[Path]:
@@ -235,6 +255,13 @@ class Course:
         ):
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing: {what}.")
+        with Gradebook(self._url()) as gradebook:
+            try:
+                gradebook.find_assignment(name)
+            except MissingEntry:
+                raise FileNotFoundError(
+                    f"{name} is not in the gradebook: release it first."
+                ) from None
         seed = self.folder / "seed.txt"
         if not seed.exists():
             with atomic(seed) as draft:
@@ -304,15 +331,14 @@ class OneRow(ExportPlugin):
     """nbgrader's export, a row a student: grades.csv for people, and for Canvas and Moodle.
 
     Who handed in nothing, or was quarantined, has no points there (in nbgrader's own export: 0).
-    What is still to be marked by hand counts 0.
+    What is still to be marked by hand counts 0, or after another submission what it got before.
     """
 
     def export(self, gradebook: Gradebook) -> None:
         """Writes grades.csv, canvas.csv and moodle.csv into the folder `to`."""
-        ids = [student.id for student in gradebook.students]
         rows = [
             {
-                "student": unquote(student.id),
+                "student": unquote(student.id),  # one in the roster, and one that `student_id` made
                 "name": f"{student.first_name or ''} {student.last_name or ''}".strip(),
                 "first": student.first_name,
                 "last": student.last_name,
@@ -321,15 +347,18 @@ class OneRow(ExportPlugin):
             }
             for student in gradebook.students
         ]
-        about = pd.DataFrame(rows, ids, columns=list(_CANVAS | _MOODLE)).fillna("")
-        about["name"] = about["name"].where(about["name"] != "", about["student"])
+        about = pd.DataFrame(rows, columns=list(_CANVAS | _MOODLE)).replace("", None)
+        about = about.groupby("student", sort=False, as_index=False).first().fillna("")
+        about.index = ids = about["student"]
+        about["name"] = about["name"].where(about["name"] != "", ids)
         marks, by_hand = {}, set()
         for assignment in gradebook.assignments:
             marks[assignment.name] = {
-                one.student_id: round(max(one.score - one.late_submission_penalty, 0), 2)
+                unquote(one.student_id): round(max(one.score - one.late_submission_penalty, 0), 2)
                 for one in assignment.submissions
             }
-            by_hand |= {one.student_id for one in assignment.submissions if one.needs_manual_grade}
+            waiting = [one for one in assignment.submissions if one.needs_manual_grade]
+            by_hand |= {unquote(one.student_id) for one in waiting}
         to_mark = pd.Series(["yes" if name in by_hand else "" for name in ids], ids, dtype=object)
         tables = {
             "grades": about[["student", "name", "email"]].assign(**{"to mark by hand": to_mark}),
@@ -339,6 +368,18 @@ class OneRow(ExportPlugin):
         for file, table in tables.items():
             with atomic(Path(self.to) / f"{file}.csv") as draft:
                 pd.concat([table, pd.DataFrame(marks, ids)], axis=1).to_csv(draft, index=False)
+
+
+def _handed_in(folder: Path) -> str:
+    """When: what timestamp.txt says, if it is a time; else nothing."""
+    try:
+        handle = os.open(folder / "timestamp.txt", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            text = file.read(100).decode().strip()
+        parse_utc(text)
+    except (OSError, ValueError, OverflowError):
+        return ""
+    return text
 
 
 def student_id(folder: str) -> str:

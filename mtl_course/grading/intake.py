@@ -18,7 +18,8 @@ import nbformat
 from nbformat import NotebookNode
 
 LARGEST = 20_000_000  # bytes of a submitted notebook; its outputs are dropped
-_LONGEST = 100_000  # characters of an answer
+_LONGEST = 20_000  # characters of an answer
+_MOST = 200  # cells that a student added
 
 
 class Quarantined(ValueError):
@@ -59,12 +60,15 @@ def read(folder: Path, name: str) -> tuple[list[dict], str]:
 def rebuilt(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, list[str]]:
     """The released notebook with the answers in `cells`, and what a teaching assistant should know.
 
-    Of answer cells with one name, as copying makes them, the first one counts that differs from the
-    released text. A code cell that the student added stands behind the cell that it stood behind.
+    Of answer cells with one name, as copying and splitting make them, all stand there, in order,
+    that differ from the released text. A code cell that the student added stands behind the cell
+    that it stood behind. An answer cell that is missing is empty: what stands there as released
+    would undo an answer in a cell of the student's own.
     """
     notes: list[str] = []
     known = {_id(cell): cell for cell in released.cells if _id(cell)}
     answers, added, last = {}, {}, None
+    room = _MOST
     for cell in cells:
         name, text = _id(cell), _text(cell)
         if name in known:
@@ -75,24 +79,30 @@ def rebuilt(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
                     notes.append(f"{name} was edited, and stands as released")
             elif text is None or len(text) > _LONGEST:
                 notes.append(f"{name} has no text, or too much of it")
-            elif name in answers:
-                notes.append(f"{name} is there more than once")
-                if answers[name] == released_text:
-                    answers[name] = text
             else:
-                answers[name] = text
-        elif cell.get("cell_type") == "code" and text and len(text) <= _LONGEST:
+                if name in answers:
+                    notes.append(f"{name} is there more than once")
+                answers.setdefault(name, []).append(text)
+                del answers[name][20:]
+        elif cell.get("cell_type") == "code" and text and len(text) <= _LONGEST and room:
+            room -= 1
             added.setdefault(last, []).append(text)
+    if not room:
+        notes.append(f"of the student's own cells the first {_MOST} are taken")
 
     made = copy.deepcopy(released)
     made.cells = list(_new_cells(added.get(None, [])))
     for cell in copy.deepcopy(released.cells):
         name = _id(cell)
         if kind(cell) == "answer":
-            if name in answers:
-                cell.source = answers[name]
-            else:
+            texts = [text for text in answers.get(name, []) if text != cell.source]
+            if name not in answers:
                 notes.append(f"{name} is missing")
+            if cell.cell_type == "markdown":
+                cell.source = "\n\n".join(texts) or cell.source
+            elif texts or name not in answers:
+                cell.source, *more = texts or [""]
+                added[name] = more + added.get(name, [])
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         made.cells.append(cell)

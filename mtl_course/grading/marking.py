@@ -80,8 +80,8 @@ class Assignment:
 def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | None]:
     """Marks the submission in `folder`.
 
-    Returns: its record, and the marked notebook, or None if the submission is quarantined: then the
-        record says why.
+    Returns: its record, and the marked notebook, or None if the submission is quarantined or
+        grading it failed: then the record says why.
     """
     start = time.monotonic()
     record = {"assignment": assignment.name, "against": assignment.about(), "notes": []}
@@ -90,8 +90,8 @@ def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | Non
     except Quarantined as error:
         why = str(error)
     except Exception as error:  # one that stumbles must not cost the others their grades
-        why = f"grading it failed, and is tried again: {type(error).__name__}: {error}"
-        record.pop("digest", None)
+        why = _line(f"grading it failed, and is tried again: {type(error).__name__}: {error}")
+        return record | {"failed": why, "digest": None, "exercises": {}}, None
     else:
         return record | {"seconds": round(time.monotonic() - start, 1)}, notebook
     return record | {"quarantined": why, "exercises": {}}, None
@@ -102,8 +102,9 @@ def _marked(assignment: Assignment, folder: Path, record: dict) -> NotebookNode:
     cells, record["digest"] = read(folder, f"{assignment.name}.ipynb")
     released = nbformat.read(assignment.released, as_version=4)
     notebook, record["notes"] = rebuilt(released, cells)
-    with _Sitting(notebook, assignment.limits) as sitting:
+    with _Sitting(notebook, assignment.limits, record["notes"]) as sitting:
         record["exercises"] = _ask(assignment, notebook, Student(sitting.kernel), record["notes"])
+    record["notes"] = sorted({_line(note) for note in record["notes"]})
     for cell in notebook.cells:
         if kind(cell) == "check" and cell.cell_type == "code":
             name = cell.metadata.nbgrader.grade_id
@@ -129,7 +130,8 @@ class _Sitting:
     cells never run.
     """
 
-    def __init__(self, notebook: NotebookNode, limits: Limits) -> None:
+    def __init__(self, notebook: NotebookNode, limits: Limits, notes: list[str]) -> None:
+        self._notes = notes
         self._limits, self._end = limits, time.monotonic() + limits.whole
         self._cells = [c for c in notebook.cells if c.cell_type == "code" and kind(c) != "check"]
         self._current: Kernel | None = None
@@ -145,22 +147,31 @@ class _Sitting:
         """One in which the cells have run. Raises: Died if no time is left."""
         while True:
             if time.monotonic() > self._end:
-                raise Died("stopped: no time is left for this notebook")
+                late = "stopped: no time is left for this notebook"
+                self._notes.append(late)
+                raise Died(late)
             if self._current is not None and not self._current.dead:
                 return self._current
             self._current = Kernel(self._limits)
             self._run(self._current)
 
     def _run(self, kernel: Kernel) -> None:
+        room = 10 * self._limits.said  # of the whole notebook
         for cell in list(self._cells):
-            seconds = min(self._limits.seconds, max(self._end - time.monotonic(), 1.0))
+            left = self._end - time.monotonic()
+            if left < 0:
+                kernel.kill()
+                return
             try:
-                outputs = kernel.execute(cell.source, seconds)
+                outputs = kernel.execute(cell.source, min(self._limits.seconds, left))
             except Died as died:
                 cell.outputs = [_text(f"This cell was {died}, and is left out.\n")]
+                name = cell.metadata.get("nbgrader", {}).get("grade_id", "a cell of the student's")
+                self._notes.append(f"{name} was {died}")
                 self._cells.remove(cell)
                 return
-            cell.outputs = _kept(outputs, self._limits.said)
+            cell.outputs = _kept(outputs, min(self._limits.said, room))
+            room -= sum(len(str(output)) for output in cell.outputs)
 
 
 def _points(notebook: NotebookNode) -> dict[str, float]:
@@ -185,7 +196,7 @@ def _ask(
             try:
                 check(student, draw)
             except Wrong as wrong:
-                said = str(wrong)
+                said = _line(str(wrong)) or "It is wrong."
             except sandbox.Refused:  # no fault of the student's
                 raise
             except Exception as error:  # an answer that the check's author did not think of
@@ -240,6 +251,11 @@ def _kept(outputs: Sequence[NotebookNode], room: int) -> list[NotebookNode]:
     return kept
 
 
+def _line(text: str) -> str:
+    """On one line, and nothing but what can be seen."""
+    return "".join(c if c.isprintable() else " " for c in _whole(text))[:1000]
+
+
 def _whole(text: str) -> str:
     """Without halves of surrogate pairs, which no file can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -253,6 +269,6 @@ def _is_png(text: str) -> bool:
 
 
 def _harmless(text: str) -> str:
-    """Markdown in which no HTML begins, and no formula makes a link."""
-    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    """Markdown in which no HTML begins, no link, and no formula that makes one."""
+    text = re.sub(r"(<)(?=[A-Za-z/!?])|(\])(?=[(:\[])", r"\g<0> ", text)
     return re.sub(r"\\(href|require|unicode|cssId|class|style)\b", r"\\text{\1}", text)
