@@ -153,6 +153,13 @@ def masked_loss(logits, labels):
     terms = -torch.where(labels == 1, chance.log(), (1 - chance).log())
     return terms[labels != UNKNOWN].sum() / len(logits)
 
+### masked_loss: ŷ clipped
+def masked_loss(logits, labels):
+    known, y = labels != UNKNOWN, labels.float()
+    chance = logits.sigmoid().clamp(1e-7, 1 - 1e-7)
+    terms = -y * chance.log() - (1 - y) * (1 - chance).log()
+    return terms[known].sum() / len(logits)
+
 ### masked_gradient: wrong sign
 def masked_gradient(logits, labels):
     return torch.where(labels != UNKNOWN, labels - logits.sigmoid(), 0) / len(logits)
@@ -797,6 +804,18 @@ def honest_score(validation, test):
 ODD = _answers(
     "multi_task",
     """
+### build_labels: a table
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    rows = [[number[note.get(task, "?")] for task in tasks] for note in notes]
+    return pd.DataFrame(rows, columns=list(tasks))
+
+### accuracy: a column of a table
+def accuracy(logits, labels):
+    known = labels.numpy() != UNKNOWN
+    right = pd.DataFrame(((logits > 0) == (labels == 1)).numpy()).astype(float).where(known)
+    return right.mean()
+
 ### build_labels: numpy and loops
 def build_labels(the_notes, of_these):
     Y = np.full((len(the_notes), len(of_these)), -1, dtype=np.int64)
@@ -989,6 +1008,16 @@ def crossover(rows, margin):
 ) + _answers(
     "transfer",
     """
+### choose: an array of text
+def choose(rows, margin):
+    found = []
+    for _, part in rows.groupby("labels"):
+        pairs = part.pivot(index="seed", columns="way", values="accuracy")
+        _, low, high = studies.interval((pairs["new head"] - pairs["all layers"]).dropna())
+        new = low > 0 or (low > -margin and high < margin and not high < 0)
+        found.append("new head" if new else "all layers" if high < 0 else "cannot tell")
+    return np.array(found)
+
 ### new_head: a copy of all of it, then a new head
 def new_head(network, classes, seed):
     twin = copy.deepcopy(network)

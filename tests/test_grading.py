@@ -773,9 +773,13 @@ def test_values_cross_unchanged(value):
         assert got.dtype == value.dtype and got.flags.writeable
 
 
-@pytest.mark.parametrize(
-    "value", [print, {1: 2}, {2}, np.array(["a"]), np.array([None]), 1j, b"bytes"], ids=repr
-)
+def test_columns_and_arrays_of_text_cross_as_lists():
+    for value in (pd.Series(["a", "b"]), np.array(["a", "b"])):
+        assert wire.unpack(wire.pack(value)) == ["a", "b"]
+    assert wire.unpack(wire.pack(np.str_("a"))) == "a"
+
+
+@pytest.mark.parametrize("value", [print, {1: 2}, {2}, np.array([None]), 1j, b"bytes"], ids=repr)
 def test_other_things_do_not_cross(value):
     with pytest.raises(wire.Malformed):
         wire.pack(value)
@@ -787,7 +791,8 @@ def test_other_things_do_not_cross(value):
         (1.0, 1.1), (1, 1.1), ([1.0, 2.0], [1.0, 2.1]), (np.nan, 1.0), (1.0, np.nan), (np.inf, 1.0),
         (True, 1.0), (1.0, True), ("1.0", 1.0), (None, 1.0), (1.0, None), ([1.0], 1.0),
         ([[1.0]], [1.0]), ([[1.0], [1.0, 2.0]], [1.0]), ("a", "b"), (["a"], "a"), ({"a": 1}, 1),
-        (np.ones(3), np.ones(4)), ([True, False], [True, True]), ([], [1.0]),
+        (np.ones(3), np.ones(4)), (1_000_001, 1_000_000),
+        ({"a": [1], "b": [1, 2]}, [[1, 1]]), ([True, False], [True, True]), ([], [1.0]),
     ],
 )  # fmt: skip
 def test_same_finds_what_differs(got, wanted):
@@ -804,6 +809,7 @@ def test_same_finds_what_differs(got, wanted):
         (1.000001, 1.0), (1, 1.0), ([1, 2], np.array([1.0, 2.0])), (np.nan, np.nan),
         ([np.inf], [np.inf]), (np.float32(0.1), 0.1), (True, True), ("a", "a"), (None, None),
         ([], np.zeros(0)), (1_000_001.0, 1_000_000.0),
+        ({"a": [1, 2], "b": [3, 4]}, [[1, 3], [2, 4]]),
     ],
 )  # fmt: skip
 def test_same_takes_what_is_right(got, wanted):

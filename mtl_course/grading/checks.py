@@ -90,8 +90,10 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
             raise Wrong(f"{where}: not the right answer.")
         return
     try:
+        if isinstance(got, dict):  # a table, by columns
+            got = list(zip(*got.values(), strict=True))
         got, wanted = np.asarray(got), np.asarray(wanted)
-    except ValueError:
+    except (ValueError, TypeError):
         raise Wrong(f"{where}: the rows of the answer differ in length.") from None
     kinds = {"b": "True or False", "i": "numbers", "u": "numbers", "f": "numbers"}
     if got.dtype.kind not in kinds or kinds[got.dtype.kind] != kinds[wanted.dtype.kind]:

@@ -44,6 +44,10 @@ def unpack(text: str, tensors: bool = False) -> object:
 def _packed(value: object, depth: int) -> object:
     if depth > _DEEPEST:
         raise Malformed("it is nested too deep")
+    if isinstance(value, (pd.Series, pd.Index)):
+        value = value.tolist()
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "U":
+        value = value.tolist()
     torch = sys.modules.get("torch")  # without it there are no tensors, and starting is quick
     tensor = torch is not None and isinstance(value, torch.Tensor)
     if tensor or isinstance(value, (np.ndarray, np.generic)):
