@@ -34,6 +34,8 @@ READY = """() => {
   const kernel = widget?.sessionContext?.session?.kernel;
   return Boolean(widget?.sessionContext?.isReady && kernel?.status === "idle");
 }"""
+# Under Voilà there is no notebook's panel.
+ANSWERED = f"() => !document.querySelector('.jp-NotebookPanel') || ({READY})()"
 LISTEN = """() => {
   window.faults = [];
   window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((_, message) => {
@@ -233,7 +235,7 @@ def press(explorer: sync_api.Locator, control: sync_api.Locator, key: str) -> No
         arg=[explorer.element_handle(), before],
         timeout=20_000,
     )
-    explorer.page.wait_for_function(READY)
+    explorer.page.wait_for_function(ANSWERED)
 
 
 def sweep(explorer: sync_api.Locator, pressed: Callable[[], None] = lambda: None) -> None:

@@ -421,7 +421,8 @@ def test_a_grader_that_was_stopped_goes_on_where_it_was(folder: Path, how: signa
         small_course.submit(place, f"s{number}", small_course.filled(place, answers))
     own(place)
     running = subprocess.Popen(
-        command("grade", place, "--jobs", 2), cwd=place, env=environment(place), text=True,
+        ["env", "--default-signal=INT", *command("grade", place, "--jobs", 2)],  # or it may be deaf
+        cwd=place, env=environment(place), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     records, end = place / "records" / "small", time.monotonic() + 60
