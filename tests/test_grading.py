@@ -780,10 +780,30 @@ def test_columns_and_arrays_of_text_cross_as_lists():
     assert wire.unpack(wire.pack(np.str_("a"))) == "a"
 
 
-@pytest.mark.parametrize("value", [print, {1: 2}, {2}, np.array([None]), 1j, b"bytes"], ids=repr)
+@pytest.mark.parametrize("value", [print, {(1,): 2}, {2}, np.array([None]), 1j, b"bytes"], ids=repr)
 def test_other_things_do_not_cross(value):
     with pytest.raises(wire.Malformed):
         wire.pack(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000, "9" * 5000, "{", '{"kind of thing": "array"}',
+        *(
+            json.dumps({"kind of thing": "array", "dtype": dtype, "shape": shape, "data": data})
+            for dtype, shape, data in [
+                ("object", [1], "AAAAAAAA8D8="), ("float64", [1], "AAAA"), ("uint8", [-3], "AAAA"),
+                ("uint8", [2**25] * 8, ""), ("uint8", [1] * 1_000_000, "AA=="),
+                ("uint8", 3, "AAAA"), ("uint8", [3], ["AAAA"]), ("uint8", [3.0], "AAAA"), ("uint8", [3], "é==="),
+            ]
+        ),
+    ],
+    ids=lambda text: text[-60:],
+)  # fmt: skip
+def test_what_is_no_answer_is_not_taken_for_one(text):
+    with pytest.raises(wire.Malformed):
+        wire.unpack(text)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+import pandas as pd
+
 from mtl_course.grading.sandbox import Limits, Refused
 
 
@@ -29,23 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
         course = Course(asked.course)
         if asked.step == "export":
             print(*course.export(), sep="\n")
-        for name in [] if asked.step == "export" else asked.names or course.names:
+            return 0
+        for name in asked.names or course.names:
             if asked.step == "release":
                 print(course.release(name))
             elif asked.step == "feedback":
                 print(f"{name}: {len(course.feedback(name))} pages in {course.folder / 'feedback'}")
             else:
                 limits = Limits(seconds=asked.seconds, whole=asked.whole)
-                report = course.grade(
-                    name, jobs=asked.jobs, again=asked.again, root=asked.root, limits=limits
-                )
-                told = report[(report["quarantined"] != "") | (report["notes"] != "")]
-                if len(told):
-                    print(told.to_string(index=False))
-                out = (report["quarantined"] != "").sum()
-                print(
-                    f"{name}: {len(report)} submissions, {out} quarantined; see report_{name}.csv"
-                )
+                about = {"jobs": asked.jobs, "again": asked.again, "root": asked.root}
+                _tell(name, course.grade(name, limits=limits, **about))
     except (Refused, ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -53,6 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("Stopped. The same command goes on where it was.", file=sys.stderr)
         return 130
     return 0
+
+
+def _tell(name: str, report: pd.DataFrame) -> None:
+    """Prints what a teaching assistant should look at."""
+    out = report["quarantined"] != ""
+    told = report[out | (report["notes"] != "")]
+    if len(told):
+        print(told.to_string(index=False))
+    print(f"{name}: {len(report)} submissions, {out.sum()} quarantined; see report_{name}.csv")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -38,13 +39,19 @@ from mtl_course.grading import intake, sandbox
 from mtl_course.grading.marking import Assignment, mark, points
 from mtl_course.grading.sandbox import Limits
 
-_CANVAS = {"name": "Student", "number": "ID", "student": "SIS User ID", "email": "SIS Login ID"}
-_MOODLE = {
-    "student": "ID number",
-    "first": "First name",
-    "last": "Last name",
-    "email": "Email address",
-}
+_COLUMNS = {  # of each table that is exported, and what they are called there
+    "grades": {
+        "student": "student", "name": "name", "email": "email", "by hand": "to mark by hand",
+    },
+    "canvas": {
+        "name": "Student", "number": "ID", "student": "SIS User ID", "email": "SIS Login ID",
+        "section": "Section",
+    },
+    "moodle": {
+        "student": "ID number", "first": "First name", "last": "Last name",
+        "email": "Email address",
+    },
+}  # fmt: skip
 _POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
     "style-src 'unsafe-inline'; font-src data:\">"
@@ -107,11 +114,7 @@ class Course:
                 raise sandbox.Refused(f"{path} would be seen in the sandbox: move the course away.")
         about, _ = assignment.about(), assignment.exercises()
         folders = {student_id(path.name): path / name for path in self._submitters(name)}
-        todo = [
-            (student, folder)
-            for student, folder in folders.items()
-            if again or not self._done(name, student, folder, about)
-        ]
+        todo = [one for one in folders.items() if again or not self._done(name, *one, about)]
         tasks = (delayed(self._mark)(assignment, *one) for one in todo)
         jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
@@ -162,11 +165,8 @@ class Course:
 
     def _done(self, name: str, student: str, folder: Path, about: dict) -> bool:
         record = self._record(name, student)
-        if (
-            record is None
-            or record["against"] != about
-            or record["handed in"] != _handed_in(folder)
-        ):
+        now = (about, _handed_in(folder))
+        if record is None or (record["against"], record["handed in"]) != now:
             return False
         try:
             return record.get("digest") == intake.read(folder, f"{name}.ipynb")[1]
@@ -179,17 +179,9 @@ class Course:
             record = self._record(name, student) or {"exercises": {}, "notes": []}
             earned, possible = points(record)
             out = [record.get("quarantined"), record.get("failed"), troubles.get(student)]
-            rows.append(
-                {
-                    "student": unquote(student),
-                    "assignment": name,
-                    "points": round(earned, 2),
-                    "of": possible,
-                    "quarantined": "; ".join(filter(None, out)),
-                    "notes": "; ".join(record["notes"]),
-                    "seconds": record.get("seconds"),
-                }
-            )
+            out, notes = "; ".join(filter(None, out)), "; ".join(record["notes"])
+            about = (unquote(student), name, round(earned, 2), possible)
+            rows.append((*about, out, notes, record.get("seconds")))
         columns = ["student", "assignment", "points", "of", "quarantined", "notes", "seconds"]
         report = pd.DataFrame(rows, columns=columns).sort_values("student", ignore_index=True)
         with atomic(self.folder / f"report_{name}.csv") as draft:
@@ -207,22 +199,14 @@ class Course:
         graded = sorted((self.folder / "autograded").glob(f"*/{name}/{name}.ipynb"))
         for path in tqdm(graded, "feedback", disable=not progress, unit="student"):
             student = path.parent.parent.name
+            page = self.folder / "feedback" / student / name / f"{name}.html"
             try:
                 self._nbgrader("generate_feedback", name, student)
+                _shut(page)
             except Exception as error:  # it must not keep the others from their pages
                 troubles.append(f"{unquote(student)}: {error}"[:1000])
-                continue
-            page = self.folder / "feedback" / student / name / f"{name}.html"
-            before, head, after = page.read_text(encoding="utf-8").partition("<head>")
-            text = f"{before}<head>{_POLICY}{after}"
-            if not head:
-                page.unlink()
-                raise RuntimeError(
-                    f"nbgrader made a page without a head, which is not safe: {page}"
-                )
-            with atomic(page) as draft:
-                draft.write_text(text, encoding="utf-8")
-            pages.append(page)
+            else:
+                pages.append(page)
         if troubles:
             raise RuntimeError(f"{len(pages)} pages are made, these are not: {'; '.join(troubles)}")
         return pages
@@ -230,9 +214,8 @@ class Course:
     def export(self) -> list[Path]:
         """Writes grades.csv (a row a student) and the same for Canvas and Moodle to import."""
         with Gradebook(self._url()) as gradebook:
-            plugin = OneRow(to=str(self.folder))
-            plugin.export(gradebook)
-        return [self.folder / file for file in ("grades.csv", "canvas.csv", "moodle.csv")]
+            OneRow(to=str(self.folder)).export(gradebook)
+        return [self.folder / f"{table}.csv" for table in _COLUMNS]
 
     # ------------------------------------------------------------------ where things are
 
@@ -249,19 +232,12 @@ class Course:
 
     def _assignment(self, name: str, limits: Limits) -> Assignment:
         checks = self.folder / "instructor" / f"{self._known(name)}_checks.py"
-        for path, what in (
-            (self._released(name), "release it first"),
-            (checks, "write its checks"),
-        ):
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} is missing: {what}.")
+        if not checks.is_file():
+            raise FileNotFoundError(f"{checks} is missing: write its checks.")
         with Gradebook(self._url()) as gradebook:
-            try:
-                gradebook.find_assignment(name)
-            except MissingEntry:
-                raise FileNotFoundError(
-                    f"{name} is not in the gradebook: release it first."
-                ) from None
+            entered = name in [assignment.name for assignment in gradebook.assignments]
+        if not entered or not self._released(name).is_file():
+            raise FileNotFoundError(f"{name} is not in the gradebook: release it first.")
         seed = self.folder / "seed.txt"
         if not seed.exists():
             with atomic(seed) as draft:
@@ -337,37 +313,39 @@ class OneRow(ExportPlugin):
     def export(self, gradebook: Gradebook) -> None:
         """Writes grades.csv, canvas.csv and moodle.csv into the folder `to`."""
         rows = [
-            {
-                "student": unquote(student.id),  # one in the roster, and one that `student_id` made
-                "name": f"{student.first_name or ''} {student.last_name or ''}".strip(),
-                "first": student.first_name,
-                "last": student.last_name,
-                "email": student.email,
-                "number": student.lms_user_id,
-            }
-            for student in gradebook.students
+            (unquote(one.id), one.first_name, one.last_name, one.email, one.lms_user_id)
+            for one in gradebook.students
         ]
-        about = pd.DataFrame(rows, columns=list(_CANVAS | _MOODLE)).replace("", None)
-        about = about.groupby("student", sort=False, as_index=False).first().fillna("")
-        about.index = ids = about["student"]
-        about["name"] = about["name"].where(about["name"] != "", ids)
-        marks, by_hand = {}, set()
+        about = pd.DataFrame(rows, columns=["student", "first", "last", "email", "number"])
+        # Somebody can be there twice: from the roster, and under the name that `student_id` made.
+        about = about.replace("", None).groupby("student", sort=False).first().fillna("")
+        about["student"] = about.index
+        name = (about["first"] + " " + about["last"]).str.strip()
+        about = about.assign(name=name.where(name != "", about.index), section="")
+        about["by hand"], marks = "", pd.DataFrame(index=about.index)
         for assignment in gradebook.assignments:
-            marks[assignment.name] = {
-                unquote(one.student_id): round(max(one.score - one.late_submission_penalty, 0), 2)
-                for one in assignment.submissions
-            }
-            waiting = [one for one in assignment.submissions if one.needs_manual_grade]
-            by_hand |= {unquote(one.student_id) for one in waiting}
-        to_mark = pd.Series(["yes" if name in by_hand else "" for name in ids], ids, dtype=object)
-        tables = {
-            "grades": about[["student", "name", "email"]].assign(**{"to mark by hand": to_mark}),
-            "canvas": about[list(_CANVAS)].rename(columns=_CANVAS).assign(Section=""),
-            "moodle": about[list(_MOODLE)].rename(columns=_MOODLE),
-        }
-        for file, table in tables.items():
-            with atomic(Path(self.to) / f"{file}.csv") as draft:
-                pd.concat([table, pd.DataFrame(marks, ids)], axis=1).to_csv(draft, index=False)
+            marks[assignment.name] = math.nan
+            for one in assignment.submissions:
+                student = unquote(one.student_id)
+                score = max(one.score - one.late_submission_penalty, 0)
+                marks.loc[student, assignment.name] = round(score, 2)
+                if one.needs_manual_grade:
+                    about.loc[student, "by hand"] = "yes"
+        for table, columns in _COLUMNS.items():
+            chosen = about[list(columns)].rename(columns=columns)
+            with atomic(Path(self.to) / f"{table}.csv") as draft:
+                pd.concat([chosen, marks], axis=1).to_csv(draft, index=False)
+
+
+def _shut(page: Path) -> None:
+    """Forbids nbgrader's page to run a script, or to ask other servers for anything."""
+    open_page = page.read_text(encoding="utf-8")
+    text = open_page.replace("<head>", f"<head>{_POLICY}", 1)
+    if text == open_page:
+        page.unlink()
+        raise RuntimeError("nbgrader made a page without a head, which is not safe")
+    with atomic(page) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def _handed_in(folder: Path) -> str:

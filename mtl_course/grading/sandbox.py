@@ -34,6 +34,15 @@ from mtl_course.base import HOME
 
 SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
 FILES = ("/etc/hosts", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
+_SHUT_IN = """
+bwrap --unshare-all --unshare-user --disable-userns --cap-drop ALL --uid 1000 --gid 1000
+--hostname sandbox --die-with-parent --new-session --clearenv
+--setenv PATH /usr/local/bin:/usr/bin:/bin --setenv HOME /tmp/home --setenv LANG C.UTF-8
+--setenv PYTHONPATH {home} --setenv PYTHONDONTWRITEBYTECODE 1 --setenv PYTHONNOUSERSITE 1
+--setenv OMP_NUM_THREADS 1
+--proc /proc --dev /dev --size {disk} --tmpfs /tmp --size {disk} --tmpfs /dev/shm
+--dir /tmp/home --chdir /tmp/home
+"""  # one thread: a sandbox a core
 _SOCKETS = 5  # of a kernel
 # Memory that belongs to no process is not counted as anybody's: memfd_create, memfd_secret, shmget
 # and msgget are refused. By machine: its number in an audit's words, and theirs.
@@ -102,80 +111,52 @@ def version() -> str:
 def _started(
     inside: Sequence[str], limits: Limits, private: Path, seen: Sequence[Path], **more: object
 ) -> subprocess.Popen:
-    """Starts `inside` shut in."""
+    """Starts `inside` shut in. private: a folder that both sides may write to."""
+    system = [path for path in map(Path, SYSTEM) if path.is_dir()]
+    links = [path for path in system if path.is_symlink()]
+    folders = {*system, *_environment(), HOME / "mtl_course", *seen} - {*links}
+    command = [part.format(home=HOME, disk=limits.disk) for part in _SHUT_IN.split()]
+    for path in links:
+        command += ["--symlink", os.readlink(path), str(path)]
+    for path in sorted(folders):  # from the outside in
+        command += ["--ro-bind", str(path), str(path)]
+    for path in (*FILES, str(HOME / "assets")):
+        command += ["--ro-bind-try", path, path]
+    command += ["--bind", str(private), str(private)]
+    # Last of all, for without a size of their own they would be filled.
+    command += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    # After the namespace is made: its processes are counted apart from the grader's own.
+    bounds = [f"--data={limits.data}", f"--nproc={limits.processes}", f"--fsize={limits.disk}"]
+    inside = ["prlimit", *bounds, "--core=0", "--nofile=1024", "--", *inside]
+    with tempfile.TemporaryFile() as calls:
+        calls.write(_refused_calls())
+        calls.seek(0)
+        return subprocess.Popen(
+            [*command, "--seccomp", str(calls.fileno()), *inside],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[calls.fileno()],
+            env={"PATH": os.environ["PATH"]},  # it can be read in there, as that of process 1
+            **more,
+        )
+
+
+def _refused_calls() -> bytes:
+    """A program for the Linux kernel, which it asks about each call: see seccomp(2)."""
     number, calls = _CALLS[platform.machine()]
     refuse = len(calls) + 1  # steps from the first comparison with a call's number
     steps = [(0x20, 0, 0, 4), (0x15, 1, 0, number), (0x06, 0, 0, 0), (0x20, 0, 0, 0)]
     steps += [(0x35, refuse, 0, 0x40000000)]  # numbers of another way to call, x32
     steps += [(0x15, refuse - 1 - k, 0, call) for k, call in enumerate(calls)]
     steps += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050000 | errno.ENOSYS)]
-    reading, writing = os.pipe()  # a program for the Linux kernel's seccomp: see seccomp(2)
-    try:
-        with os.fdopen(writing, "wb") as file:
-            file.write(b"".join(struct.pack("=HBBI", *step) for step in steps))
-        command = _shut_in(["--seccomp", str(reading)], inside, limits, private, seen)
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=[reading],
-            env={"PATH": os.environ["PATH"]},  # it can be read in there, as that of process 1
-            **more,
-        )
-    finally:
-        os.close(reading)
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def _shut_in(
-    options: Sequence[str],
-    inside: Sequence[str],
-    limits: Limits,
-    private: Path,
-    seen: Sequence[Path],
-) -> list[str]:
-    """The command that runs `inside` shut in.
-
-    options: more of bwrap's. private: a folder that both sides may write to.
-    """
-    variables = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": "/tmp/home",
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": str(HOME),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
-        "OMP_NUM_THREADS": "1",  # a sandbox a core
-    }
-    command = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
-    command += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox"]
-    command += ["--die-with-parent", "--new-session", "--clearenv"]
-    for name, value in variables.items():
-        command += ["--setenv", name, value]
-    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(limits.disk), "--tmpfs", "/tmp"]
-    command += ["--size", str(limits.disk), "--tmpfs", "/dev/shm"]
-    for path in map(Path, SYSTEM):
-        if path.is_symlink():
-            command += ["--symlink", os.readlink(path), str(path)]
-        elif path.is_dir():
-            command += ["--ro-bind", str(path), str(path)]
-    for path in FILES:
-        command += ["--ro-bind-try", path, path]
-    for path in (*_environment(), HOME / "mtl_course", *seen):
-        command += ["--ro-bind", str(path), str(path)]
-    command += ["--ro-bind-try", str(HOME / "assets"), str(HOME / "assets")]
-    command += ["--bind", str(private), str(private), "--dir", "/tmp/home", "--chdir", "/tmp/home"]
-    command += ["--remount-ro", "/dev", "--remount-ro", "/", *options]  # they have no size
-    # After the namespace is made: its processes are counted apart from the grader's own.
-    command += ["prlimit", f"--data={limits.data}", f"--nproc={limits.processes}", "--core=0"]
-    command += [f"--fsize={limits.disk}", "--nofile=1024", "--", *inside]
-    return command
-
-
-def _environment() -> list[Path]:
-    """The folders of this Python, from the outside in."""
+def _environment() -> set[Path]:
+    """The folders of this Python."""
     folders = {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve()}
-    return sorted(folder for folder in folders if not folder.is_relative_to("/usr"))
+    return {folder for folder in folders if not folder.is_relative_to("/usr")}
 
 
 def hides(secret: Path) -> bool:

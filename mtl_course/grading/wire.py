@@ -8,6 +8,7 @@ its sizes are checked before anything is made of it.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import math
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
-_DEEPEST, _LONGEST, _LARGEST = 8, 20_000, 32_000_000  # levels, characters, bytes
+_LARGEST = 32_000_000  # bytes of an array
 _KIND = "kind of thing"  # a key that no dict of a student's has
 
 
@@ -27,86 +28,63 @@ class Malformed(ValueError):
 
 def pack(value: object) -> str:
     """value as text. Raises: Malformed if it holds anything else than may cross."""
-    return json.dumps(_packed(value, 0))
+    try:
+        return json.dumps(value, default=_packed)
+    except (TypeError, RecursionError) as error:
+        raise Malformed(str(error)) from None
 
 
 def unpack(text: str, tensors: bool = False) -> object:
-    """What `pack` was given, with tuples as lists. tensors: or as arrays, as the grader takes them.
+    """What `pack` was given, with tuples as lists and the keys of dicts as text.
 
+    tensors: tensors and tables as such; the grader takes them as arrays and as dicts of columns.
     Raises: Malformed.
     """
     try:
-        return _unpacked(json.loads(text), tensors, 0)
+        return json.loads(text, object_hook=functools.partial(_unpacked, tensors))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, MemoryError) as error:
         raise Malformed(f"it is no answer ({type(error).__name__})") from None
 
 
-def _packed(value: object, depth: int) -> object:
-    if depth > _DEEPEST:
-        raise Malformed("it is nested too deep")
-    if isinstance(value, (pd.Series, pd.Index)):
-        value = value.tolist()
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "U":
-        value = value.tolist()
-    torch = sys.modules.get("torch")  # without it there are no tensors, and starting is quick
-    tensor = torch is not None and isinstance(value, torch.Tensor)
-    if tensor or isinstance(value, (np.ndarray, np.generic)):
-        kind = "tensor" if tensor else "array"
-        array = value.detach().cpu().numpy() if tensor else np.asarray(value)
-        if array.dtype.name not in DTYPES:
-            raise Malformed(f"it holds {kind}s of {array.dtype.name}")
-        data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-        return {_KIND: kind, "dtype": array.dtype.name, "shape": array.shape, "data": data}
+def _packed(value: object) -> object:
+    """value in what JSON knows."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "U" or isinstance(value, (pd.Series, pd.Index)):
+        return value.tolist()
     if isinstance(value, pd.DataFrame):
-        columns = {str(name): column.tolist() for name, column in value.items()}
-        return {_KIND: "table", "columns": _packed(columns, depth + 1)}
+        return {_KIND: "table", "columns": {str(k): c.tolist() for k, c in value.items()}}
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise Malformed("it is a dict whose keys are not text")
-        return {key: _packed(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_packed(item, depth + 1) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise Malformed(f"it is of type {type(value).__name__}")
+        return dict(value)
+    torch = sys.modules.get("torch")  # without it there are no tensors, and starting is quick
+    kind = "tensor" if torch is not None and isinstance(value, torch.Tensor) else "array"
+    if kind == "array" and not isinstance(value, (np.ndarray, np.generic)):
+        raise Malformed(f"it is of type {type(value).__name__}")
+    array = np.asarray(value.detach().cpu() if kind == "tensor" else value)
+    if array.dtype.name not in DTYPES:
+        raise Malformed(f"it holds {kind}s of {array.dtype.name}")
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {_KIND: kind, "dtype": array.dtype.name, "shape": array.shape, "data": data}
 
 
-def _unpacked(tree: object, tensors: bool, depth: int) -> object:
-    if depth > _DEEPEST:
-        raise Malformed("it is nested too deep")
-    if isinstance(tree, dict):
-        kind = tree.get(_KIND)
-        if kind in ("array", "tensor"):
-            array = _array(tree)
-            if kind == "array" or not tensors:
-                return array
-            import torch
-
-            return torch.from_numpy(array)
-        if kind == "table":
-            columns = _unpacked(tree["columns"], tensors, depth + 1)
-            return pd.DataFrame(columns) if tensors else columns
-        return {key: _unpacked(item, tensors, depth + 1) for key, item in tree.items()}
-    if isinstance(tree, list):
-        return [_unpacked(item, tensors, depth + 1) for item in tree]
-    if isinstance(tree, str) and len(tree) > _LONGEST:
-        raise Malformed(f"it holds a text of {len(tree)} characters")
-    return tree
-
-
-def _array(tree: dict) -> np.ndarray:
+def _unpacked(tensors: bool, tree: dict) -> object:
+    kind = tree.get(_KIND)
+    if kind == "table":
+        return pd.DataFrame(tree["columns"]) if tensors else tree["columns"]
+    if kind not in ("array", "tensor"):
+        return tree
     dtype, shape, data = tree["dtype"], tree["shape"], tree["data"]
-    if dtype not in DTYPES or len(shape) > _DEEPEST:
+    sides = len(shape) <= 8 and all(type(side) is int and 0 <= side <= _LARGEST for side in shape)
+    if dtype not in DTYPES or not sides:
         raise Malformed("it is no array that may cross")
-    if not all(type(side) is int and 0 <= side <= _LARGEST for side in shape):
-        raise Malformed("it is an array of no shape")
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size > _LARGEST or len(data) > 4 * (size // 3 + 1):
+    if size > _LARGEST or len(data) != 4 * math.ceil(size / 3):
         raise Malformed("its bytes do not fit its shape")
-    raw = base64.b64decode(data, validate=True)
-    if len(raw) != size:
-        raise Malformed("its bytes do not fit its shape")
-    return np.frombuffer(raw, dtype).reshape(shape).copy()
+    array = np.frombuffer(base64.b64decode(data, validate=True), dtype).reshape(shape).copy()
+    if kind == "array" or not tensors:
+        return array
+    import torch
+
+    return torch.from_numpy(array)
 
 
 # ---------------------------------------------------------------------- inside the sandbox
