@@ -2,7 +2,8 @@
 
 The trunk turns an image into features; the head, one linear layer, turns features into logits.
 What the logits mean is the loss's business: `classifier` is for softmax over classes, `shared` for
-many yes/no tasks on one trunk (M1), and `separate` for the same tasks on a trunk each.
+many yes/no tasks on one trunk (M1), and `separate` for the same tasks on a trunk each. `backbone`
+takes one of torchvision's networks for a trunk, with what it has learned from ImageNet.
 Transfer learning takes the head off and puts a new one on (`new_head`), and either holds the trunk
 still (`freeze`) or lets it move.
 """
@@ -12,10 +13,16 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:  # torchvision is imported when it is needed: it takes a second
+    from torchvision.models import WeightsEnum
 
 from mtl_course.base import stream, whole
 from mtl_course.datasets import Dataset, normalise
@@ -40,12 +47,14 @@ class Network(nn.Module):
         return self.head(self.trunk(normalise(images)))
 
     def train(self, mode: bool = True) -> Network:
-        """As in torch, but a frozen layer stays in evaluation mode: its statistics do not move."""
+        """As in torch, but what is frozen stays in evaluation mode.
+
+        The statistics of a frozen normalisation do not move, and a frozen part drops nothing.
+        """
         super().train(mode)
-        for layer in self.modules():
-            own = list(layer.parameters(recurse=False))
-            if own and not any(p.requires_grad for p in own):
-                layer.eval()
+        for part in self.modules():
+            if any(True for _ in part.parameters()) and frozen(part):
+                part.eval()
         return self
 
 
@@ -92,6 +101,85 @@ def separate(tasks: Sequence[str], *, width: int = 16, seed: int = 0, channels: 
         for task in _names(tasks)
     ]
     return Network(_Trunks(p.trunk for p in parts), _Heads(p.head for p in parts), tasks)
+
+
+BACKBONES = ("resnet18", "efficientnet_b0")
+
+
+def backbone(
+    name: str,
+    names: Sequence[str],
+    *,
+    pretrained: bool = True,
+    download: bool = False,
+    seed: int = 0,
+) -> Network:
+    """One of torchvision's networks as a trunk, with its head taken off and a random one put on.
+
+    name: "resnet18" (11.2 million weights, 512 features; He et al. 2016) or "efficientnet_b0" (4.0
+        million, 1,280 features; Tan and Le 2019, without its stochastic depth).
+    names: of the tasks or classes that the new head answers.
+    pretrained: with torchvision's weights from ImageNet, 1.3 million photographs of 1,000 classes;
+        False: with random ones. download: fetches them if they are not there, checked by hash.
+    The trunk takes colour images of any size from 32 × 32, and scales them as ImageNet's were.
+    Raises: ValueError for another name, or a damaged file; FileNotFoundError if the weights are
+        not there, with what to fetch and where to put it.
+    """
+    import torchvision
+
+    if name not in BACKBONES:
+        raise ValueError(f"name must be one of {', '.join(BACKBONES)}; got {name!r}.")
+    names = _names(names)
+    options = {} if name == "resnet18" else {"stochastic_depth_prob": 0.0}
+    with _seeded(stream(seed, "trunk")):
+        whole = torchvision.models.get_model(name, weights=None, **options)
+    if pretrained:
+        whole.load_state_dict(_from_imagenet(name, download))
+    if name == "resnet18":
+        stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
+        body = [stem, whole.layer1, whole.layer2, whole.layer3, whole.layer4]
+        features = whole.fc.in_features
+    else:
+        body, features = whole.features, whole.classifier[-1].in_features
+    trunk = nn.Sequential(_AsImageNet(), *body, whole.avgpool, nn.Flatten())
+    return Network(trunk, _head(features, names, seed), names)
+
+
+def imagenet_file(name: str) -> Path:
+    """Where torchvision keeps a backbone's weights (TORCH_HOME moves it); it may not be there."""
+    return Path(torch.hub.get_dir(), "checkpoints", Path(_weights(name).url).name)
+
+
+def _weights(name: str) -> WeightsEnum:
+    import torchvision
+
+    return torchvision.models.get_model_weights(name).IMAGENET1K_V1
+
+
+def _from_imagenet(name: str, download: bool) -> dict[str, Tensor]:
+    file, weights = imagenet_file(name), _weights(name)
+    advice = f"Fetch {weights.url} on a machine with a network and put it there as it is"
+    if not file.exists() and not download:
+        raise FileNotFoundError(f"{file} is not there. {advice}, or give download=True.")
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except URLError as error:
+        raise FileNotFoundError(f"{file} could not be fetched ({error}). {advice}.") from error
+    except Exception as error:  # reading what is no such file may end in any of them
+        raise ValueError(f"{file} is damaged ({error}): delete it. {advice}.") from error
+
+
+class _AsImageNet(nn.Module):
+    """Images in [-1, 1] as torchvision's networks have met them: by ImageNet's mean and spread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean, spread = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+        self.register_buffer("mean", 2 * mean[:, None, None] - 1)
+        self.register_buffer("spread", 2 * spread[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.spread
 
 
 class _Trunks(nn.ModuleList):

@@ -98,7 +98,7 @@ def study(name: str) -> Study:
 
 
 def run(
-    name: str,
+    name: str | Study,
     seeds: Iterable[int] | None = None,
     *,
     only: Mapping[str, Sequence] | None = None,
@@ -111,6 +111,7 @@ def run(
 ) -> pd.DataFrame:
     """The rows of a study: stored ones are read, missing ones are trained and stored.
 
+    name: of a study in `experiments`; or a study of your own, whose rows are not stored.
     seeds: None takes those that ship with the course. only: ``{"labels": [100]}`` keeps the cells
     with these values. fresh: True trains every row, and stores none.
     shipped: False leaves aside the rows that ship with the course.
@@ -124,7 +125,9 @@ def run(
     Raises: ValueError for an unknown study, key or value, a damaged file of shipped rows, or a
         source where the cells of a seed do not share one.
     """
-    chosen = study(name)
+    chosen = name if isinstance(name, Study) else study(name)
+    if chosen is name:
+        name, fresh = "your own", True
     seeds = chosen.seeds if seeds is None else seeds
     seeds = list(dict.fromkeys(whole("seeds", seed, least=0) for seed in seeds))
     if not seeds:

@@ -32,6 +32,25 @@ def test_show_puts_out_html_with_alt_text_and_a_png_beside_it(monkeypatch):
     assert data["image/png"] in data["text/html"]
 
 
+def test_a_banner_stands_above_the_figure_and_before_its_alt_text():
+    rows, alt = _rows(), "Accuracy against the number of labels, two lines."
+    one, two = "These are drawn", "These are drawn.\nAll of them"
+    plain, single, double = (
+        figures.bundle(figures.curves(rows, "labels", ["a", "b"]), alt, banner=banner)
+        for banner in ("", one, two)
+    )
+    assert single["text/plain"] == f"{one}. {alt}"
+    assert f'alt="These are drawn. All of them. {alt}"' in double["text/html"]
+    sizes = [
+        Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+        for data in (plain, single, double)
+    ]
+    (width, low), (_, middle), (_, high) = (picture.size for picture in sizes)
+    assert low < middle < high and {picture.size[0] for picture in sizes} == {width}
+    strip = sizes[1].convert("RGB").getpixel((3, 3))
+    assert "#{:02X}{:02X}{:02X}".format(*strip) == figures.COLOURS[4]
+
+
 def test_a_figure_without_a_sentence_is_refused():
     with pytest.raises(ValueError, match="alt"):
         figures.show(figures.curves(_rows(), "labels", ["a"]), "a plot")

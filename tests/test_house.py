@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from notebook_files import ROOT
+from notebook_files import ROOT, read
 from packaging.requirements import Requirement
 
 import mtl_course
@@ -180,3 +180,24 @@ def test_every_module_leans_only_on_modules_above_it():
     places = [order.index(f"mtl_course.{name}") for name in course]
     assert places == sorted(places)
     assert graph["mtl_course.scenes"] >= {f"mtl_course.{n}" for n in ("datasets", "questions")}
+
+
+# ------------------------------------------------------------------------------ for instructors
+
+
+def test_what_instructors_are_told_is_in_the_lessons():
+    """Every lesson, T1 to M7, and only headings that a lesson has."""
+    page = (ROOT / "notebooks" / "INSTRUCTORS.md").read_text(encoding="utf-8")
+    lessons = {path.name[:2]: path for path in (ROOT / "notebooks").glob("0*.ipynb")}
+    headings = {}
+    for number, path in lessons.items():
+        assert f"]({path.name})" in page and (number == "00" or f"\n## {number} " in page)
+        prose = "\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+        headings[number] = set(re.findall(r"^#+ (.+)$", prose, re.MULTILINE))
+    table = re.findall(r"^\| (\w+) \| .* \| (0\d, .*?) \|", page, re.MULTILINE)
+    items = ["T1", "T2", "T3", "surgery", *(f"M{number}" for number in range(1, 8))]
+    assert [item for item, _ in table] == items
+    for _, places in table:
+        for place in places.split("; "):
+            number, told = place[:2], re.findall(r"\*(.+?)\*", place)
+            assert told and not set(told) - headings[number], place

@@ -4,17 +4,24 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from torch import nn
+from torchvision.transforms.v2.functional import normalize
 
 from mtl_course import training
 from mtl_course.base import stream
 from mtl_course.datasets import Dataset
 from mtl_course.networks import (
+    BACKBONES,
     Network,
+    backbone,
+    blocks,
     classifier,
+    copied,
     freeze,
     fresh,
     frozen,
+    imagenet_file,
     layers,
     moved,
     new_head,
@@ -315,3 +322,103 @@ def test_moved_tells_which_layers_training_changed(trained):
 
 def test_a_network_survives_a_deep_copy(trained):
     assert same(state(copy.deepcopy(trained)), state(trained))
+
+
+# ---------------------------------------------------------------------- backbones
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty folder for torchvision's weights, and no network to fetch any from."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def coloured():
+    return toy(channels=3, side=32, m=8)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_gives_the_features_that_torchvisions_own_network_gives(name, hub, coloured):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        theirs = torchvision.models.get_model(name, weights=None).eval()
+    hub.mkdir()
+    torch.save(theirs.state_dict(), imagenet_file(name))
+    ours = backbone(name, ["a", "b"]).eval()
+    *_, head = theirs.named_children()  # their head answers 1,000 classes
+    setattr(theirs, head[0], nn.Identity())
+    weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms()
+    seen = normalize(coloured.images.float() / 255, weights.mean, weights.std)
+    with torch.inference_mode():
+        want = theirs(seen)
+        assert torch.allclose(ours(coloured.images), ours.head(want), atol=1e-4)
+    assert ours.head.in_features == want.shape[1] and ours.names == ("a", "b")
+
+
+def test_weights_that_are_not_there_are_told_with_where_to_get_them(hub):
+    with pytest.raises(FileNotFoundError, match=r"Fetch https://download.pytorch.org/.*resnet18"):
+        backbone("resnet18", ["a"])
+    with pytest.raises(FileNotFoundError, match=r"could not be fetched.*Fetch https://"):
+        backbone("resnet18", ["a"], download=True)
+    hub.mkdir(exist_ok=True)
+    imagenet_file("resnet18").write_bytes(b"half of a file")
+    with pytest.raises(ValueError, match=r"is damaged.*delete it"):
+        backbone("resnet18", ["a"])
+    with pytest.raises(ValueError, match="name must be one of resnet18, efficientnet_b0"):
+        backbone("resnet50", ["a"])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_depends_on_its_seed_and_takes_the_surgery(name, coloured):
+    def make(seed):
+        return backbone(name, coloured.names, pretrained=False, seed=seed)
+
+    assert same(state(make(0)), state(make(0)))
+    assert not same(state(make(0).trunk), state(make(1).trunk))
+    target = new_head(make(0), coloured, seed=1)
+    assert same(target.trunk.state_dict(), make(0).trunk.state_dict())
+    two = copied(make(0), coloured, seed=5, layers=2)
+    for number, (block, source) in enumerate(zip(blocks(two), blocks(make(0)), strict=True)):
+        assert same(block.state_dict(), source.state_dict()) == (number < 2)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_frozen_backbone_is_frozen_whole(name, coloured):
+    """Neither weights nor running averages move, and nothing in it draws lots."""
+    network = backbone(name, coloured.names, pretrained=False)
+    freeze(network.trunk)
+    before = state(network.trunk)
+    for _ in range(2):  # with the images themselves, as a loop of one's own would have it
+        network.train()(coloured.images)
+        assert not any(part.training for part in network.trunk.modules())
+    training.fit(network, coloured, steps=2, seed=0, batch_size=4, **QUICK)
+    assert same(before, state(network.trunk))
+
+
+def test_the_first_blocks_alone_can_be_frozen(coloured):
+    network = backbone("resnet18", coloured.names, pretrained=False)
+    for block in blocks(network)[:3]:
+        freeze(block)
+    before = [state(block) for block in blocks(network)]
+    training.fit(network, coloured, steps=2, seed=0, batch_size=4, **QUICK)
+    after = [state(block) for block in blocks(network)]
+    assert [same(*pair) for pair in zip(before, after, strict=True)] == [True] * 3 + [False] * 2
+
+
+def test_backbones_side_by_side_learn_what_each_learns_alone(coloured):
+    """What a GPU does with ten of them, on a CPU with two."""
+    settings = {"steps": 2, "batch_size": 4, "learning_rate": 1e-3}
+    place = training.machine("cpu", "float32")
+
+    def two():
+        return [backbone("resnet18", coloured.names, pretrained=False, seed=s) for s in (0, 1)]
+
+    alone, together = two(), two()
+    for seed, network in enumerate(alone):
+        training.fit(network, coloured, seed=seed, **settings, **QUICK)
+    training._side_by_side(together, [coloured] * 2, [0, 1], place, False, settings)
+    for one, other in zip(alone, together, strict=True):
+        assert torch.allclose(one.eval()(coloured.images), other.eval()(coloured.images), atol=1e-2)

@@ -164,6 +164,17 @@ def test_fresh_trains_every_row_and_stores_none(fake, store):
     assert (store / "toy.csv").read_bytes() == content
 
 
+def test_a_study_of_ones_own_is_trained_and_not_stored(fake, store):
+    own = experiments.STUDIES["toy"]
+    rows = studies.run(own, range(2), store=store, jobs=1, progress=False)
+    pd.testing.assert_frame_equal(
+        rows.drop(columns=["study", "seconds", "source_seconds"]),
+        run(store, range(2), fresh=True).drop(columns=["study", "seconds", "source_seconds"]),
+    )
+    assert studies.gain(rows, "one", over="two")["seeds"].eq(2).all()
+    assert not store.exists()
+
+
 def test_only_keeps_the_cells_that_were_asked_for(fake, store):
     rows = run(store, only={"labels": [30], "way": ["two"]})
     assert set(rows["labels"]) == {30}

@@ -22,10 +22,11 @@ class LabelSheet(Explorer):
 
     Below it stand each entry's term of the loss, and its gradient on the logit.
     data: images with tasks. logits: a network's for them, floating point (m, tasks).
+    banner: what must be known about the images; it stands above them.
     Raises: ValueError if there are not as many rows of logits as images, or other tasks.
     """
 
-    def __init__(self, data: Dataset, logits: Tensor) -> None:
+    def __init__(self, data: Dataset, logits: Tensor, banner: str = "") -> None:
         if logits.shape != data.labels.shape or not data.tasks:
             wanted, got = tuple(data.labels.shape), tuple(logits.shape)
             raise ValueError(f"logits must be (m, tasks), as data's labels: {wanted}; got {got}.")
@@ -35,10 +36,12 @@ class LabelSheet(Explorer):
         self._styles = {
             label: widgets.ButtonStyle(**colours) for label, colours in _COLOURS.items()
         }
+        self._banner, above = banner, [widgets.HTML(f"<b>{banner}</b>")] if banner else []
         self._said, self._sums = answer(), picture()
         self._again = button("Y as it was")
         self._again.on_click(self._reset)
-        super().__init__("label-sheet", [self._grid(), self._said, self._sums, self._again])
+        parts = [*above, self._grid(), self._said, self._sums, self._again]
+        super().__init__("label-sheet", parts)
         self._show("Press an entry of Y: 0 becomes 1, 1 becomes ?, ? becomes 0.")
 
     def terms(self) -> Tensor:
@@ -65,6 +68,7 @@ class LabelSheet(Explorer):
             f"loss and where its gradient pushes. {known} known terms add up to "
             f"{self.terms().sum():.2f}; divided by {len(self.data)} that is a loss of "
             f"{self.loss():.3f}. At a question mark term and gradient are 0.",
+            banner=self._banner,
         )
 
     def _rows(self) -> list[tuple]:

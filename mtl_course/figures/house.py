@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import html
 import io
+from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -31,26 +32,32 @@ STYLE = {
 }
 
 
-def show(figure: Figure, alt: str, again: str | None = None) -> None:
+def show(figure: Figure, alt: str, again: str | None = None, *, banner: str = "") -> None:
     """Displays a figure as `bundle` gives it, with its alt text.
 
     Raises: ValueError if `alt` is too short.
     """
     from IPython.display import display
 
-    display(bundle(figure, alt, again), raw=True)
+    display(bundle(figure, alt, again, banner=banner), raw=True)
 
 
-def bundle(figure: Figure, alt: str, again: str | None = None) -> dict[str, str]:
+def bundle(
+    figure: Figure, alt: str, again: str | None = None, *, banner: str = ""
+) -> dict[str, str]:
     """A figure by MIME type: HTML that carries its alt text, and a PNG for viewers without HTML.
 
     alt: what the figure shows and what it says, for a reader who cannot see it.
     again: the command that makes what the figure shows once more; it stands in its caption.
+    banner: a warning that nobody may miss, across the top of the figure and before its alt text.
     Raises: ValueError if `alt` is too short to say that.
     """
+    if banner:
+        alt = f"{banner}. {alt}"
     if len(alt) < 40:
         raise ValueError(f"alt must say what the figure shows, in a sentence; got {alt!r}.")
-    code = base64.b64encode(_in_few_colours(_png(figure))).decode("ascii")
+    drawn = _under(banner, _png(figure)) if banner else _png(figure)
+    code = base64.b64encode(_in_few_colours(drawn)).decode("ascii")
     page = _image(code, alt)
     if again is not None:
         caption = f"Its numbers again: <code>{html.escape(again)}</code>"
@@ -85,6 +92,20 @@ def _png(figure: Figure) -> bytes:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=90)
     return drawn.getvalue()
+
+
+def _under(banner: str, png: bytes) -> bytes:
+    """The picture with a strip above it that says something in black on orange."""
+    font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 16)
+    high = 12 + 24 * len(banner.splitlines())
+    with Image.open(io.BytesIO(png)) as drawn:
+        whole = Image.new("RGB", (drawn.width, drawn.height + high), COLOURS[4])
+        whole.paste(drawn, (0, high))
+    middle = (whole.width // 2, high // 2)
+    ImageDraw.Draw(whole).text(middle, banner, "black", font, anchor="mm", align="center")
+    small = io.BytesIO()
+    whole.save(small, format="png")
+    return small.getvalue()
 
 
 def _in_few_colours(png: bytes) -> bytes:

@@ -1,0 +1,90 @@
+"""The site, for Sphinx: README and the committed lessons as pages. Nothing is run or fetched."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+project = "mtl_course"
+author = "The mtl_course authors"
+copyright = f"{author}. Prose and pictures CC BY 4.0, code MIT"
+
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
+root_doc = "README"
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "notebooks/*.ipynb",
+    "notebooks/*.md",
+    "notebooks/assignments/README.md",
+    "notebooks/assignments/student/*/*.ipynb",
+]
+exclude_patterns = ["**/.ipynb_checkpoints"]
+
+nb_execution_mode = "off"
+nb_mime_priority_overrides = [("html", "application/json", None)]  # what tests read, not people
+suppress_warnings = ["mystnb.unknown_mime_type"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+html_title = "mtl_course"
+html_theme = "furo"
+# What the theme leaves out for people with a keyboard alone, or with a screen reader.
+_ACCESS = """addEventListener("DOMContentLoaded", () => {
+  for (const code of document.querySelectorAll("pre")) code.tabIndex = 0;
+  for (const title of document.querySelectorAll("[role=heading]")) title.ariaLevel = 2;
+});"""
+html_js_files = [(None, {"body": _ACCESS})]
+html_copy_source = False
+html_show_sourcelink = False
+
+CONTENTS = """
+
+```{toctree}
+:hidden:
+:glob:
+:caption: Lessons
+
+notebooks/0*
+```
+
+```{toctree}
+:hidden:
+:glob:
+:caption: Assignments
+
+notebooks/assignments/student/*/*
+```
+
+```{toctree}
+:hidden:
+:caption: More
+
+notebooks/assignments/README
+CONTRIBUTING
+CHANGELOG
+```
+"""
+
+
+def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
+    """README is the front page; GitHub, which shows it too, knows no tables of contents."""
+    if page == root_doc:
+        source[0] += CONTENTS
+
+
+def _tidy(app: Sphinx, error: Exception | None) -> None:
+    """A server looks for index.html; and the theme leaves a template behind."""
+    if error is None:
+        folder = Path(app.outdir)
+        shutil.copy(folder / "README.html", folder / "index.html")
+        (folder / "_static" / "webpack-macros.html").unlink(missing_ok=True)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", _add_contents)
+    app.connect("build-finished", _tidy)

@@ -1,0 +1,124 @@
+"""The set that the course draws where there are no photographs, and what lesson 07 makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from notebook_files import NOTEBOOKS, alt_texts, code_cells, read
+
+from mtl_course import drawn, photographs, studies
+from mtl_course.datasets import UNKNOWN
+from mtl_course.experiments import photographs as real
+
+LESSON = NOTEBOOKS / "07_real_photographs.ipynb"
+TINY = real.SCALES["quick"]._replace(a_steps=4, steps=4, backbone_steps=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("drawn") / "set"
+    drawn.write(made)
+    return made
+
+
+def test_it_is_read_as_photographs_are(folder: Path):
+    sizes = {"cifar10": (1000, 200), "stl10": (500, 300), "coco": (500, 300)}
+    for name, (train, test) in sizes.items():
+        found = getattr(photographs, name)(folder)
+        assert (len(found.train), len(found.test)) == (train, test)
+        assert found.train.images.float().std() > 20, "they are not empty"
+
+
+def test_its_classes_are_those_of_the_real_sets(folder: Path):
+    a, b = photographs.cifar10(folder).train.classes, photographs.stl10(folder).train.classes
+    assert a == tuple(sorted(a)) and set(a) - set(b) == {"automobile", "frog"}
+    assert set(b) - set(a) == {"car", "monkey"}
+    letters = [drawn.LETTERS[name] for name in a]
+    assert len(set(letters)) == len(a) and drawn.LETTERS["car"] == drawn.LETTERS["automobile"]
+
+
+def test_its_crowds_are_unknown(folder: Path):
+    labels = photographs.coco(folder).train.labels
+    unknown = (labels == UNKNOWN).sum(dim=0)
+    assert unknown[0] > 20 and not unknown[1:].any()
+
+
+def test_it_is_the_same_each_time(folder: Path, tmp_path: Path):
+    drawn.write(tmp_path / "again")
+    for name in ("cifar10", "stl10", "coco"):
+        one, two = (getattr(photographs, name)(f).train for f in (folder, tmp_path / "again"))
+        assert torch.equal(one.images, two.images) and torch.equal(one.labels, two.labels)
+
+
+def test_only_what_the_course_drew_has_the_banner(folder: Path, tmp_path: Path):
+    assert drawn.banner(folder) == drawn.BANNER
+    assert drawn.banner(tmp_path) == ""
+
+
+def test_photographs_of_yours_come_first(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(tmp_path))
+    monkeypatch.setattr(drawn, "_PLACE", folder)
+    assert drawn.or_photographs("stl10", "coco") == folder
+    (tmp_path / "stl10_binary").mkdir()
+    assert drawn.or_photographs("stl10") == tmp_path
+    assert drawn.or_photographs("stl10", "coco") == folder, "one is missing"
+    with pytest.raises(ValueError, match="name must be one of cifar10, stl10, coco"):
+        drawn.or_photographs("mnist")
+
+
+# -------------------------------------------------------------------------- the lesson's studies
+
+
+@pytest.mark.parametrize("make", [real.cifar_to_stl, real.imagenet_to_coco, real.together])
+def test_a_study_of_the_lesson_gives_each_way_a_score_and_tunes_all_alike(folder: Path, make):
+    trunk = None
+    if make is real.imagenet_to_coco:
+        trunk, _ = real.imagenet_trunk(folder, TINY, seed=0)
+    rates = real.chosen_rates(make, folder, TINY, trunk)
+    study = make(folder, TINY, rates)
+    rows = studies.run(study, [0], source=trunk, jobs=1, progress=False)
+    assert len(rows) == len(study.grid) and set(rows["way"]) == set(rates)
+    assert rows[study.score].between(0, 1).all()
+    tuning = make(folder, TINY)
+    assert not set(tuning.seeds) & set(range(100))
+    tried = {}
+    for cell in tuning.grid:
+        tried.setdefault(cell["way"], []).append(cell["rate"])
+    assert set(tried) == set(rates) and set(map(tuple, tried.values())) == {real.TRIED}
+
+
+def test_rates_are_the_best_on_development_seeds(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(real, "TRIED", (1e-5, 1e-2))
+    scale = TINY._replace(labels=(100,), steps=25, a_steps=25, tuned=True)
+    found = real.chosen_rates(real.cifar_to_stl, folder, scale)
+    assert found["from scratch"] == 1e-2, "with 1e-5 nothing is learned in 25 steps"
+
+
+def test_while_rates_are_chosen_the_test_set_is_not_touched(folder: Path):
+    data = photographs.stl10(folder)
+    held = real._split(data, rate=1e-3)
+    assert len(held.train) + len(held.test) == len(data.train)
+    assert torch.equal(torch.cat([held.train.images, held.test.images]), data.train.images)
+    assert real._split(data, rate=None) is data
+
+
+# --------------------------------------------------------------------------------- the notebook
+
+
+def pictures(path: Path) -> list[str]:
+    """The alt texts of a notebook's pictures."""
+    found = []
+    for cell in code_cells(read(path)):
+        for output in cell.outputs:
+            found += alt_texts("".join(output.get("data", {}).get("text/html", "")))
+    return found
+
+
+def test_the_committed_lesson_says_at_every_figure_that_it_is_drawn():
+    said = pictures(LESSON)
+    assert len(said) >= 6
+    assert all(alt.startswith(drawn.BANNER) for alt in said)

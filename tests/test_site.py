@@ -1,0 +1,148 @@
+"""The site: made offline from what is committed, searched, read aloud, followed link by link."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from notebook_files import NOTEBOOKS, ROOT, for_students
+
+pytest.importorskip("myst_nb", reason='python -m pip install -e ".[site]"')
+pytest.importorskip("playwright", reason="pip install playwright")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python"
+)
+lab = pytest.importorskip("lab")
+
+needs_chromium = pytest.mark.skipif(
+    lab.chromium() is None, reason="Chromium is not on the PATH: install it (apt: chromium)."
+)
+# A process that is started without a network says so at once; it does not wait for an answer.
+OFFLINE = ["unshare", "--user", "--map-current-user", "--net"]
+
+
+class Page(HTMLParser):
+    """A page's links, its names for places in it, and its pictures."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.places: set[str] = {""}
+        self.silent: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        about = dict(attrs)
+        self.links += [value for key in ("href", "src") if (value := about.get(key))]
+        self.places |= {value for key in ("id", "name") if (value := about.get(key))}
+        if tag == "img" and not (about.get("alt") or "").strip():
+            self.silent.append(str(about)[:200])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, made by the documented command, in a process without a network."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-c", ".site", ".", folder]
+    offline = subprocess.run([*OFFLINE, "true"], capture_output=True).returncode == 0
+    done = subprocess.run(
+        [*(OFFLINE if offline else []), *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    """Every page that a reader meets."""
+    return {path.resolve(): Page(path) for path in site.rglob("*.html")}
+
+
+@pytest.fixture(scope="module")
+def url(site: Path) -> Iterator[str]:
+    """Where the site is served."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with lab.browser() as running:
+        yield running
+
+
+def test_every_lesson_has_its_page(site: Path):
+    for path in for_students():
+        assert (site / "notebooks" / path.relative_to(NOTEBOOKS)).with_suffix(".html").exists()
+    assert (site / "index.html").exists()
+
+
+def test_nothing_of_the_instructors_is_in_it(site: Path):
+    assert not [path for path in site.rglob("*") if "instructor" in path.parts]
+    assert not list(site.rglob("*_checks*"))
+
+
+def test_every_link_inside_leads_somewhere(site: Path, pages: dict[Path, Page]):
+    dead = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
+            known = pages[target].places if target in pages else {unquote(parts.fragment)}
+            if not target.exists() or unquote(parts.fragment) not in known:
+                dead.append(f"{path.relative_to(site.resolve())}: {link}")
+    assert not dead, "\n".join(dead)
+
+
+def test_every_picture_says_what_it_shows(pages: dict[Path, Page]):
+    assert not {path.name: page.silent for path, page in pages.items() if page.silent}
+
+
+@needs_chromium
+def test_its_pages_are_read_by_everyone(url: str, site: Path, browser, subtests):
+    """Without another host, with typeset mathematics, and nothing serious that axe finds."""
+    formulas = 0
+    for path in sorted(site.rglob("*.html")):
+        with subtests.test(path.name), lab.new_tab(browser) as tab:
+            page = tab.page
+            page.goto(f"{url}/{path.relative_to(site).as_posix()}")
+            page.wait_for_load_state("networkidle")
+            if raw := page.locator(".math").count():
+                page.wait_for_function(
+                    f"() => document.querySelectorAll('.math mjx-container').length >= {raw}"
+                )
+                formulas += raw
+            assert not page.locator("mjx-merror").count()
+            assert not tab.errors and not tab.foreign
+            found = axe.Axe().run(page).response["violations"]
+            bad = [v for v in found if v["impact"] in ("serious", "critical")]
+            assert not bad, [(v["id"], [n["target"] for n in v["nodes"]][:5]) for v in bad]
+    assert formulas > 10, "the lessons hold formulas"
+
+
+@needs_chromium
+def test_it_can_be_searched(url: str, browser):
+    with lab.new_tab(browser) as tab:
+        tab.page.goto(f"{url}/search.html?q=PCGrad")
+        tab.page.locator("#search-results li a").first.wait_for()
+        found = tab.page.locator("#search-results li a").all_inner_texts()
+        assert any("06" in title for title in found), found
+        assert not tab.errors and not tab.foreign
