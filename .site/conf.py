@@ -63,6 +63,7 @@ notebooks/assignments/student/*/*
 :hidden:
 :caption: More
 
+notebooks/INSTRUCTORS
 notebooks/assignments/README
 CONTRIBUTING
 CHANGELOG

@@ -32,6 +32,7 @@ EXPLORERS = {
     "04_unknown_labels": {"predict": 2, "label-sheet": 1},
     "05_when_multi_task_makes_sense": {"predict": 3, "cells": 1},
     "06_when_tasks_fight": {"predict": 3, "compass": 1},
+    "07_real_photographs": {"predict": 3, "label-sheet": 1},
     "assignments/student/multi_task/multi_task": {},
     "assignments/student/transfer/transfer": {},
 }

@@ -1,5 +1,7 @@
 """Guards mtl_course.experiments.company and aid.multi_task: who learns with whom, how often."""
 
+import hashlib
+
 import pandas as pd
 import pytest
 import torch
@@ -8,7 +10,7 @@ from mtl_course import aid, experiments, plans, scenes, studies
 from mtl_course.base import stream
 from mtl_course.datasets import UNKNOWN
 from mtl_course.experiments import common, company, dials
-from mtl_course.questions import TASKS
+from mtl_course.questions import SETTLED, TASKS
 
 SHIPPED = studies.SHIPPED
 
@@ -277,3 +279,9 @@ def test_each_learning_rate_is_the_best_on_development_seeds(study, cell, rate):
     assert rate == means.idxmax(), means
     assert means.index.min() < rate < means.index.max(), "the grid must go on beyond the best"
     assert not set(rows["seed"]) & set(experiments.STUDIES["company"].seeds)
+
+
+def test_the_tasks_that_stored_companions_were_drawn_from_have_not_moved():
+    """A task that is added belongs behind them; else the rows of "companions" were another draw."""
+    told = "\n".join(f"{task}: {TASKS[task].family}" for task in SETTLED)
+    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "79cc9613eec6da6f"

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import papermill
 import pytest
 import torch
-from notebook_files import NOTEBOOKS, alt_texts, code_cells, read
+import torchvision
+from notebook_files import (
+    NOTEBOOKS,
+    alt_texts,
+    code_cells,
+    faults,
+    poll_in_slices,
+    read,
+    result,
+)
 
-from mtl_course import drawn, photographs, studies
+from mtl_course import drawn, networks, photographs, studies
 from mtl_course.datasets import UNKNOWN
 from mtl_course.experiments import photographs as real
 
@@ -122,3 +133,30 @@ def test_the_committed_lesson_says_at_every_figure_that_it_is_drawn():
     said = pictures(LESSON)
     assert len(said) >= 6
     assert all(alt.startswith(drawn.BANNER) for alt in said)
+
+
+def test_with_photographs_in_place_no_figure_says_that_it_is_drawn(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was read and kept once is all that the lesson needs, and a file of weights."""
+    mine = tmp_path / "Fotos 写真"
+    shutil.copytree(folder, mine, ignore=shutil.ignore_patterns("kept"))
+    for read_in in (photographs.cifar10, photographs.stl10):
+        read_in(mine)
+    photographs.coco(mine, size=real.SCALES["quick"].size)
+    (mine / photographs.DRAWN).unlink()
+    monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(mine))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    weights = networks.imagenet_file("resnet18")
+    weights.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
+    poll_in_slices()
+    papermill.execute_notebook(
+        LESSON, tmp_path / "out.ipynb", cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
+    )
+    assert not faults(read(tmp_path / "out.ipynb"))
+    said = pictures(tmp_path / "out.ipynb")
+    assert len(said) == len(pictures(LESSON))
+    assert not [alt for alt in said if drawn.BANNER in alt or real.NOT_IMAGENET in alt]
+    assert result(read(tmp_path / "out.ipynb"))["drawn"] is False

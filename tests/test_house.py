@@ -6,8 +6,10 @@ import ast
 import graphlib
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -84,7 +86,10 @@ def test_pins_satisfy_the_lower_bounds():
     for line in project["dependencies"]:
         bound = Requirement(line)
         assert bound.specifier.contains(student[bound.name]), line
-    for line in project["dependencies"] + extras["test"] + extras["grading"]:
+    own = "mtl_course[site]"
+    assert own in extras["test"], "what the tests of the site need"
+    test = [*(line for line in extras["test"] if line != own), *extras["site"]]
+    for line in project["dependencies"] + test + extras["grading"]:
         bound = Requirement(line)
         assert bound.specifier.contains(everything[bound.name]), line
     assert student.items() <= everything.items(), "requirements.txt and .ci/constraints.txt differ"
@@ -201,3 +206,36 @@ def test_what_instructors_are_told_is_in_the_lessons():
         for place in places.split("; "):
             number, told = place[:2], re.findall(r"\*(.+?)\*", place)
             assert told and not set(told) - headings[number], place
+
+
+# -------------------------------------------------------------------------------- for contributors
+
+
+def block(name: str) -> str:
+    """The fenced block after `<!-- add: NAME -->` in CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return text.partition(f"<!-- add: {name} -->\n```python\n")[2].partition("```")[0]
+
+
+def test_a_task_and_a_study_can_be_added_as_contributing_says(tmp_path: Path):
+    shutil.copytree(ROOT / "mtl_course", tmp_path / "mtl_course")
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    questions = tmp_path / "mtl_course" / "questions.py"
+    before, mark, after = questions.read_text(encoding="utf-8").partition("    # New tasks are")
+    assert mark
+    questions.write_text(before + block("task") + mark + after, encoding="utf-8")
+    (tmp_path / "mine.py").write_text(block("study"), encoding="utf-8")
+    common = "from mtl_course import scenes; t = scenes.draw(4000, 0, tasks=['bicycle and car'])"
+    for arguments in (["mine.py"], ["-c", f"{common}; print(t.labels.double().mean().item())"]):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        if arguments == ["mine.py"]:
+            assert re.search(r"\b1000\s+3\b.*\d\.\d", done.stdout), done.stdout
+        else:
+            assert 0.1 < float(done.stdout) < 0.9, "the example is rare"

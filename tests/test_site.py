@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib.util
+import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from notebook_files import NOTEBOOKS, ROOT, for_students
+from notebook_files import NOTEBOOKS, ROOT, code_cells, for_students, read
 
 pytest.importorskip("myst_nb", reason='python -m pip install -e ".[site]"')
 pytest.importorskip("playwright", reason="pip install playwright")
@@ -146,3 +151,67 @@ def test_it_can_be_searched(url: str, browser):
         found = tab.page.locator("#search-results li a").all_inner_texts()
         assert any("06" in title for title in found), found
         assert not tab.errors and not tab.foreign
+
+
+# ---------------------------------------------------------------------------------- Colab, Binder
+
+
+def for_colab() -> ModuleType:
+    """The script that makes the copies."""
+    spec = importlib.util.spec_from_file_location("for_colab", ROOT / ".site" / "for_colab.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_copies_for_colab_are_the_lessons_behind_a_cell_that_installs(tmp_path: Path):
+    copies = for_colab().write(tmp_path, "alice/course", "main")
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    lessons = sorted(NOTEBOOKS.glob("0*.ipynb"))
+    assert [copy.name for copy in copies] == [path.name for path in lessons]
+    for copy, path in zip(copies, lessons, strict=True):
+        title, _, install, *rest = read(copy).cells
+        assert [title, *rest] == read(path).cells
+        assert "git+https://github.com/alice/course@main" in install.source
+        base = "https://colab.research.google.com/github/alice/course/blob/main/colab"
+        assert f"]({base}/{path.name})" in page
+        assert f"/alice/course/main?urlpath=lab/tree/notebooks/{path.name})" in page
+
+
+def test_lessons_themselves_hold_no_tricks_of_the_shell():
+    for path in for_students():
+        code = "\n".join(cell.source for cell in code_cells(read(path)))
+        assert not re.findall(r"^\s*(?:!|%pip|%%bash|%cd).*", code, re.MULTILINE), path.name
+
+
+def test_the_cell_for_colab_fetches_the_course_and_its_rows(tmp_path: Path):
+    """From a repository with these files; what pip would install besides is here already."""
+    there = tmp_path / "there"
+    for name in ("mtl_course", "assets"):
+        shutil.copytree(ROOT / name, there / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, there)
+    me = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    for step in (["init", "-q", "-b", "main"], ["add", "."], [*me, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *step], cwd=there, check=True)
+    code = for_colab().set_up(there.as_uri(), "main")
+    code += (
+        "\nfrom mtl_course import studies\nprint(mtl_course.__file__, len(studies.run('digits')))"
+    )
+    (tmp_path / "cell.ipy").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "cell.ipy"],
+        env=os.environ | {"PIP_DRY_RUN": "1", "PIP_NO_DEPS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert f"{tmp_path / 'mtl-course' / 'mtl_course'}" in done.stdout, done.stdout + done.stderr
+    assert " 360" in done.stdout
+
+
+def test_binder_installs_what_students_install():
+    lines = (ROOT / ".binder" / "requirements.txt").read_text().splitlines()
+    assert "-r ../requirements.txt" in lines
+    runtime = (ROOT / ".binder" / "runtime.txt").read_text().strip()
+    assert runtime in ("python-3.11", "python-3.12", "python-3.13")

@@ -29,7 +29,7 @@ from mtl_course.experiments.common import (
 from mtl_course.experiments.dials import LARGEST, STEPS_OF_A, TARGET
 from mtl_course.networks import Network, separate, shared, trainable
 from mtl_course.plans import Fit, Plan
-from mtl_course.questions import TASKS
+from mtl_course.questions import SETTLED, TASKS
 from mtl_course.studies import Study
 
 STEPS = 300  # of 64 images a task, the same for every way
@@ -225,7 +225,7 @@ def companions(seed: int, kind: str, count: int) -> tuple[str, ...]:
         FAMILY: lambda task, own: own == family,
         DISTANT: lambda task, own: own == family and task not in NEAREST,
     }.get(kind, lambda task, own: own not in (family, *mixed))
-    known = [task for task, (own, _) in TASKS.items() if task != TARGET and wanted(task, own)]
+    known = [task for task in SETTLED if task != TARGET and wanted(task, TASKS[task].family)]
     generator = torch.Generator().manual_seed(stream(seed, "companions"))
     order = torch.randperm(len(known), generator=generator)[:count].tolist()
     return tuple(known[k] for k in order)

@@ -50,13 +50,15 @@ class Scale(NamedTuple):
     coco: int  # and for the course's own networks
     size: int  # pixels on a side of COCO's photographs
     tuned: bool  # learning rates are chosen on development seeds, not taken over
+    jobs: int | None  # processes; to start them takes longer than what quick trains
 
 
 SCALES = {
-    "quick": Scale(3, 3, 80, 50, (20, 100), 8, 5, (30,), 200, 32, tuned=False),
-    "class": Scale(3, 3, 4_000, 1_000, (50, 500, 4_000), 16, 400, (300, 3_000), 10_000, 64, True),
+    "quick": Scale(3, 3, 60, 40, (20, 100), 8, 4, (30,), 150, 32, False, 1),
+    "class": Scale(3, 3, 4_000, 1_000, (50, 500, 4_000), 16, 400, (300, 3_000), 10_000, 64, True,
+                   None),
     "full": Scale(10, 10, 20_000, 2_000, (50, 150, 500, 1_500, 4_000), 32, 1_000,
-                  (300, 3_000, 30_000), 100_000, 128, True),
+                  (300, 3_000, 30_000), 100_000, 128, True, None),
 }  # fmt: skip
 """quick takes seconds and trains too little to learn from; class and full are for a GPU."""
 
@@ -222,7 +224,7 @@ def chosen_rates(
     if not scale.tuned:
         rate = UNTUNED["backbone" if make is imagenet_to_coco else "own"]
         return {cell["way"]: rate for cell in tuning.grid}
-    rows = studies.run(tuning, source=source)
+    rows = studies.run(tuning, source=source, jobs=scale.jobs)
     means = rows.groupby(["way", "rate"])[tuning.score].mean()
     return {way: float(rate) for way, rate in means.groupby("way").idxmax()}
 

@@ -120,11 +120,9 @@ def show_calibration() -> None:
 
 def _keep(*row: object) -> None:
     """A question that is answered again keeps its last answer."""
-    new = pd.DataFrame([row], columns=list(_COLUMNS))
-    table = so_far()
-    table = pd.concat([table[table["question"] != new["question"][0]], new])
+    others = [kept for kept in so_far().itertuples(index=False) if kept.question != row[0]]
     with atomic(_file()) as draft:
-        table.to_csv(draft, index=False)
+        pd.DataFrame([*others, row], columns=list(_COLUMNS)).to_csv(draft, index=False)
 
 
 def _file() -> Path:

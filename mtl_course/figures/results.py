@@ -40,7 +40,8 @@ def curves(
         at, step = table.index.to_numpy(), i - (len(ways) - 1) / 2  # side by side
         at = at * (1 + 0.025 * step) if logarithmic else at + 0.006 * step * np.ptp(rows[x])
         style = {"color": COLOURS[i], "marker": MARKERS[i], "label": way, "capsize": 3}
-        axes.errorbar(at, mean, yerr=[mean - low, high - mean], **style)
+        reach = _reach(mean, low, high)
+        axes.errorbar(at, mean, yerr=reach, **style)
     ticks(axes, rows.loc[rows["way"].isin(ways), x], logarithmic)
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(score, score))
     axes.legend(loc="best")
@@ -65,13 +66,18 @@ def gains(
     for i, (name, table) in enumerate(tables.items()):
         step = i - (len(tables) - 1) / 2  # side by side
         at = table[x] * (1 + 0.04 * step) if logarithmic else table[x] + 0.03 * step
-        reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
+        reach = _reach(table["mean"], table["low"], table["high"])
         style = {"color": COLOURS[i], "marker": MARKERS[i], "label": name, "capsize": 4}
         axes.errorbar(at, table["mean"], yerr=reach, **style)
     ticks(axes, pd.concat([table[x] for table in tables.values()]), logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend()
     return figure
+
+
+def _reach(mean: pd.Series, low: pd.Series, high: pd.Series) -> list[list[float]]:
+    """How far intervals go to each side, as errorbar takes it."""
+    return [(mean - low).tolist(), (high - mean).tolist()]
 
 
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
@@ -137,7 +143,7 @@ def ladder(tables: Mapping[str, pd.DataFrame], kind: str, *, xlabel: str) -> Fig
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
         at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)
-        reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
+        reach = _reach(table["mean"], table["low"], table["high"])
         style = {"color": COLOURS[i], "marker": MARKERS[i], "label": name, "capsize": 4}
         axes.errorbar(table["mean"], at, xerr=reach, linestyle="none", **style)
     axes.set_yticks(range(len(kinds)), kinds)
@@ -315,7 +321,7 @@ def dots(
     figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
-        reach = [table["mean"] - table["low"], table["high"] - table["mean"]]
+        reach = _reach(table["mean"], table["low"], table["high"])
         numbers = table.index.str.replace(",", "").str.isdigit().all()
         style = {"color": COLOURS[0], "marker": MARKERS[0], "capsize": 4, "elinewidth": 1.4}
         style |= {"linestyle": "-" if numbers else "none", "linewidth": 1.4}
