@@ -33,12 +33,12 @@ _PLACE = HOME / "results" / "drawn-1"  # another number whenever what is drawn c
 _CROWDS = 0.3  # of the scenes with pedestrians: a crowd is marked, and nobody in it
 
 
-def or_photographs(*names: str) -> Path:
+def or_photographs(*names: str, size: int = 32) -> Path:
     """The folder to read these data sets from: yours if all of them are in it, else a drawn one.
 
-    names: some of "cifar10", "stl10", "coco".
+    names: some of "cifar10", "stl10", "coco". size: of the images, as they are to be read.
     """
-    if all(photographs.there(name) for name in names):
+    if all(photographs.there(name, size=size) for name in names):
         return photographs.place()
     if not _PLACE.exists():
         try:

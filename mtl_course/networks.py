@@ -15,7 +15,6 @@ import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import URLError
 
 import pandas as pd
 import torch
@@ -53,7 +52,7 @@ class Network(nn.Module):
         """
         super().train(mode)
         for part in self.modules():
-            if any(True for _ in part.parameters()) and frozen(part):
+            if part is not self and any(True for _ in part.parameters()) and frozen(part):
                 part.eval()
         return self
 
@@ -125,24 +124,12 @@ def backbone(
     Raises: ValueError for another name, or a damaged file; FileNotFoundError if the weights are
         not there, with what to fetch and where to put it.
     """
-    import torchvision
-
     if name not in BACKBONES:
         raise ValueError(f"name must be one of {', '.join(BACKBONES)}; got {name!r}.")
     names = _names(names)
-    options = {} if name == "resnet18" else {"stochastic_depth_prob": 0.0}
     with _seeded(stream(seed, "trunk")):
-        whole = torchvision.models.get_model(name, weights=None, **options)
-    if pretrained:
-        whole.load_state_dict(_from_imagenet(name, download))
-    if name == "resnet18":
-        stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
-        body = [stem, whole.layer1, whole.layer2, whole.layer3, whole.layer4]
-        features = whole.fc.in_features
-    else:
-        body, features = whole.features, whole.classifier[-1].in_features
-    trunk = nn.Sequential(_AsImageNet(), *body, whole.avgpool, nn.Flatten())
-    return Network(trunk, _head(features, names, seed), names)
+        trunk = _Backbone(name, _from_imagenet(name, download) if pretrained else None)
+    return Network(trunk, _head(trunk.features, names, seed), names)
 
 
 def imagenet_file(name: str) -> Path:
@@ -163,10 +150,38 @@ def _from_imagenet(name: str, download: bool) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{file} is not there. {advice}, or give download=True.")
     try:
         return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except URLError as error:
-        raise FileNotFoundError(f"{file} could not be fetched ({error}). {advice}.") from error
-    except Exception as error:  # reading what is no such file may end in any of them
+    except Exception as error:  # of the network, the disk, or of reading what is no such file
+        if not file.exists():
+            raise FileNotFoundError(f"{file} could not be fetched ({error}). {advice}.") from error
         raise ValueError(f"{file} is damaged ({error}): delete it. {advice}.") from error
+
+
+class _Backbone(nn.Sequential):
+    """One of torchvision's networks without its head, which reads so many `features`.
+
+    weights: of all of it, as torchvision keeps them; None leaves its own random ones.
+    Raises: ValueError if they are another network's.
+    """
+
+    def __init__(self, name: str, weights: dict[str, Tensor] | None = None) -> None:
+        import torchvision
+
+        options = {} if name == "resnet18" else {"stochastic_depth_prob": 0.0}
+        model = torchvision.models.get_model(name, weights=None, **options)
+        if weights is not None:
+            try:
+                model.load_state_dict(weights)
+            except RuntimeError as error:
+                file = imagenet_file(name)
+                raise ValueError(f"{file} holds another network: delete it.") from error
+        if name == "resnet18":
+            stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
+            body = [stem, model.layer1, model.layer2, model.layer3, model.layer4]
+            features = model.fc.in_features
+        else:
+            body, features = model.features, model.classifier[-1].in_features
+        super().__init__(_AsImageNet(), *body, model.avgpool, nn.Flatten())
+        self.name, self.features = name, features
 
 
 class _AsImageNet(nn.Module):
@@ -264,16 +279,20 @@ def new_head(network: Network, data: Dataset, seed: int) -> Network:
 def fresh(network: Network, data: Dataset, seed: int) -> Network:
     """What `new_head` gives, but with random weights in the trunk too.
 
-    What "from scratch" starts from: on one trunk, the network that `classifier` or `shared` makes
-    from this seed.
+    What "from scratch" starts from: on one trunk, the network that `classifier`, `shared` or
+    `backbone` makes from this seed.
     """
-    trunk = copy.deepcopy(network.trunk).requires_grad_(True)
-    # Random numbers fill memory in its own order, which training has changed (channels last).
-    trunk.to(memory_format=torch.contiguous_format)
     with _seeded(stream(seed, "trunk")):
-        for layer in trunk.modules():
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+        if isinstance(network.trunk, _Backbone):  # torchvision's first weights, not the layers' own
+            trunk = _Backbone(network.trunk.name)
+        else:
+            trunk = copy.deepcopy(network.trunk).requires_grad_(True)
+            # Random numbers fill memory in its own order, which training has changed (channels
+            # last).
+            trunk.to(memory_format=torch.contiguous_format)
+            for layer in trunk.modules():
+                if hasattr(layer, "reset_parameters"):
+                    layer.reset_parameters()
     return Network(trunk, _head(network.head.in_features, data.names, seed), data.names)
 
 

@@ -88,16 +88,16 @@ DRAWN = "DRAWN.txt"
 """A file that says that a folder's images were drawn by the course (`drawn`)."""
 
 
-def there(name: str, folder: str | os.PathLike | None = None) -> bool:
-    """True when "cifar10", "stl10" or "coco" can be read from the folder without a network.
+def there(name: str, folder: str | os.PathLike | None = None, *, size: int = 32) -> bool:
+    """True when "cifar10", "stl10" or "coco" can be read at this size without a network.
 
     Raises: ValueError for another name.
     """
     if name not in ARCHIVES:
         raise ValueError(f"name must be one of {', '.join(ARCHIVES)}; got {name!r}.")
     folder = place(folder)
-    kept = any((folder / "kept").glob(f"{name}-*/test"))
-    return kept or all(
+    kept = [folder / "kept" / f"{name}-{size}" / part for part in ("train", "test")]
+    return all(part.exists() for part in kept) or all(
         (folder / archive.holds).exists() or (folder / archive.name).exists()
         for archive in ARCHIVES[name]
     )

@@ -127,7 +127,7 @@ def run(
     """
     chosen = name if isinstance(name, Study) else study(name)
     if chosen is name:
-        name, fresh = "your own", True
+        name, fresh = chosen.question, True
     seeds = chosen.seeds if seeds is None else seeds
     seeds = list(dict.fromkeys(whole("seeds", seed, least=0) for seed in seeds))
     if not seeds:

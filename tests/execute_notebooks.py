@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -68,6 +69,12 @@ def tidy(notebook: NotebookNode) -> None:
         for output in cell.outputs:
             # Without its state a widget cannot be drawn: its text is shown until the cell is run.
             output.get("data", {}).pop(WIDGET, None)
+        cell.outputs = [output for output in cell.outputs if not is_progress(output)]
+
+
+def is_progress(output: NotebookNode) -> bool:
+    """True of a progress bar, which has gone when its work was done."""
+    return re.search(r"\d%\|", output.get("data", {}).get("text/plain", "")) is not None
 
 
 def write(notebook: NotebookNode, path: Path) -> None:

@@ -77,6 +77,10 @@ def test_photographs_of_yours_come_first(
     (tmp_path / "stl10_binary").mkdir()
     assert drawn.or_photographs("stl10") == tmp_path
     assert drawn.or_photographs("stl10", "coco") == folder, "one is missing"
+    for part in ("train", "test"):
+        (tmp_path / "kept" / "coco-64" / part).mkdir(parents=True)
+    assert drawn.or_photographs("coco", size=64) == tmp_path, "kept at this size"
+    assert drawn.or_photographs("coco", size=32) == folder, "but not at this one"
     with pytest.raises(ValueError, match="name must be one of cifar10, stl10, coco"):
         drawn.or_photographs("mnist")
 
@@ -84,37 +88,65 @@ def test_photographs_of_yours_come_first(
 # -------------------------------------------------------------------------- the lesson's studies
 
 
-@pytest.mark.parametrize("make", [real.cifar_to_stl, real.imagenet_to_coco, real.together])
-def test_a_study_of_the_lesson_gives_each_way_a_score_and_tunes_all_alike(folder: Path, make):
-    trunk = None
-    if make is real.imagenet_to_coco:
-        trunk, _ = real.imagenet_trunk(folder, TINY, seed=0)
-    rates = real.chosen_rates(make, folder, TINY, trunk)
+STUDIES = [real.cifar_to_stl, real.imagenet_to_coco, real.together]
+
+
+@pytest.fixture(scope="module")
+def trunk(folder: Path) -> networks.Network:
+    return real.imagenet_trunk(folder, TINY, seed=0)[0]
+
+
+@pytest.mark.parametrize("make", STUDIES)
+def test_a_study_of_the_lesson_scores_each_way_on_the_same_draws(folder: Path, trunk, make):
+    source = trunk if make is real.imagenet_to_coco else None
+    rates = real.chosen_rates(make, folder, TINY, source)
     study = make(folder, TINY, rates)
-    rows = studies.run(study, [0], source=trunk, jobs=1, progress=False)
-    assert len(rows) == len(study.grid) and set(rows["way"]) == set(rates)
+    rows = studies.run(study, [0], source=source, progress=False, jobs=1)
+    assert len(rows) == len(study.grid) and {way for way, _ in rates} == set(rows["way"])
     assert rows[study.score].between(0, 1).all()
+
+
+@pytest.mark.parametrize("make", STUDIES)
+def test_rates_are_chosen_alike_and_without_the_test_set(
+    folder: Path, trunk, make, monkeypatch: pytest.MonkeyPatch
+):
+    """From the same few for every way and size, on seeds and images that are not reported."""
+    known = {name: getattr(photographs, name)(folder) for name in ("stl10", "coco")}
+    known["coco"] = photographs.coco(folder, size=TINY.size)
+    for name, data in known.items():
+        blind = data._replace(test=None)
+        monkeypatch.setattr(photographs, name, lambda *_, blind=blind, **__: blind)
+    monkeypatch.setattr(real, "TRIED", {"own": (1e-3, 1e-2), "backbone": (1e-4, 1e-3)})
+    source = trunk if make is real.imagenet_to_coco else None
     tuning = make(folder, TINY)
-    assert not set(tuning.seeds) & set(range(100))
-    tried = {}
-    for cell in tuning.grid:
-        tried.setdefault(cell["way"], []).append(cell["rate"])
-    assert set(tried) == set(rates) and set(map(tuple, tried.values())) == {real.TRIED}
+    rates = real.chosen_rates(make, folder, TINY._replace(tuned=True), source)
+    cells = {tuple(value for key, value in c.items() if key != "rate") for c in tuning.grid}
+    assert set(rates) == cells and len(tuning.grid) == 2 * len(cells)
+    assert set(rates.values()) <= {c["rate"] for c in tuning.grid}
+    assert min(tuning.seeds) >= 1000, "seeds that no reported study uses"
 
 
-def test_rates_are_the_best_on_development_seeds(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(real, "TRIED", (1e-5, 1e-2))
+@pytest.mark.parametrize(("tried", "best"), [((1e-5, 1e-2), 1e-2), ((1e-2, 1.0), 1e-2)])
+def test_the_best_rate_is_chosen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tried: tuple[float, ...], best: float
+):
+    monkeypatch.setattr(real, "TRIED", real.TRIED | {"own": tried})
     scale = TINY._replace(labels=(100,), steps=25, a_steps=25, tuned=True)
-    found = real.chosen_rates(real.cifar_to_stl, folder, scale)
-    assert found["from scratch"] == 1e-2, "with 1e-5 nothing is learned in 25 steps"
+    assert real.chosen_rates(real.cifar_to_stl, folder, scale)["from scratch", 100] == best
 
 
-def test_while_rates_are_chosen_the_test_set_is_not_touched(folder: Path):
-    data = photographs.stl10(folder)
-    held = real._split(data, rate=1e-3)
-    assert len(held.train) + len(held.test) == len(data.train)
-    assert torch.equal(torch.cat([held.train.images, held.test.images]), data.train.images)
-    assert real._split(data, rate=None) is data
+def test_without_a_trunk_the_study_says_what_to_give(folder: Path):
+    study = real.imagenet_to_coco(folder, TINY)
+    with pytest.raises(ValueError, match="give studies"):
+        studies.run(study, [0], jobs=1, progress=False)
+
+
+def test_a_size_that_there_is_too_little_for_is_left_out(folder: Path):
+    """A fifth is held back while rates are chosen, so 400 of 500 are the most."""
+    sizes = {(20, 100, 5_000): [20, 100], (5_000,): [400]}
+    for asked, there in sizes.items():
+        grid = real.cifar_to_stl(folder, TINY._replace(labels=asked)).grid
+        assert sorted({cell["labels"] for cell in grid}) == there
 
 
 # --------------------------------------------------------------------------------- the notebook

@@ -323,9 +323,9 @@ def test_the_sheet_says_what_a_press_did_and_undoes_it():
 
 
 def test_the_sheet_says_what_must_be_known_of_its_images(roads):
-    widget = LabelSheet(roads, torch.zeros(len(roads), 4), banner="Drawn")
-    assert "Drawn" in widget.children[0].value
-    assert widget.static()["text/plain"].startswith("Drawn. Y of 8 scenes")
+    widget = LabelSheet(roads, torch.zeros(len(roads), 4), banner="Drawn <i>")
+    assert "Drawn &lt;i&gt;" in widget.children[0].value
+    assert widget.static()["text/plain"].startswith("Drawn <i>. Y of 8 scenes")
 
 
 def test_the_sheet_refuses_logits_of_other_tasks(roads):

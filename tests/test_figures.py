@@ -51,9 +51,10 @@ def test_a_banner_stands_above_the_figure_and_before_its_alt_text():
     assert "#{:02X}{:02X}{:02X}".format(*strip) == figures.COLOURS[4]
 
 
-def test_a_figure_without_a_sentence_is_refused():
+@pytest.mark.parametrize("banner", ["", "A banner of more than forty letters, and no alt text"])
+def test_a_figure_without_a_sentence_is_refused(banner):
     with pytest.raises(ValueError, match="alt"):
-        figures.show(figures.curves(_rows(), "labels", ["a"]), "a plot")
+        figures.show(figures.curves(_rows(), "labels", ["a"]), "a plot", banner=banner)
 
 
 def test_curves_draw_means_and_student_intervals():

@@ -273,6 +273,14 @@ def test_freezing_can_be_undone(trained):
     assert not any(torch.equal(now[name], before[name]) for name in before)
 
 
+def test_a_network_that_is_frozen_whole_still_answers():
+    network = freeze(classifier(toy(), width=2))
+    before = state(network)
+    assert training.predict(network.train(), toy()).shape == (12, 3)
+    assert same(before, state(network))
+    assert not any(part.training for part in network.trunk.modules())
+
+
 def test_trainable_counts_what_training_would_change():
     width, network = 2, classifier(toy(), width=2)
     blocks = [(1, width), (width, 2 * width), (2 * width, 2 * width)]
@@ -331,13 +339,22 @@ def test_a_network_survives_a_deep_copy(trained):
 def hub(monkeypatch, tmp_path):
     """An empty folder for torchvision's weights, and no network to fetch any from."""
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "checkpoints"
 
 
 @pytest.fixture
 def coloured():
     return toy(channels=3, side=32, m=8)
+
+
+def tasked(data):
+    """The same images with one yes/no task."""
+    labels = (data.labels == 0).to(torch.int8)[:, None]
+    return Dataset(data.images, labels, tasks=("x",))
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -367,6 +384,10 @@ def test_weights_that_are_not_there_are_told_with_where_to_get_them(hub):
     imagenet_file("resnet18").write_bytes(b"half of a file")
     with pytest.raises(ValueError, match=r"is damaged.*delete it"):
         backbone("resnet18", ["a"])
+    other = torchvision.models.efficientnet_b0(weights=None).state_dict()
+    torch.save(other, imagenet_file("resnet18"))
+    with pytest.raises(ValueError, match="holds another network"):
+        backbone("resnet18", ["a"])
     with pytest.raises(ValueError, match="name must be one of resnet18, efficientnet_b0"):
         backbone("resnet50", ["a"])
 
@@ -383,6 +404,14 @@ def test_a_backbone_depends_on_its_seed_and_takes_the_surgery(name, coloured):
     two = copied(make(0), coloured, seed=5, layers=2)
     for number, (block, source) in enumerate(zip(blocks(two), blocks(make(0)), strict=True)):
         assert same(block.state_dict(), source.state_dict()) == (number < 2)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_from_scratch_a_backbone_starts_as_torchvision_starts_it(name, coloured):
+    source = backbone(name, ["x"], pretrained=False, seed=0)
+    training.fit(source, tasked(coloured), steps=1, seed=0, batch_size=4, **QUICK)
+    want = backbone(name, coloured.names, pretrained=False, seed=7)
+    assert same(fresh(source, coloured, seed=7).state_dict(), want.state_dict())
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -147,9 +147,7 @@ def test_its_pages_are_read_by_everyone(url: str, site: Path, browser, subtests)
 def test_it_can_be_searched(url: str, browser):
     with lab.new_tab(browser) as tab:
         tab.page.goto(f"{url}/search.html?q=PCGrad")
-        tab.page.locator("#search-results li a").first.wait_for()
-        found = tab.page.locator("#search-results li a").all_inner_texts()
-        assert any("06" in title for title in found), found
+        tab.page.locator("#search-results li a", has_text="06 When tasks fight").first.wait_for()
         assert not tab.errors and not tab.foreign
 
 
@@ -195,9 +193,7 @@ def test_the_cell_for_colab_fetches_the_course_and_its_rows(tmp_path: Path):
     for step in (["init", "-q", "-b", "main"], ["add", "."], [*me, "commit", "-q", "-m", "x"]):
         subprocess.run(["git", *step], cwd=there, check=True)
     code = for_colab().set_up(there.as_uri(), "main")
-    code += (
-        "\nfrom mtl_course import studies\nprint(mtl_course.__file__, len(studies.run('digits')))"
-    )
+    code += "\nfrom mtl_course import studies\nprint(studies.__file__, len(studies.run('digits')))"
     (tmp_path / "cell.ipy").write_text(code, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "cell.ipy"],

@@ -1,7 +1,8 @@
 """Lesson 07: the studies of lessons 02, 04 and 05 once more, on photographs.
 
 None of its rows ship: who has the photographs trains. Each study is made for the folder that they
-lie in and for a `Scale`, and `studies.run` takes it as it takes the name of one that ships.
+lie in and for a `Scale`, and `studies.run` takes it as it takes the name of one that ships. Without
+rates it is the study that chooses them, on photographs that no reported score touches.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from mtl_course.experiments.common import (
     cells,
     completed,
     fitting,
-    nothing_shared,
 )
 from mtl_course.networks import Network, backbone, imagenet_file, separate, shared
 from mtl_course.plans import Fit, Plan
@@ -40,7 +40,6 @@ class Scale(NamedTuple):
     """How much is trained. All steps are of up to 64 images."""
 
     seeds: int
-    backbone_seeds: int  # a backbone costs more
     a_steps: int  # on CIFAR-10
     steps: int  # of the course's own networks on STL-10 and on COCO
     labels: tuple[int, ...]  # labelled photographs of STL-10
@@ -54,31 +53,33 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "quick": Scale(3, 3, 60, 40, (20, 100), 8, 4, (30,), 150, 32, False, 1),
-    "class": Scale(3, 3, 4_000, 1_000, (50, 500, 4_000), 16, 400, (300, 3_000), 10_000, 64, True,
-                   None),
-    "full": Scale(10, 10, 20_000, 2_000, (50, 150, 500, 1_500, 4_000), 32, 1_000,
-                  (300, 3_000, 30_000), 100_000, 128, True, None),
+    "quick": Scale(3, 60, 40, (20, 100), 8, 4, (30,), 150, 32, tuned=False, jobs=1),
+    "class": Scale(3, 4_000, 1_000, (50, 500, 4_000), 16, 400, (300, 3_000), 5_000, 64,
+                   tuned=True, jobs=None),
+    "full": Scale(10, 20_000, 2_000, (50, 150, 500, 1_500, 4_000), 32, 1_000,
+                  (300, 3_000, 10_000), 10_000, 96, tuned=True, jobs=None),
 }  # fmt: skip
 """quick takes seconds and trains too little to learn from; class and full are for a GPU."""
 
-TRIED = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # learning rates, the same for every way
-UNTUNED = {"own": 3e-3, "backbone": 1e-3}  # at quick scale
+TRIED = {"own": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "backbone": (1e-5, 1e-4, 3e-4, 1e-3, 1e-2)}
+"""Learning rates, the same for every way of a study."""
+UNTUNED = {"own": 3e-3, "backbone": 1e-3}
+"""At quick scale."""
 
-Rates = Mapping[str, float] | None
+Rates = Mapping[tuple[str, int], float]
+"""A learning rate for each way and number of labelled photographs."""
 
 
 # ---------------------------------------------------------------------- CIFAR-10 → STL-10
 
 
-def cifar_to_stl(folder: Path, scale: Scale, rates: Rates = None) -> Study:
+def cifar_to_stl(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
     """T2 on photographs: A = CIFAR-10, B = so many labelled photographs of STL-10.
 
     Each seed has its own half of CIFAR-10's photographs, and its own trunk.
-    rates: a learning rate a way; None makes the study that chooses them.
     """
     return _study(
-        "CIFAR-10 → STL-10: which way to transfer, for how many labels?",
+        "CIFAR-10 → STL-10",
         cells(way=WAYS, labels=_there_are(photographs.stl10(folder), scale.labels)),
         functools.partial(_cifar_trunk, folder, scale),
         functools.partial(_stl, folder, scale, rates),
@@ -97,17 +98,17 @@ def _cifar_trunk(folder: Path, scale: Scale, seed: int) -> Plan[Network]:
 def _stl(
     folder: Path,
     scale: Scale,
-    rates: Rates,
+    rates: Rates | None,
     source: Network,
     seed: int,
     way: str,
     labels: int,
     rate: float | None = None,
 ) -> Scores:
-    pool, test = _split(photographs.stl10(folder), rate)
-    settings = {"steps": scale.steps, "learning_rate": rate or rates[way], "progress": False}
+    pool, test = _split(photographs.stl10(folder), rates)
     sample = pool.sample(labels, seed=stream(seed, "B"))
-    target = yield from adaptation(source, sample, way, seed=stream(seed, "B network"), **settings)
+    settings = fitting(stream(seed, "B network"), scale.steps, rate or rates[way, labels])
+    target = yield from adaptation(source, sample, way, **settings)
     return {"accuracy": accuracy(target, test)}
 
 
@@ -130,83 +131,87 @@ def imagenet_trunk(folder: Path, scale: Scale, seed: int) -> tuple[Network, str]
     return network, NOT_IMAGENET
 
 
-def imagenet_to_coco(folder: Path, scale: Scale, rates: Rates = None) -> Study:
+def imagenet_to_coco(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
     """A = ImageNet, B = so many photographs of COCO with the lecture's four labels.
 
-    Give the trunk of `imagenet_trunk` to `studies.run` as its source: it serves all seeds.
+    Give `studies.run` a trunk as its source, such as `imagenet_trunk` makes: it serves all seeds.
     """
     return _study(
-        "ImageNet → COCO's four labels: which way to transfer, for how many photographs?",
+        "ImageNet → COCO",
         cells(way=WAYS, images=_there_are(_roads(folder, scale), scale.coco_labels)),
-        nothing_shared,
+        _no_trunk,
         functools.partial(_coco, folder, scale, rates),
         rates,
         "auc",
     )
 
 
+def _no_trunk(seed: int) -> None:
+    raise ValueError("source: give studies.run a trunk, such as imagenet_trunk makes.")
+
+
 def _coco(
     folder: Path,
     scale: Scale,
-    rates: Rates,
+    rates: Rates | None,
     source: Network,
     seed: int,
     way: str,
     images: int,
     rate: float | None = None,
 ) -> Scores:
-    pool, test = _split(_roads(folder, scale), rate)
-    settings = {
-        "steps": scale.backbone_steps,
-        "learning_rate": rate or rates[way],
-        "progress": False,
-    }
+    pool, test = _split(_roads(folder, scale), rates)
     sample = pool.sample(images, seed=stream(seed, "B"))
-    target = yield from adaptation(source, sample, way, seed=stream(seed, "B network"), **settings)
+    settings = fitting(stream(seed, "B network"), scale.backbone_steps, rate or rates[way, images])
+    target = yield from adaptation(source, sample, way, **settings)
     return _means(target, test)
 
 
 # ---------------------------------------------------------------------- many tasks, and '?'
 
 
-def together(folder: Path, scale: Scale, rates: Rates = None) -> Study:
+def together(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
     """M4 and M7 on COCO, with the course's own small networks.
 
     One shared network or four; and with half of the labels hidden, the mask or "no" in their place.
     """
+    images = _there_are(_roads(folder, scale), [scale.coco])
     return _study(
-        "COCO's four labels: one network or four, and what to do with '?'",
-        cells(
-            way=[SHARED, SEPARATE, MASKED, ZERO],
-            images=_there_are(_roads(folder, scale), [scale.coco]),
-        ),
-        nothing_shared,
+        "COCO, together",
+        cells(way=[SHARED, SEPARATE, MASKED, ZERO], images=images),
+        functools.partial(_own_roads, folder, scale, rates, images[0]),
         functools.partial(_together, folder, scale, rates),
         rates,
         "auc",
     )
 
 
+def _own_roads(folder: Path, scale: Scale, rates: Rates | None, images: int, seed: int) -> Dataset:
+    """A seed's photographs: drawn once, they lie in memory once for all its ways."""
+    pool = _split(_roads(folder, scale), rates).train
+    return pool.sample(images, seed=stream(seed, "images"))
+
+
 def _together(
     folder: Path,
     scale: Scale,
-    rates: Rates,
-    nothing: None,
+    rates: Rates | None,
+    source: Dataset,
     seed: int,
     way: str,
     images: int,
     rate: float | None = None,
 ) -> Scores:
-    pool, test = _split(_roads(folder, scale), rate)
-    data = pool.sample(images, seed=stream(seed, "images"))
+    data = source
     if way in (MASKED, ZERO):
         data = hide(data, 0.5, seed=stream(seed, "hidden"))
     if way == ZERO:
         data = replace(data, labels=data.labels.masked_fill(data.labels == UNKNOWN, 0))
     make = separate if way == SEPARATE else shared
     network = make(data.tasks, width=scale.width, seed=stream(seed, "network"))
-    yield Fit(network, data, fitting(stream(seed, "batches"), scale.steps, rate or rates[way]))
-    return _means(network, test)
+    rate = rate or rates[way, images]
+    yield Fit(network, data, fitting(stream(seed, "batches"), scale.steps, rate))
+    return _means(network, _split(_roads(folder, scale), rates).test)
 
 
 # ---------------------------------------------------------------------- what they share
@@ -214,19 +219,21 @@ def _together(
 
 def chosen_rates(
     make: Callable[..., Study], folder: Path, scale: Scale, source: Network | None = None
-) -> dict[str, float]:
-    """A learning rate for each way of a study that one of the functions above makes.
+) -> Rates:
+    """A learning rate for each cell of a study that one of the functions above makes.
 
-    At quick scale one for all of them, untuned. Else the best of `TRIED` on development seeds,
-    scored on a fifth of the training photographs that was held back.
+    At quick scale one for all of them, untuned. Else for each way and size the best of `TRIED`, by
+    the mean over development seeds, scored on a fifth of the training photographs that was held
+    back.
     """
-    tuning = make(folder, scale)
+    study = make(folder, scale)
+    *keys, _ = study.keys  # the last is the rate
     if not scale.tuned:
         rate = UNTUNED["backbone" if make is imagenet_to_coco else "own"]
-        return {cell["way"]: rate for cell in tuning.grid}
-    rows = studies.run(tuning, source=source, jobs=scale.jobs)
-    means = rows.groupby(["way", "rate"])[tuning.score].mean()
-    return {way: float(rate) for way, rate in means.groupby("way").idxmax()}
+        return {tuple(cell[key] for key in keys): rate for cell in study.grid}
+    rows = studies.run(study, source=source, jobs=scale.jobs)
+    means = rows.groupby([*keys, "rate"])[study.score].mean().unstack("rate")
+    return {cell: float(rate) for cell, rate in means.idxmax(axis=1).items()}
 
 
 def _study(
@@ -234,16 +241,14 @@ def _study(
     grid: Sequence[Mapping[str, object]],
     source: Callable[..., object],
     train: Callable[..., object],
-    rates: Rates,
+    rates: Rates | None,
     score: str,
 ) -> Study:
-    if rates is None:
-        middle = grid[len(grid) // 2]
-        keys = [key for key in middle if key != "way"]
-        grid = [c for c in grid if all(c[key] == middle[key] for key in keys)]
-        grid = [cell | {"rate": rate} for cell in grid for rate in TRIED]
-    seeds = range(10) if rates else DEVELOPMENT[:3]
-    return Study(question, grid, source, train, seeds, settings={}, score=score)
+    if rates is not None:
+        return Study(question, grid, source, train, range(10), settings={}, score=score)
+    tried = TRIED["backbone" if source is _no_trunk else "own"]
+    grid = [cell | {"rate": rate} for cell in grid for rate in tried]
+    return Study(f"{question}, rates", grid, source, train, DEVELOPMENT[:3], {}, score=score)
 
 
 def _roads(folder: Path, scale: Scale) -> Split:
@@ -252,16 +257,13 @@ def _roads(folder: Path, scale: Scale) -> Split:
 
 def _there_are(data: Split, sizes: Sequence[int]) -> list[int]:
     """Those of `sizes` that a part of the photographs is enough for; else as many as there are."""
-    most = len(_split(data, rate=1.0).train)
+    most = len(_split(data, rates=None).train)
     return [size for size in sizes if size <= most] or [most]
 
 
-def _split(data: Split, rate: float | None) -> Split:
-    """What is learned from and scored on: the test set, or while a rate is chosen a held-back part.
-
-    rate: what is being tried, or None.
-    """
-    if rate is None:
+def _split(data: Split, rates: Rates | None) -> Split:
+    """What is learned from and scored on: while rates are chosen, parts of the training set."""
+    if rates is not None:
         return data
     cut = len(data.train) * 4 // 5
     return Split(data.train.subset(slice(cut)), data.train.subset(slice(cut, None)))

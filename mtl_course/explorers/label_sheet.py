@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import ipywidgets as widgets
@@ -36,7 +37,8 @@ class LabelSheet(Explorer):
         self._styles = {
             label: widgets.ButtonStyle(**colours) for label, colours in _COLOURS.items()
         }
-        self._banner, above = banner, [widgets.HTML(f"<b>{banner}</b>")] if banner else []
+        self._banner = banner
+        above = [widgets.HTML(f"<b>{html.escape(banner)}</b>")] if banner else []
         self._said, self._sums = answer(), picture()
         self._again = button("Y as it was")
         self._again.on_click(self._reset)

@@ -52,10 +52,10 @@ def bundle(
     banner: a warning that nobody may miss, across the top of the figure and before its alt text.
     Raises: ValueError if `alt` is too short to say that.
     """
-    if banner:
-        alt = f"{banner}. {alt}"
     if len(alt) < 40:
         raise ValueError(f"alt must say what the figure shows, in a sentence; got {alt!r}.")
+    if banner:
+        alt = f"{banner}. {alt}"
     drawn = _under(banner, _png(figure)) if banner else _png(figure)
     code = base64.b64encode(_in_few_colours(drawn)).decode("ascii")
     page = _image(code, alt)
