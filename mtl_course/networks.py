@@ -20,11 +20,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:  # torchvision is imported when it is needed: it takes a second
-    from torchvision.models import WeightsEnum
-
 from mtl_course.base import stream, whole
 from mtl_course.datasets import Dataset, normalise
+
+if TYPE_CHECKING:  # torchvision is imported when it is needed: it takes a second
+    from torchvision.models import WeightsEnum
 
 
 class Network(nn.Module):
@@ -287,8 +287,7 @@ def fresh(network: Network, data: Dataset, seed: int) -> Network:
             trunk = _Backbone(network.trunk.name)
         else:
             trunk = copy.deepcopy(network.trunk).requires_grad_(True)
-            # Random numbers fill memory in its own order, which training has changed (channels
-            # last).
+            # Random numbers fill memory in its own order: training has changed it (channels last).
             trunk.to(memory_format=torch.contiguous_format)
             for layer in trunk.modules():
                 if hasattr(layer, "reset_parameters"):

@@ -172,7 +172,7 @@ def by_task(
         mean, low, high = np.array([interval(mine[task]) for task in tasks]).T
         style = {"color": COLOURS[i], "marker": MARKERS[i], "label": way, "capsize": 4}
         at = places + 0.16 * (i - (len(ways) - 1) / 2)
-        axes.errorbar(at, mean, yerr=[mean - low, high - mean], linestyle="none", **style)
+        axes.errorbar(at, mean, yerr=_reach(mean, low, high), linestyle="none", **style)
     axes.set_xticks(places, tasks)
     axes.set(ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
