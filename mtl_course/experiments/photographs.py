@@ -53,7 +53,7 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "quick": Scale(3, 60, 40, (20, 100), 8, 4, (30,), 150, 32, tuned=False, jobs=1),
+    "quick": Scale(3, 50, 25, (20, 100), 8, 3, (30,), 120, 32, tuned=False, jobs=1),
     "class": Scale(3, 4_000, 1_000, (50, 500, 4_000), 16, 400, (300, 3_000), 5_000, 64,
                    tuned=True, jobs=None),
     "full": Scale(10, 20_000, 2_000, (50, 150, 500, 1_500, 4_000), 32, 1_000,
