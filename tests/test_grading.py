@@ -172,7 +172,7 @@ def graded(folder: Path) -> Iterator[Path]:
                 code = code.replace(token, str(value))
             hand_in(f"attack: {name}", HONEST | {"double_answer": code})
         own(place)
-        grading("grade", place, "--jobs", 2, "--seconds", 4, "--whole", 20)
+        grading("grade", place, "--jobs", 2, "--seconds", 8, "--whole", 40)
         listening.setblocking(False)
         with pytest.raises(BlockingIOError):
             listening.accept()
@@ -257,13 +257,13 @@ def test_many_cells_take_no_more_than_one(graded: Path):
 
 
 def test_what_was_stopped_is_in_the_report(graded: Path):
-    assert "double_answer was stopped after 4" in report(graded)["notes"]["attack: runs for ever"]
+    assert "double_answer was stopped after 8" in report(graded)["notes"]["attack: runs for ever"]
 
 
 def test_a_record_says_what_the_score_depends_on(graded: Path):
     about = record(graded, "full")["against"]
     assert about["seed"] == int((graded / "seed.txt").read_text())
-    assert about["limits"]["seconds"] == 4
+    assert about["limits"]["seconds"] == 8
     assert {"python", "torch", "mtl_course", "bubblewrap"} <= set(about["versions"])
     parts = record(graded, "half")["exercises"]["mean"]["parts"]
     assert [part["passed"] for part in parts] == [False]
