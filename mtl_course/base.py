@@ -7,7 +7,7 @@ import operator
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,21 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
         raise
+
+
+def once(path: Path, make: Callable[[Path], None]) -> Path:
+    """`path`, which `make` writes under another name if it is not there yet.
+
+    Where another process was quicker, what that made stays.
+    """
+    if not path.exists():
+        try:
+            with atomic(path) as draft:
+                make(draft)
+        except OSError:
+            if not path.exists():
+                raise
+    return path
 
 
 @contextlib.contextmanager

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from mtl_course import photographs, scenes
-from mtl_course.base import HOME, atomic, stream
+from mtl_course.base import HOME, once, stream
 from mtl_course.datasets import printed_digits
 
 BANNER = "Drawn by the course: these are no photographs"
@@ -38,16 +37,9 @@ def or_photographs(*names: str, size: int = 32) -> Path:
 
     names: some of "cifar10", "stl10", "coco". size: of the images, as they are to be read.
     """
-    if all(photographs.there(name, size=size) for name in names):
+    if all(photographs.there(name, size) for name in names):
         return photographs.place()
-    if not _PLACE.exists():
-        try:
-            with atomic(_PLACE) as draft:
-                write(draft)
-        except OSError:
-            if not _PLACE.exists():  # no other process was quicker
-                raise
-    return _PLACE
+    return once(_PLACE, write)
 
 
 def banner(folder: Path) -> str:
@@ -95,11 +87,8 @@ def _letters(
     paper, pen = torch.rand(2, count, 3, 1, 1, generator=luck)
     grain = 0.1 * torch.randn(count, 3, side, side, generator=luck)
     coloured = torch.lerp(0.45 + 0.55 * paper, 0.35 * pen, ink) + grain
-    return _bytes(coloured).numpy(), letters.labels.numpy()
-
-
-def _bytes(values: Tensor) -> Tensor:
-    return (255 * values).round().clamp(0, 255).to(torch.uint8)
+    images = (255 * coloured).round().clamp(0, 255).to(torch.uint8)
+    return images.numpy(), letters.labels.numpy()
 
 
 def _coco(folder: Path, part: str, count: int) -> None:

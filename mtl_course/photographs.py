@@ -9,6 +9,7 @@ originals, as bytes that later readings leave on disk until they are asked for.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from mtl_course.base import HOME, atomic, whole
+from mtl_course.base import HOME, once, whole
 from mtl_course.datasets import UNKNOWN, Split, stored
 
 
@@ -88,14 +89,14 @@ DRAWN = "DRAWN.txt"
 """A file that says that a folder's images were drawn by the course (`drawn`)."""
 
 
-def there(name: str, folder: str | os.PathLike | None = None, *, size: int = 32) -> bool:
-    """True when "cifar10", "stl10" or "coco" can be read at this size without a network.
+def there(name: str, size: int = 32) -> bool:
+    """True when "cifar10", "stl10" or "coco" can be read at this size from `place()` as it is.
 
     Raises: ValueError for another name.
     """
     if name not in ARCHIVES:
         raise ValueError(f"name must be one of {', '.join(ARCHIVES)}; got {name!r}.")
-    folder = place(folder)
+    folder = place()
     kept = [folder / "kept" / f"{name}-{size}" / part for part in ("train", "test")]
     return all(part.exists() for part in kept) or all(
         (folder / archive.holds).exists() or (folder / archive.name).exists()
@@ -165,31 +166,28 @@ def _kept(
             for archive in ARCHIVES[name]:
                 if not (folder / archive.holds).exists():
                     _unpack(_fetched(archive, folder, download), folder)
-            try:
-                _write(kept, read(folder, part), size, f"{name}, {part}")
-            except OSError:
-                if not kept.exists():  # no other process was quicker
-                    raise
+            found = functools.partial(read, folder, part)
+            once(kept, functools.partial(_write, found, size, f"{name}, {part}"))
         parts.append(stored(kept))
     return Split(*parts)
 
 
-def _write(kept: Path, found: _Pictures, size: int, told: str) -> None:
+def _write(read: Callable[[], _Pictures], size: int, told: str, folder: Path) -> None:
+    found = read()
     count = len(found.labels)
-    with atomic(kept) as draft:
-        draft.mkdir()
-        images = np.lib.format.open_memmap(
-            draft / "images.npy", "w+", np.uint8, (count, 3, size, size)
-        )
-        for row, picture in enumerate(tqdm(found.pictures, told, count, leave=False, unit="image")):
-            picture = picture.convert("RGB")  # a few of COCO's are grey
-            if picture.size != (size, size):
-                picture = picture.resize((size, size), Image.Resampling.BOX, reducing_gap=3)
-            images[row] = np.asarray(picture).transpose(2, 0, 1)
-        images.flush()
-        del images  # closed: Windows moves no folder with an open file
-        np.save(draft / "labels.npy", found.labels)
-        (draft / "names.json").write_text(json.dumps(found.names), encoding="utf-8")
+    folder.mkdir()
+    images = np.lib.format.open_memmap(
+        folder / "images.npy", "w+", np.uint8, (count, 3, size, size)
+    )
+    for row, picture in enumerate(tqdm(found.pictures, told, count, leave=False, unit="image")):
+        picture = picture.convert("RGB")  # a few of COCO's are grey
+        if picture.size != (size, size):
+            picture = picture.resize((size, size), Image.Resampling.BOX, reducing_gap=3)
+        images[row] = np.asarray(picture).transpose(2, 0, 1)
+    images.flush()
+    del images  # closed: Windows moves no folder with an open file
+    np.save(folder / "labels.npy", found.labels)
+    (folder / "names.json").write_text(json.dumps(found.names), encoding="utf-8")
 
 
 # ---------------------------------------------------------------------- as they were packed

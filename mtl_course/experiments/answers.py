@@ -93,9 +93,9 @@ def treat(data: Dataset, treatment: str, seed: int, rate: float, steps: int) -> 
 
 
 def treated(
-    data: Dataset, treatment: str, seed: int, rate: float, steps: int
+    data: Dataset, treatment: str, seed: int, rate: float, steps: int, width: int = SCENE_WIDTH
 ) -> Plan[Network | None]:
-    """What `treat` does, as a plan."""
+    """What `treat` does, as a plan, with a network of this width."""
     unknown = data.labels == UNKNOWN
     if treatment == "call it 0":
         data = replace(data, labels=data.labels.masked_fill(unknown, 0))
@@ -105,10 +105,10 @@ def treated(
             return None
         data = data.subset(rows)
     elif treatment == "guess it":
-        first = completed((yield from treated(data, "mask", seed, rate, steps)))
+        first = completed((yield from treated(data, "mask", seed, rate, steps, width)))
         guess = (predict(first, data) > 0).to(torch.int8)
         data = replace(data, labels=torch.where(unknown, guess, data.labels))
-    network = shared(data.tasks, width=SCENE_WIDTH, seed=seed)
+    network = shared(data.tasks, width=width, seed=seed)
     yield Fit(network, data, fitting(seed, steps, rate))
     return network
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mtl_course import photographs, studies
 from mtl_course.base import stream
-from mtl_course.datasets import UNKNOWN, Dataset, Split, hide
+from mtl_course.datasets import Dataset, Split, hide
+from mtl_course.experiments.answers import treated
 from mtl_course.experiments.common import (
     DEVELOPMENT,
     Scores,
@@ -24,7 +24,7 @@ from mtl_course.experiments.common import (
     completed,
     fitting,
 )
-from mtl_course.networks import Network, backbone, imagenet_file, separate, shared
+from mtl_course.networks import Network, backbone, imagenet_file, separate
 from mtl_course.plans import Fit, Plan
 from mtl_course.studies import Study
 from mtl_course.training import evaluate, fit
@@ -107,8 +107,8 @@ def _stl(
 ) -> Scores:
     pool, test = _split(photographs.stl10(folder), rates)
     sample = pool.sample(labels, seed=stream(seed, "B"))
-    settings = fitting(stream(seed, "B network"), scale.steps, rate or rates[way, labels])
-    target = yield from adaptation(source, sample, way, **settings)
+    rate = rate or rates[way, labels]
+    target = yield from _adapted(source, sample, seed, way, scale.steps, rate)
     return {"accuracy": accuracy(target, test)}
 
 
@@ -162,9 +162,10 @@ def _coco(
 ) -> Scores:
     pool, test = _split(_roads(folder, scale), rates)
     sample = pool.sample(images, seed=stream(seed, "B"))
-    settings = fitting(stream(seed, "B network"), scale.backbone_steps, rate or rates[way, images])
-    target = yield from adaptation(source, sample, way, **settings)
-    return _means(target, test)
+    rate = rate or rates[way, images]
+    return _means(
+        (yield from _adapted(source, sample, seed, way, scale.backbone_steps, rate)), test
+    )
 
 
 # ---------------------------------------------------------------------- many tasks, and '?'
@@ -205,16 +206,24 @@ def _together(
     data = source
     if way in (MASKED, ZERO):
         data = hide(data, 0.5, seed=stream(seed, "hidden"))
-    if way == ZERO:
-        data = replace(data, labels=data.labels.masked_fill(data.labels == UNKNOWN, 0))
-    make = separate if way == SEPARATE else shared
-    network = make(data.tasks, width=scale.width, seed=stream(seed, "network"))
-    rate = rate or rates[way, images]
-    yield Fit(network, data, fitting(stream(seed, "batches"), scale.steps, rate))
+    own, rate = stream(seed, "network"), rate or rates[way, images]
+    if way == SEPARATE:
+        network = separate(data.tasks, width=scale.width, seed=own)
+        yield Fit(network, data, fitting(own, scale.steps, rate))
+    else:
+        treatment = "call it 0" if way == ZERO else "mask"
+        network = yield from treated(data, treatment, own, rate, scale.steps, scale.width)
     return _means(network, _split(_roads(folder, scale), rates).test)
 
 
 # ---------------------------------------------------------------------- what they share
+
+
+def _adapted(
+    source: Network, sample: Dataset, seed: int, way: str, steps: int, rate: float
+) -> Plan[Network]:
+    settings = fitting(stream(seed, "B network"), steps, rate)
+    return (yield from adaptation(source, sample, way, **settings))
 
 
 def chosen_rates(
