@@ -793,7 +793,8 @@ def test_other_things_do_not_cross(value):
         *(
             json.dumps({"kind of thing": "array", "dtype": dtype, "shape": shape, "data": data})
             for dtype, shape, data in [
-                ("object", [1], "AAAAAAAA8D8="), ("float64", [1], "AAAA"), ("uint8", [-3], "AAAA"),
+                ("object", [1], "AAAAAAAA8D8="), ("complex64", [1], "AAAAAAAA8D8="),
+                ("float64", [1], "AAAA"), ("uint8", [-3], "AAAA"),
                 ("uint8", [2**25] * 8, ""), ("uint8", [1] * 9, "AA=="),
                 ("uint8", 3, "AAAA"), ("uint8", [3], ["AAAA"]), ("uint8", [3.0], "AAAA"),
                 ("uint8", [3], "é==="),
