@@ -141,7 +141,7 @@ for path in (
     except OSError:
         pass
 for path in glob.glob("/proc/[0-9]*/cmdline"):
-    if b"grading" in open(path, "rb").read():
+    if b"grade" in open(path, "rb").read().split(bytes(1)):
         print("REACHED", path)
 """,
 )
@@ -360,58 +360,12 @@ threading.Thread(target=talk, daemon=True).start()
 )
 _attack(
     "closes its ears",
-    """
-def double(x):
-    get_ipython().kernel.iopub_socket.close()
-    return 2 * x
-""",
+    "import os\n\n\ndef double(x):\n    os.closerange(3, 100)\n    return 2 * x\n",
 )
 _attack(
-    "puts links in place of its sockets",
-    """
-import glob, os
-
-for path in glob.glob("/tmp/mtl*/s-*"):
-    os.unlink(path)
-    os.symlink("{outside}/secret", path)
-""",
-)
-_attack(
-    "writes beside its sockets",
-    """
-import glob
-
-for folder in glob.glob("/tmp/mtl*"):
-    with open(folder + "/more", "wb") as file:
-        file.write(bytes(1000))
-""",
-)
-_attack(
-    "digs deep beside its sockets",
-    """
-import glob, os
-
-here = os.getcwd()
-for folder in glob.glob("/tmp/mtl*"):
-    os.chdir(folder)
-    for _ in range(3000):
-        os.mkdir("a")
-        os.chdir("a")
-os.chdir(here)
-""",
-)
-_attack(
-    "makes a folder of its connection file",
-    """
-import glob, os
-
-for folder in glob.glob("/tmp/mtl*"):
-    if os.path.exists(folder + "/kernel.json"):
-        os.unlink(folder + "/kernel.json")
-    os.mkdir(folder + "/kernel.json")
-    with open(folder + "/kernel.json/more", "wb") as file:
-        file.write(bytes(1000))
-""",
+    "comes back twice",
+    "import os\n\nos.fork()\n\n\ndef double(x):\n    os.fork()\n    return 2 * x\n",
+    points=6,
 )
 _attack(
     "fills what has no size",
@@ -444,35 +398,49 @@ segments = [c.shmget(0, 100_000_000, 0o1600) for _ in range(2)]
 print("REACHED" if held or max(segments) >= 0 else "")
 """,
 )
+_TELL = """
+import os, stat, sys, time
+
+
+def tell(line):
+    for pipe in range(3, 100):
+        try:
+            if stat.S_ISFIFO(os.fstat(pipe).st_mode):
+                os.write(pipe, line)
+        except OSError:
+            pass
+
+"""  # to the grader, who hears by a pipe
 _attack(
     "sends more than was asked for",
-    """
-def double(x):
-    kernel = get_ipython().kernel
-    for _ in range(3):
-        kernel.session.send(
-            kernel.iopub_socket, "comm_msg", {}, parent=kernel.get_parent("shell"),
-            buffers=[bytes(40_000_000)] * 40,
-        )
-    return 0
-""",
+    _TELL + "\ndef double(x):\n    tell(b'x' * 40_000_000)\n    return 2 * x\n",
+)
+_attack(
+    "sends more than was asked for, and for ever",
+    _TELL + "\ndef double(x):\n    while True:\n        tell(b'[1, 2]\\n')\n",
+)
+_attack(
+    "sends half a line, and waits",
+    _TELL + "\ndef double(x):\n    tell(b'[1, ')\n    time.sleep(60)\n",
 )
 _attack(
     "answers what nobody has asked",
+    _TELL + "\ndef double(x):\n    tell(b'[1, {}]\\n' * 20_000)\n    return 2 * x\n",
+    points=6,
+)
+_attack(
+    "takes the question away",
     """
-import threading, time
+import os, stat
 
 
 def double(x):
-    kernel = get_ipython().kernel
-    parent = kernel.get_parent("shell")
-    kernel.session.send(
-        kernel.iopub_socket, "status", {"execution_state": "idle"}, parent=parent, ident=b""
-    )
-    ident = parent["header"]["session"].encode()
-    for _ in range(20_000):
-        kernel.session.send(kernel.shell_stream, "execute_reply", {}, parent=parent, ident=ident)
-    return 0
+    for pipe in range(3, 100):
+        try:
+            if stat.S_ISFIFO(os.fstat(pipe).st_mode):
+                os.read(pipe, 10)
+        except OSError:
+            pass
 """,
 )
 _attack(
@@ -497,7 +465,7 @@ print("<script>window.reached = 1</script><img src=x onerror='window.reached = 1
 """,
 )
 
-# Forged answers: the kernel's own side of the wire is the student's.
+# Forged answers: the sandbox's own side of the wire is the student's.
 for _name, _forged in {
     "nested": "'[' * 200_000",
     "nested a little": "'{\"answer\": ' + '[' * 50 + ']' * 50 + '}'",
@@ -522,20 +490,16 @@ for _name, _forged in {
     _attack(
         f"forges: {_name}",
         f"""
-from IPython.display import publish_display_data
-
 from mtl_course.grading import wire
 
-honest = wire.answer
+honest = wire._answer
 
 
-def forged(code, inputs, names, reply):
-    if "double" not in code:
-        return honest(code, inputs, names, reply)
-    publish_display_data({{"text/plain": "", reply: {_forged}}})
+def forged(names, code, inputs):
+    return {_forged} if "double" in code else honest(names, code, inputs)
 
 
-wire.answer = forged
+wire._answer = forged
 """,
     )
 _attack(
@@ -543,53 +507,44 @@ _attack(
     """
 from mtl_course.grading import wire
 
-honest = wire.answer
-
-
-def twice(code, inputs, names, reply):
-    for _ in range(2 if "double" in code else 1):
-        honest(code, inputs, names, reply)
-
-
-wire.answer = twice
+honest = wire._answer
+wire._answer = lambda *asked, **more: honest(*asked, **more) + ']\\n["0", {"answer": 4}'
 
 
 def double(x):
     return 2 * x
 """,
+    points=6,
 )
 _attack(
-    "forges: an early end",
-    """
-from mtl_course.grading import wire
-
-honest = wire.answer
-
-
-def early(code, inputs, names, reply):
-    if "double" in code:
-        kernel = get_ipython().kernel
-        kernel.session.send(
-            kernel.iopub_socket, "status", {"execution_state": "idle"},
-            parent=kernel.get_parent("shell"), ident=b"",
-        )
-    honest(code, inputs, names, reply)
-
-
-wire.answer = early
-
-
+    "forges: an answer before the answer",
+    _TELL
+    + """
 def double(x):
-    return 4
+    frame = sys._getframe()
+    while "number" not in frame.f_locals:
+        frame = frame.f_back
+    tell(f'["{frame.f_locals["number"]}", {{"answer": 4}}]\\n'.encode())
+    return 2 * x
 """,
 )
 _attack(
     "forges: nonsense on the wire",
+    _TELL + "\ndef double(x):\n    tell(b'\\xff\\x00\\n' * 50)\n    return 2 * x\n",
+)
+_attack(
+    "forges: what a cell put out",
     """
-def double(x):
-    kernel = get_ipython().kernel
-    for _ in range(50):
-        kernel.iopub_socket.send_multipart([b"a", b"<IDS|MSG>", b"b", b"{", b"}", b"", b"\\xff"])
-    return 0
+from mtl_course.grading import wire
+
+honest = wire._shown
+
+
+def forged(shell, cell):
+    honest(shell, cell)
+    return '[1, [2], [[], {}], ["image/png", "AAAA"], ["text/html", "<b>REACHED"], {}]'
+
+
+wire._shown = forged
 """,
 )

@@ -72,7 +72,7 @@ class InProcess:
         linecache.cache[place] = (len(text), None, text.splitlines(True), place)
         exec(compile(text, place, "exec"), self.names)
 
-    def run(self, code: str, seconds: float | None = None, /, **inputs: object) -> object:
+    def run(self, code: str, /, **inputs: object) -> object:
         scope = {**self.names, **wire.unpack(wire.pack(inputs), tensors=True)}
         try:
             exec(compile(code, "<check>", "exec"), scope)
@@ -80,8 +80,8 @@ class InProcess:
         except Exception as error:
             raise Wrong(f"{type(error).__name__}: {error}") from error
 
-    def call(self, name: str, *arguments: object, seconds: float | None = None) -> object:
-        return self.run(f"answer = {name}(*arguments)", seconds, arguments=list(arguments))
+    def call(self, name: str, *arguments: object) -> object:
+        return self.run(f"answer = {name}(*arguments)", arguments=list(arguments))
 
 
 def failed(name: str, exercise: str, student: InProcess, seed: int = 0) -> dict[str, str]:

@@ -24,10 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         from mtl_course.grading.course import Course
-    except ModuleNotFoundError as error:
-        print(f'{error}. Install: python -m pip install -e ".[grading]"', file=sys.stderr)
-        return 1
-    try:
+
         course = Course(asked.course)
         if asked.step == "export":
             print(*course.export(), sep="\n")
@@ -41,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
                 limits = Limits(seconds=asked.seconds, whole=asked.whole)
                 about = {"jobs": asked.jobs, "again": asked.again, "root": asked.root}
                 _tell(name, course.grade(name, limits=limits, **about))
+    except ModuleNotFoundError as error:
+        print(f'{error}. Install: python -m pip install -e ".[grading]"', file=sys.stderr)
+        return 1
     except (Refused, ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

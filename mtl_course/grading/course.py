@@ -8,7 +8,7 @@ A course's folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (
 
 from __future__ import annotations
 
-import functools
+import ctypes
 import json
 import math
 import multiprocessing
@@ -16,13 +16,11 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import sys
-import threading
-import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
@@ -40,18 +38,14 @@ from mtl_course.grading.marking import Assignment, mark, points
 from mtl_course.grading.sandbox import Limits
 
 _COLUMNS = {  # of each table that is exported, and what they are called there
-    "grades": {
-        "student": "student", "name": "name", "email": "email", "by hand": "to mark by hand",
-    },
-    "canvas": {
-        "name": "Student", "number": "ID", "student": "SIS User ID", "email": "SIS Login ID",
-        "section": "Section",
-    },
-    "moodle": {
-        "student": "ID number", "first": "First name", "last": "Last name",
-        "email": "Email address",
-    },
+    "grades": {"student": "student", "name": "name", "email": "email",
+               "by hand": "to mark by hand"},
+    "canvas": {"name": "Student", "number": "ID", "student": "SIS User ID",
+               "email": "SIS Login ID", "section": "Section"},
+    "moodle": {"student": "ID number", "first": "First name", "last": "Last name",
+               "email": "Email address"},
 }  # fmt: skip
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
     "style-src 'unsafe-inline'; font-src data:\">"
@@ -113,7 +107,7 @@ class Course:
             if not sandbox.hides(path):
                 raise sandbox.Refused(f"{path} would be seen in the sandbox: move the course away.")
         about, _ = assignment.about(), assignment.exercises()
-        folders = {student_id(path.name): path / name for path in self._submitters(name)}
+        folders = self._submissions(name)
         todo = [one for one in folders.items() if again or not self._done(name, *one, about)]
         tasks = (delayed(self._mark)(assignment, *one) for one in todo)
         jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
@@ -130,10 +124,11 @@ class Course:
 
     def _mark(self, assignment: Assignment, student: str, folder: Path) -> None:
         """Marks one submission and writes down what came of it."""
-        _end_with_the_grader()
+        if multiprocessing.current_process().name != "MainProcess":  # end with the grader
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         record, notebook = mark(assignment, folder)
         record |= {"student": unquote(student), "handed in": _handed_in(folder)}
-        target = self._marked(assignment.name, student)
+        target = self.folder / "marked" / student / assignment.name / assignment.released.name
         try:
             if notebook is not None:
                 with atomic(target) as draft:
@@ -227,9 +222,6 @@ class Course:
     def _released(self, name: str) -> Path:
         return self.folder / "student" / name / f"{name}.ipynb"
 
-    def _marked(self, name: str, student: str) -> Path:
-        return self.folder / "marked" / student / name / f"{name}.ipynb"
-
     def _assignment(self, name: str, limits: Limits) -> Assignment:
         checks = self.folder / "instructor" / f"{self._known(name)}_checks.py"
         if not checks.is_file():
@@ -244,16 +236,14 @@ class Course:
                 draft.write_text(f"{secrets.randbelow(2**31)}\n")
         return Assignment(name, self._released(name), checks, int(seed.read_text()), limits)
 
-    def _submitters(self, name: str) -> Iterator[Path]:
-        """The folders of those who submitted something for this assignment."""
-        submitted = self.folder / "submitted"
-        if not submitted.is_dir():
-            raise FileNotFoundError(
-                f"{submitted} is missing: it holds STUDENT/{name}/{name}.ipynb."
-            )
-        for path in sorted(submitted.iterdir()):
-            if path.is_dir() and not path.is_symlink() and os.path.lexists(path / name):
-                yield path
+    def _submissions(self, name: str) -> dict[str, Path]:
+        """The folders that were handed in for this assignment, by student."""
+        all_of_them = self.folder / "submitted"
+        if not all_of_them.is_dir():
+            raise FileNotFoundError(f"{all_of_them} is missing: it holds STUDENT/{name}.")
+        folders = [path for path in sorted(all_of_them.iterdir()) if not path.is_symlink()]
+        handed_in = [path / name for path in folders if os.path.lexists(path / name)]
+        return {student_id(path.parent.name): path for path in handed_in}
 
     def _record_path(self, name: str, student: str) -> Path:
         return self.folder / "records" / name / f"{student}.json"
@@ -288,19 +278,6 @@ class Course:
             result = getattr(NbGraderAPI(config=config), step)(*arguments)
         if not result["success"]:
             raise RuntimeError(f"nbgrader failed: {result.get('log') or ''}{result.get('error')}")
-
-
-@functools.cache
-def _end_with_the_grader() -> None:
-    """Lets a worker end, and its sandbox with it, when the grader was killed and could not ask."""
-
-    def watch(grader: int) -> None:
-        while os.getppid() == grader:
-            time.sleep(1)
-        os._exit(1)
-
-    if multiprocessing.current_process().name != "MainProcess":
-        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
 
 
 class OneRow(ExportPlugin):
@@ -339,9 +316,8 @@ class OneRow(ExportPlugin):
 
 def _shut(page: Path) -> None:
     """Forbids nbgrader's page to run a script, or to ask other servers for anything."""
-    open_page = page.read_text(encoding="utf-8")
-    text = open_page.replace("<head>", f"<head>{_POLICY}", 1)
-    if text == open_page:
+    text, heads = re.subn("<head>", f"<head>{_POLICY}", page.read_text(encoding="utf-8"), count=1)
+    if not heads:
         page.unlink()
         raise RuntimeError("nbgrader made a page without a head, which is not safe")
     with atomic(page) as draft:
@@ -351,11 +327,9 @@ def _shut(page: Path) -> None:
 def _handed_in(folder: Path) -> str:
     """When: what timestamp.txt says, if it is a time; else nothing."""
     try:
-        handle = os.open(folder / "timestamp.txt", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            text = file.read(100).decode().strip()
+        text = intake.read_bytes(folder, "timestamp.txt")[:100].decode().strip()
         parse_utc(text)
-    except (OSError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return ""
     return text
 
@@ -365,10 +339,8 @@ def student_id(folder: str) -> str:
 
     What its patterns and paths take for something else is written as %XX; `unquote` reads it back.
     """
-    return re.sub(
-        r"[%*?\[\]{}+/\\\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$",
-        lambda found: quote(found.group().encode("utf-8", "surrogateescape"), safe="").replace(
-            ".", "%2E"
-        ),
-        folder,
-    )
+
+    def quoted(found: re.Match) -> str:
+        return "".join(f"%{byte:02X}" for byte in os.fsencode(found[0]))
+
+    return re.sub(r"[%*?\[\]{}+/\\\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$", quoted, folder)

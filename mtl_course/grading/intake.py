@@ -31,22 +31,7 @@ def read(folder: Path, name: str) -> tuple[list[dict], str]:
 
     Raises: Quarantined if it is missing, a link, too large, or not a notebook.
     """
-    try:
-        if folder.is_symlink():
-            raise Quarantined("its folder is a link")
-        handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise Quarantined(f"there is no {name} in it") from None
-    except OSError as error:
-        link = error.errno in (errno.ELOOP, errno.EMLINK)
-        raise Quarantined(f"{name} is a link" if link else f"{name}: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise Quarantined(f"{name} is no file")
-    with os.fdopen(handle, "rb") as file:
-        raw = file.read(LARGEST + 1)
-    if len(raw) > LARGEST:
-        raise Quarantined(f"{name} is larger than {LARGEST // 1_000_000} MB")
+    raw = read_bytes(folder, name)
     try:
         notebook = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -55,6 +40,28 @@ def read(folder: Path, name: str) -> tuple[list[dict], str]:
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
         raise Quarantined(f"{name} is no notebook of version 4")
     return cells, hashlib.sha256(raw).hexdigest()
+
+
+def read_bytes(folder: Path, name: str) -> bytes:
+    """What the file `name` in a submission's folder holds.
+
+    Raises: Quarantined if it is missing, a link, no file, or too large.
+    """
+    try:
+        if folder.is_symlink():
+            raise Quarantined("its folder is a link")
+        handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Quarantined(f"{name} is no file")
+            raw = file.read(LARGEST + 1)
+    except OSError as error:
+        link = error.errno in (errno.ELOOP, errno.EMLINK)
+        why = f"{name} is a link" if link else f"{name} cannot be read: {error.strerror}"
+        raise Quarantined(why) from None
+    if len(raw) > LARGEST:
+        raise Quarantined(f"{name} is larger than {LARGEST // 1_000_000} MB")
+    return raw
 
 
 def rebuilt(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, list[str]]:
@@ -135,7 +142,9 @@ def _text(cell: dict) -> str | None:
     source = cell.get("source")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
-    if not isinstance(source, str):
-        return None
-    # Half of a surrogate pair is text to JSON, and to nothing else.
-    return source.encode("utf-8", "replace").decode("utf-8")
+    return whole(source) if isinstance(source, str) else None
+
+
+def whole(text: str) -> str:
+    """Without halves of surrogate pairs, which are text to JSON, and to nothing else."""
+    return text.encode("utf-8", "replace").decode("utf-8")

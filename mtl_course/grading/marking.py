@@ -8,14 +8,14 @@ Only the grader writes points. nbgrader takes them from there.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import importlib.util
 import json
 import platform
 import re
+import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from nbformat import NotebookNode
 from mtl_course.base import stream
 from mtl_course.grading import sandbox
 from mtl_course.grading.checks import Student, Wrong
-from mtl_course.grading.intake import Quarantined, kind, read, rebuilt
+from mtl_course.grading.intake import Quarantined, kind, read, rebuilt, whole
 from mtl_course.grading.sandbox import Died, Kernel, Limits
 
 Check = Callable[[Student, np.random.Generator], None]
@@ -49,7 +49,7 @@ class Assignment:
 
     def about(self) -> dict:
         """What a score depends on besides the submission: seed, limits, versions, and a digest."""
-        names = ("mtl_course", "torch", "numpy", "ipykernel", "nbgrader")
+        names = ("mtl_course", "torch", "numpy", "ipython", "nbgrader")
         about = {
             "seed": self.seed,
             "limits": asdict(self.limits),
@@ -65,16 +65,14 @@ class Assignment:
 
         Raises: ValueError if they are not those of the notebook's exercises.
         """
-        spec = importlib.util.spec_from_file_location(f"checks_of_{self.name}", self.checks)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        odd = set(module.EXERCISES) ^ set(_points(nbformat.read(self.released, as_version=4)))
+        exercises = runpy.run_path(str(self.checks))["EXERCISES"]
+        odd = set(exercises) ^ set(_check_cells(nbformat.read(self.released, as_version=4)))
         if odd:
             raise ValueError(
                 f"{self.checks.name} and {self.released.name} must have the same exercises: "
                 f"{', '.join(sorted(odd))}."
             )
-        return module.EXERCISES
+        return exercises
 
 
 def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | None]:
@@ -87,14 +85,12 @@ def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | Non
     record = {"assignment": assignment.name, "against": assignment.about(), "notes": []}
     try:
         notebook = _marked(assignment, folder, record)
+        return record | {"seconds": round(time.monotonic() - start, 1)}, notebook
     except Quarantined as error:
-        why = str(error)
+        return record | {"quarantined": str(error), "exercises": {}}, None
     except Exception as error:  # one that stumbles must not cost the others their grades
         why = _line(f"grading it failed, and is tried again: {type(error).__name__}: {error}")
         return record | {"failed": why, "digest": None, "exercises": {}}, None
-    else:
-        return record | {"seconds": round(time.monotonic() - start, 1)}, notebook
-    return record | {"quarantined": why, "exercises": {}}, None
 
 
 def _marked(assignment: Assignment, folder: Path, record: dict) -> NotebookNode:
@@ -102,14 +98,13 @@ def _marked(assignment: Assignment, folder: Path, record: dict) -> NotebookNode:
     cells, record["digest"] = read(folder, f"{assignment.name}.ipynb")
     released = nbformat.read(assignment.released, as_version=4)
     notebook, record["notes"] = rebuilt(released, cells)
-    with _Sitting(notebook, assignment.limits, record["notes"]) as sitting:
+    with closing(_Sitting(notebook, assignment.limits, record["notes"])) as sitting:
         record["exercises"] = _ask(assignment, notebook, Student(sitting.kernel), record["notes"])
     record["notes"] = sorted({_line(note) for note in record["notes"]})
+    for name, cell in _check_cells(notebook).items():
+        cell.outputs = _verdict(record["exercises"][name])
     for cell in notebook.cells:
-        if kind(cell) == "check" and cell.cell_type == "code":
-            name = cell.metadata.nbgrader.grade_id
-            cell.outputs = _verdict(record["exercises"][name])
-        elif cell.cell_type == "markdown" and kind(cell) == "answer":
+        if cell.cell_type == "markdown" and kind(cell) == "answer":
             cell.source = _harmless(cell.source)
     return notebook
 
@@ -136,10 +131,7 @@ class _Sitting:
         self._cells = [c for c in notebook.cells if c.cell_type == "code" and kind(c) != "check"]
         self._current: Kernel | None = None
 
-    def __enter__(self) -> _Sitting:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         if self._current is not None:
             self._current.kill()
 
@@ -163,31 +155,28 @@ class _Sitting:
                 kernel.kill()
                 return
             try:
-                outputs = kernel.execute(cell.source, min(self._limits.seconds, left))
+                shown = kernel.ask({"cell": cell.source}, min(self._limits.seconds, left))
             except Died as died:
                 cell.outputs = [_text(f"This cell was {died}, and is left out.\n")]
                 name = cell.metadata.get("nbgrader", {}).get("grade_id", "a cell of the student's")
                 self._notes.append(f"{name} was {died}")
                 self._cells.remove(cell)
                 return
-            cell.outputs = _kept(outputs, min(self._limits.said, room))
+            cell.outputs = _kept(shown, min(self._limits.said, room))
             room -= sum(len(str(output)) for output in cell.outputs)
 
 
-def _points(notebook: NotebookNode) -> dict[str, float]:
-    """What the checks can give, by exercise."""
-    return {
-        cell.metadata.nbgrader.grade_id: float(cell.metadata.nbgrader.points)
-        for cell in notebook.cells
-        if kind(cell) == "check" and cell.cell_type == "code"
-    }
+def _check_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """The cells under which points are written, by exercise."""
+    cells = [c for c in notebook.cells if kind(c) == "check" and c.cell_type == "code"]
+    return {cell.metadata.nbgrader.grade_id: cell for cell in cells}
 
 
 def _ask(
     assignment: Assignment, notebook: NotebookNode, student: Student, notes: list[str]
 ) -> dict[str, dict]:
     """What each check says, and the points."""
-    given, found = _points(notebook), {}
+    cells, found = _check_cells(notebook), {}
     for name, checks in assignment.exercises().items():
         parts = []
         for check in checks:
@@ -204,8 +193,9 @@ def _ask(
                 notes.append(f"{check.__name__} of {name}: {type(error).__name__}: {error}"[:300])
             about = (check.__doc__ or check.__name__).strip().splitlines()[0]
             parts.append({"about": about, "passed": not said, "said": said})
-        score = given[name] * sum(part["passed"] for part in parts) / len(parts)
-        found[name] = {"points": given[name], "score": round(score, 2), "parts": parts}
+        possible = float(cells[name].metadata.nbgrader.points)
+        score = round(possible * sum(part["passed"] for part in parts) / len(parts), 2)
+        found[name] = {"points": possible, "score": score, "parts": parts}
     return found
 
 
@@ -227,25 +217,18 @@ def _verdict(exercise: dict) -> list[NotebookNode]:
     return [_text("\n".join(lines) + "\n"), nbformat.v4.new_output("execute_result", score)]
 
 
-def _kept(outputs: Sequence[NotebookNode], room: int) -> list[NotebookNode]:
+def _kept(shown: object, room: int) -> list[NotebookNode]:
     """Text and PNG pictures, as much as there is room for: nothing that a page would run."""
     kept = []
-    for output in outputs:
-        if output.output_type == "stream":
-            text = str(output.text)
-        elif output.output_type == "error":
-            text = "\n".join(map(str, output.traceback)) + "\n"
-        else:
-            picture = output.data.get("image/png")
-            if isinstance(picture, str) and len(picture) <= room and _is_png(picture):
-                room -= len(picture)
-                kept.append(nbformat.v4.new_output("display_data", {"image/png": picture.strip()}))
-                continue
-            text = str(output.data.get("text/plain", "")) + "\n"
-        text = _whole(text[:room])
+    for one in shown if isinstance(shown, list) else []:
+        if not isinstance(one, list) or list(map(type, one)) != [str, str]:
+            continue
+        text, cut = one[1][:room], len(one[1]) > room
         room -= len(text)
-        if text.strip():
-            kept.append(_text(text))
+        if one[0] == "image/png" and not cut and _is_png(text):
+            kept.append(nbformat.v4.new_output("display_data", {"image/png": text.strip()}))
+        elif one[0] == "text/plain" and text.strip():
+            kept.append(_text(whole(text)))
     if room <= 0:
         kept.append(_text("\n… and more, which was not kept.\n"))
     return kept
@@ -253,18 +236,13 @@ def _kept(outputs: Sequence[NotebookNode], room: int) -> list[NotebookNode]:
 
 def _line(text: str) -> str:
     """On one line, and nothing but what can be seen."""
-    return "".join(c if c.isprintable() else " " for c in _whole(text))[:1000]
-
-
-def _whole(text: str) -> str:
-    """Without halves of surrogate pairs, which no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(c if c.isprintable() else " " for c in whole(text))[:1000]
 
 
 def _is_png(text: str) -> bool:
     try:
         return base64.b64decode(text.strip(), validate=True).startswith(b"\x89PNG\r\n\x1a\n")
-    except (binascii.Error, ValueError):
+    except ValueError:
         return False
 
 

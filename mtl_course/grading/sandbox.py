@@ -1,8 +1,8 @@
-"""A Jupyter kernel for code that nobody trusts, shut in by bubblewrap (Linux).
+"""A Python for code that nobody trusts, shut in by bubblewrap (Linux).
 
-It has no network, sees no file but the system's, this environment's and those it is given, and
-cannot see other processes. Memory, processes, files, output and time are bounded. It is killed when
-it is no longer needed, with all it has started, and never asked.
+It has no network, sees no file but the system's and this environment's, and cannot see other
+processes. Memory, processes, files, output and time are bounded. Two pipes are all that leads out.
+It is killed when it is no longer needed, with all it has started, and never asked.
 Namespaces are not a virtual machine: a hole in the Linux kernel is a hole in this sandbox.
 """
 
@@ -10,27 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import platform
+import secrets
 import shutil
 import signal
-import stat
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
 import psutil
-import zmq
-from jupyter_client import BlockingKernelClient
-from jupyter_client.connect import write_connection_file
 
 from mtl_course.base import HOME
+from mtl_course.grading import wire
 
 SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
 FILES = ("/etc/hosts", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
@@ -39,18 +38,17 @@ bwrap --unshare-all --unshare-user --disable-userns --cap-drop ALL --uid 1000 --
 --hostname sandbox --die-with-parent --new-session --clearenv
 --setenv PATH /usr/local/bin:/usr/bin:/bin --setenv HOME /tmp/home --setenv LANG C.UTF-8
 --setenv PYTHONPATH {home} --setenv PYTHONDONTWRITEBYTECODE 1 --setenv PYTHONNOUSERSITE 1
---setenv OMP_NUM_THREADS 1
+--setenv OMP_NUM_THREADS 1 --setenv MPLBACKEND module://matplotlib_inline.backend_inline
 --proc /proc --dev /dev --size {disk} --tmpfs /tmp --size {disk} --tmpfs /dev/shm
 --dir /tmp/home --chdir /tmp/home
 """  # one thread: a sandbox a core
-_SOCKETS = 5  # of a kernel
 # Memory that belongs to no process is not counted as anybody's: memfd_create, memfd_secret, shmget
 # and msgget are refused. By machine: its number in an audit's words, and theirs.
 _CALLS = {
     "x86_64": (0xC000003E, (319, 447, 29, 68)),
     "aarch64": (0xC00000B7, (279, 447, 194, 186)),
 }
-_LOOK_EVERY = 0.2  # seconds, at the memory
+_LOOK_EVERY = 0.2  # seconds, at the clock and the memory
 
 
 class Refused(RuntimeError):
@@ -72,7 +70,7 @@ class Limits:
     processes: int = 64
     disk: int = 256_000_000  # bytes, in memory; gone with the sandbox
     said: int = 200_000  # characters of output that are kept of a cell
-    message: int = 48_000_000  # bytes; a larger one ends the connection
+    message: int = 12_000_000  # bytes of what comes out at once; more ends the sandbox
 
 
 def ready(*, root: bool = False) -> None:
@@ -92,9 +90,8 @@ def ready(*, root: bool = False) -> None:
             raise Refused(
                 f"the sandbox needs {name}: install {package} (apt-get install {package})."
             )
-    with tempfile.TemporaryDirectory(prefix="mtl") as private:
-        tried = _started(["true"], Limits(), Path(private), (), stderr=subprocess.PIPE)
-        said = tried.communicate()[1].decode(errors="replace").strip()
+    tried = _started(["true"], Limits(), stderr=subprocess.PIPE)
+    said = tried.communicate()[1].decode(errors="replace").strip()
     if tried.returncode:
         raise Refused(
             f"bubblewrap makes no sandbox here: {said[:300]} It must be 0.8 or "
@@ -108,13 +105,11 @@ def version() -> str:
     return subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout.strip()
 
 
-def _started(
-    inside: Sequence[str], limits: Limits, private: Path, seen: Sequence[Path], **more: object
-) -> subprocess.Popen:
-    """Starts `inside` shut in. private: a folder that both sides may write to."""
+def _started(inside: Sequence[str], limits: Limits, **pipes: int) -> subprocess.Popen:
+    """Starts `inside` shut in."""
     system = [path for path in map(Path, SYSTEM) if path.is_dir()]
     links = [path for path in system if path.is_symlink()]
-    folders = {*system, *_environment(), HOME / "mtl_course", *seen} - {*links}
+    folders = {*system, *_environment(), HOME / "mtl_course"} - {*links}
     command = [part.format(home=HOME, disk=limits.disk) for part in _SHUT_IN.split()]
     for path in links:
         command += ["--symlink", os.readlink(path), str(path)]
@@ -122,7 +117,6 @@ def _started(
         command += ["--ro-bind", str(path), str(path)]
     for path in (*FILES, str(HOME / "assets")):
         command += ["--ro-bind-try", path, path]
-    command += ["--bind", str(private), str(private)]
     # Last of all, for without a size of their own they would be filled.
     command += ["--remount-ro", "/dev", "--remount-ro", "/"]
     # After the namespace is made: its processes are counted apart from the grader's own.
@@ -133,12 +127,10 @@ def _started(
         calls.seek(0)
         return subprocess.Popen(
             [*command, "--seccomp", str(calls.fileno()), *inside],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=[calls.fileno()],
             env={"PATH": os.environ["PATH"]},  # it can be read in there, as that of process 1
-            **more,
+            **pipes,
         )
 
 
@@ -166,135 +158,74 @@ def hides(secret: Path) -> bool:
 
 
 class Kernel:
-    """A Python kernel in a sandbox of its own. Use it in a `with` statement; it is killed after.
+    """A Python in a sandbox of its own; until it is killed it does what it is asked (`wire.serve`).
 
-    seen: more files and folders that its code may read.
     Raises: Refused if it does not start.
     """
 
-    def __init__(self, limits: Limits, seen: Sequence[Path] = ()) -> None:
-        self.dead = False
-        self._limits, self._looked = limits, 0.0
-        self._private = Path(tempfile.mkdtemp(prefix="mtl"))  # short: a socket's path has 107 bytes
-        self._file: str | None = str(self._private / "kernel.json")
-        place = str(self._private / "s")
-        write_connection_file(
-            self._file, transport="ipc", ip=place, key=os.urandom(32).hex().encode()
-        )
-        inside = [sys.executable, "-m", "ipykernel_launcher", "-f", self._file]
-        self._process = _started(inside, limits, self._private, seen, stderr=subprocess.DEVNULL)
-        self._own = psutil.Process().memory_info().rss
-        self._context = zmq.Context()
-        self._context.setsockopt(zmq.MAXMSGSIZE, limits.message)
-        # Connected once, before any code of a student's runs: it could put a link in the socket's
-        # place, to another socket of the grader's.
-        self._context.setsockopt(zmq.RECONNECT_IVL, -1)
-        self._client = BlockingKernelClient(connection_file=self._file, context=self._context)
-        self._client.load_connection_file()
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._why = limits, "stopped: it ended its own process"
+        inside = [sys.executable, "-c", "from mtl_course.grading import wire; wire.serve()"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process, self._end = _started(inside, limits, **pipes), math.inf
+        threading.Thread(target=self._watch, daemon=True).start()
         try:
-            self._connect(time.monotonic() + 60)
-        except BaseException as error:
-            self.kill()
-            if isinstance(error, Died):  # no code of a student's has run yet
-                raise Refused(f"the sandbox does not start: {error}") from None
-            raise
+            self.ask({"cell": ""}, 60)
+        except Died as died:  # no code of a student's has run yet
+            raise Refused(f"the sandbox does not start: {died}") from None
 
-    def __enter__(self) -> Kernel:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
+    @property
+    def dead(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """Ends all that runs in the sandbox. It may be called more than once."""
-        self.dead = True
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if not self.dead:
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._client.stop_channels()
-        self._context.destroy(linger=0)
-        # Not shutil's: a student can nest folders deeper than Python can follow.
-        subprocess.run(["rm", "-rf", "--", str(self._private)], stderr=subprocess.DEVNULL)
 
-    def execute(self, code: str, seconds: float | None = None) -> list[nbformat.NotebookNode]:
-        """Runs `code`. Returns: its outputs, errors among them, as a notebook would hold them.
+    def ask(self, asked: dict, seconds: float | None = None) -> object:
+        """What comes back when the sandbox is `asked` something: see `wire.serve`.
 
-        Raises: Died if the time is over, a limit is passed, or the kernel ends.
+        Raises: Died if the time is over, a limit is passed, or it ends.
         """
         seconds = self._limits.seconds if seconds is None else seconds
-        end, outputs, room = time.monotonic() + seconds, [], self._limits.message
+        number = secrets.token_hex(8)  # that no reply can be ready for beforehand
+        line = f"{wire.pack([number, asked])}\n".encode()
+        self._late, self._end = f"stopped after {seconds:g} seconds", time.monotonic() + seconds
         try:
-            asked = self._client.execute(code, allow_stdin=False, stop_on_error=False)
-            while True:
-                message = self._message(end, f"stopped after {seconds:g} seconds")
-                if message["parent_header"].get("msg_id") != asked:
-                    continue
-                kind, content = message["msg_type"], message["content"]
-                if kind == "status" and content["execution_state"] == "idle":
-                    break
-                if kind in ("stream", "display_data", "execute_result", "error"):
-                    room -= len(repr(content))
-                    if room < 0:
-                        raise Died("stopped: it put out too much")
-                    outputs.append(nbformat.v4.output_from_msg(message))
-            for _ in range(100):  # answers that nobody waits for
-                if not self._client.shell_channel.msg_ready():
-                    break
-                self._client.get_shell_msg(timeout=0)
-            else:
-                raise Died("stopped: it answers what nobody has asked")
-            self._tidy()
-        except Died:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+            while (line := self._process.stdout.readline(self._limits.message)).endswith(b"\n"):
+                answered, reply = wire.unpack(line.decode())
+                if answered == number:  # all else is what nobody has asked for
+                    return reply
+            much = len(line) == self._limits.message
+            why = "stopped: it put out too much" if much else self._why
+        except BrokenPipeError:
+            why = self._why
+        except (ValueError, TypeError):
+            why = "stopped: it sent nonsense"
+        finally:
+            self._end = math.inf
+        self.kill()
+        raise Died(why)
+
+    def _watch(self) -> None:
+        """Kills it when its time is over or it takes too much memory: then the pipes end, too."""
+        try:
+            while not self.dead:
+                if time.monotonic() > self._end:
+                    self._why = self._late
+                    return
+                if _memory(self._process.pid) > self._limits.memory:
+                    self._why = "stopped: it took too much memory"
+                    return
+                time.sleep(_LOOK_EVERY)
+        finally:  # whatever happens, nothing runs unwatched
             self.kill()
-            raise
-        except Exception as error:  # whatever it sent, it was no message
-            self.kill()
-            raise Died(f"stopped: the kernel sent nonsense ({type(error).__name__})") from None
-        return outputs
-
-    def _connect(self, end: float) -> None:
-        while len(list(self._private.glob("s-*"))) < _SOCKETS:
-            self._alive(end, "stopped after a minute")
-            time.sleep(0.01)
-        time.sleep(0.05)  # from bound to listening
-        self._client.start_channels(stdin=False, hb=False)
-        self._client.kernel_info()
-        while not self._client.shell_channel.msg_ready():
-            self._alive(end, "stopped after a minute without an answer")
-            time.sleep(0.01)
-        os.unlink(self._file)
-        self._file = None  # from now on there are the sockets alone
-
-    def _message(self, end: float, late: str) -> dict:
-        """The next message; looks at the clock and the memory while it waits."""
-        self._alive(end, late)
-        while not self._client.iopub_channel.socket.poll(50):
-            self._alive(end, late)
-        return self._client.get_iopub_msg(timeout=0)
-
-    def _alive(self, end: float, late: str) -> None:
-        if self._process.poll() is not None:
-            raise Died("stopped: it ended its own kernel")
-        now = time.monotonic()
-        if now > end:
-            raise Died(late)
-        if now - self._looked > _LOOK_EVERY:
-            self._looked = now
-            # What it sends lies in this process's memory until all of it has come.
-            sent = psutil.Process().memory_info().rss - self._own
-            if max(_memory(self._process.pid), 2 * sent) > self._limits.memory:
-                raise Died("stopped: it took too much memory")
-            self._tidy()
-
-    def _tidy(self) -> None:
-        """Only what was there at the start lies in the folder that both sides may write to."""
-        there = [e for e in os.scandir(self._private) if e.path != self._file]
-        if len(there) > _SOCKETS or not all(map(_is_socket, there)):
-            raise Died("stopped: it wrote where it must not")
-
-
-def _is_socket(entry: os.DirEntry) -> bool:
-    return stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
 
 
 def _memory(pid: int) -> int:
