@@ -42,6 +42,39 @@ WRITTEN = """Since 2 = 1 + 1, and a<b. <script>window.reached = 1</script>
 
 [x]: javascript:window.reached=1
 """
+LIVELY = """%matplotlib inline
+import asyncio, logging, sys, warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import torch
+from tqdm.auto import tqdm
+
+
+@dataclass
+class Pair:
+    one: int
+
+
+def first(pair):
+    return pair.one
+
+
+await asyncio.sleep(0.01)
+!echo from a shell
+with ProcessPoolExecutor(2) as pool:
+    print("from processes:", list(pool.map(first, [Pair(3), Pair(4)])))
+batches = torch.utils.data.DataLoader(torch.arange(6), batch_size=2, num_workers=2)
+print("from workers:", [int(batch.sum()) for batch in tqdm(batches)])
+warnings.warn("a warning")
+logging.warning("a line of a log")
+print("on the other stream, 文", file=sys.stderr)
+plt.plot([1, 2])
+plt.show()
+display(Pair(5))
+Pair(6)
+"""
 WRONG_MEAN = "def mean(values):\n    return max(values)\n"
 
 # ------------------------------------------------------------------------- a class and its grader
@@ -137,6 +170,12 @@ def graded(folder: Path) -> Iterator[Path]:
     hand_in("full", HONEST | {"why": WRITTEN})
     hand_in("half", HALF)
     hand_in("nothing", {})
+    hand_in(
+        "raises", HONEST | {"mean_answer": "def mean(values):\n    return len(values) / None\n"}
+    )
+    lively = small_course.filled(place, HONEST)
+    lively.cells.insert(1, nbformat.v4.new_code_cell(LIVELY))
+    small_course.submit(place, "lively", lively)
     for student in ODD_NAMES:
         hand_in(student, HALF)
     hand_in("n" * 250, HALF)
@@ -197,6 +236,23 @@ def test_honest_submissions_get_what_they_earned(graded: Path):
     points = report(graded)["points"]
     assert points[["full", "half", "nothing"]].tolist() == [6, 4, 0]
     assert set(report(graded)["of"]) == {6, 0}
+
+
+def test_what_a_notebook_can_do_it_can_do_in_the_sandbox(graded: Path):
+    assert report(graded)["points"]["lively"] == 6 and not report(graded)["notes"]["lively"]
+    outputs = code_cells(marked(graded, "lively"))[1].outputs
+    said = "".join(output.get("text", "") for output in outputs)
+    for wanted in (
+        "from a shell", "from processes: [3, 4]", "from workers: [1, 5, 9]", "a warning",
+        "a line of a log", "on the other stream, 文", "Pair(one=5)", "Pair(one=6)",
+    ):  # fmt: skip
+        assert wanted in said
+    assert [output for output in outputs if "image/png" in output.get("data", {})]
+
+
+def test_an_error_is_told_with_the_students_line(graded: Path):
+    (part,) = record(graded, "raises")["exercises"]["mean"]["parts"]
+    assert part["said"].startswith("TypeError: ") and part["said"].endswith("in line 2 of its cell")
 
 
 @pytest.mark.parametrize("student", ODD_NAMES)
@@ -275,7 +331,7 @@ def test_feedback_tells_what_failed_and_never_the_reference(graded: Path):
     assert "The mean of some numbers is theirs." in text
     assert "off by" in text
     pages = list((graded / "feedback").glob("*/small/small.html"))
-    assert len(pages) == 7 + len(ODD_NAMES) + len(attacks.ATTACKS)
+    assert len(pages) == 9 + len(ODD_NAMES) + len(attacks.ATTACKS)
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for hidden in ("values.mean()", "student.call", "draw.normal", "of_whole_numbers"):
