@@ -105,6 +105,43 @@ for process in (os.getppid(), 1, os.getpid()):
 _attack("exits", "raise SystemExit(0)\n")
 _attack("exits when asked", "def double(x):\n    raise SystemExit(0)\n")
 _attack(
+    "outlives its killer",
+    """
+import ctypes, os, platform, subprocess, time
+
+NAMES = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss"
+NAMES += " fs_base gs_base ds es fs gs"
+ask = ctypes.CDLL(None).ptrace
+ask.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+class Registers(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in NAMES.split()]
+
+
+def turn_deaf():
+    # Process 1 calls prctl(PR_SET_PDEATHSIG, 0): it no longer ends with the one that started it.
+    if platform.machine() != "x86_64" or ask(16, 1, None, None):
+        return
+    os.waitpid(1, 0x40000000)
+    before = Registers()
+    ask(12, 1, None, ctypes.addressof(before))
+    call = Registers.from_buffer_copy(before)
+    call.rip, call.rax, call.orig_rax, call.rdi, call.rsi = before.rip - 2, 157, 2**64 - 1, 1, 0
+    ask(13, 1, None, ctypes.addressof(call))
+    ask(9, 1, None, None)
+    os.waitpid(1, 0x40000000)
+    ask(13, 1, None, ctypes.addressof(before))
+    ask(17, 1, None, None)
+
+
+turn_deaf()
+subprocess.Popen(["sleep", "543.21"], start_new_session=True)
+while True:
+    time.sleep(1)
+""",
+)
+_attack(
     "fills the disk",
     """
 import glob, os
@@ -342,6 +379,11 @@ _attack("asks its teacher", "def double(x):\n    return input('twice ' + str(x))
 # ------------------------------------------------------------------ what comes out
 
 _attack("says much", "print('x' * 50_000_000)\n")
+_attack(
+    "says much, and answers",
+    "print('█' * 3_000_000)\n\n\ndef double(x):\n    return 2 * x\n",
+    points=6,
+)
 _attack("says something for ever", "while True:\n    print('x' * 1000)\n")
 _attack(
     "talks on",
@@ -394,8 +436,11 @@ try:
 except OSError:
     pass
 c = ctypes.CDLL(None)
-segments = [c.shmget(0, 100_000_000, 0o1600) for _ in range(2)]
+segments = [c.shmget(0, 100_000_000, 0o1600), c.semget(0, 32_000, 0o1600)]
 print("REACHED" if held or max(segments) >= 0 else "")
+c.mmap.restype = ctypes.c_void_p
+tables = c.mmap(None, ctypes.c_size_t(40_000_000_000), 1, 0x4022, -1, ctypes.c_size_t(0))
+print("REACHED" if tables != ctypes.c_void_p(-1).value else "")
 """,
 )
 _TELL = """
@@ -540,9 +585,10 @@ from mtl_course.grading import wire
 honest = wire._shown
 
 
-def forged(shell, cell):
-    honest(shell, cell)
-    return '[1, [2], [[], {}], ["image/png", "AAAA"], ["text/html", "<b>REACHED"], {}]'
+def forged(shell, cell, said):
+    honest(shell, cell, said)
+    much = ', ["text/plain", "."]' * 200_000
+    return f'[1, [2], [[], {{}}], ["image/png", "AAAA"], ["text/html", "<b>REACHED"]{much}]'
 
 
 wire._shown = forged

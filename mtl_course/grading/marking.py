@@ -25,7 +25,7 @@ import numpy as np
 from nbformat import NotebookNode
 
 from mtl_course.base import stream
-from mtl_course.grading import sandbox
+from mtl_course.grading import sandbox, wire
 from mtl_course.grading.checks import Student, Wrong
 from mtl_course.grading.intake import Quarantined, kind, read, rebuilt, whole
 from mtl_course.grading.sandbox import Died, Kernel, Limits
@@ -162,7 +162,7 @@ class _Sitting:
                 self._notes.append(f"{name} was {died}")
                 self._cells.remove(cell)
                 return
-            cell.outputs = _kept(shown, min(self._limits.said, room))
+            cell.outputs = _kept(shown, max(0, min(self._limits.said, room)))
             room -= sum(len(str(output)) for output in cell.outputs)
 
 
@@ -219,18 +219,14 @@ def _verdict(exercise: dict) -> list[NotebookNode]:
 
 def _kept(shown: object, room: int) -> list[NotebookNode]:
     """Text and PNG pictures, as much as there is room for: nothing that a page would run."""
+    pairs = shown if isinstance(shown, list) else []
+    pairs = [one for one in pairs if isinstance(one, list) and [*map(type, one)] == [str, str]]
     kept = []
-    for one in shown if isinstance(shown, list) else []:
-        if not isinstance(one, list) or list(map(type, one)) != [str, str]:
-            continue
-        text, cut = one[1][:room], len(one[1]) > room
-        room -= len(text)
-        if one[0] == "image/png" and not cut and _is_png(text):
+    for of_type, text in wire.cut(pairs, room):
+        if of_type == "image/png" and _is_png(text):
             kept.append(nbformat.v4.new_output("display_data", {"image/png": text.strip()}))
-        elif one[0] == "text/plain" and text.strip():
+        elif of_type == "text/plain" and text.strip():
             kept.append(_text(whole(text)))
-    if room <= 0:
-        kept.append(_text("\n… and more, which was not kept.\n"))
     return kept
 
 

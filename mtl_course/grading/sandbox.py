@@ -22,7 +22,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +38,15 @@ bwrap --unshare-all --unshare-user --disable-userns --cap-drop ALL --uid 1000 --
 --setenv PATH /usr/local/bin:/usr/bin:/bin --setenv HOME /tmp/home --setenv LANG C.UTF-8
 --setenv PYTHONPATH {home} --setenv PYTHONDONTWRITEBYTECODE 1 --setenv PYTHONNOUSERSITE 1
 --setenv OMP_NUM_THREADS 1 --setenv MPLBACKEND module://matplotlib_inline.backend_inline
+--setenv PYTHONUNBUFFERED 1 --setenv PYTHONIOENCODING utf-8:replace
 --proc /proc --dev /dev --size {disk} --tmpfs /tmp --size {disk} --tmpfs /dev/shm
 --dir /tmp/home --chdir /tmp/home
 """  # one thread: a sandbox a core
-# Memory that belongs to no process is not counted as anybody's: memfd_create, memfd_secret, shmget
-# and msgget are refused. By machine: its number in an audit's words, and theirs.
+# Memory that belongs to no process is not counted as anybody's: memfd_create, memfd_secret, shmget,
+# msgget and semget are refused. By machine: its number in an audit's words, and theirs.
 _CALLS = {
-    "x86_64": (0xC000003E, (319, 447, 29, 68)),
-    "aarch64": (0xC00000B7, (279, 447, 194, 186)),
+    "x86_64": (0xC000003E, (319, 447, 29, 68, 64)),
+    "aarch64": (0xC00000B7, (279, 447, 194, 186, 190)),
 }
 _LOOK_EVERY = 0.2  # seconds, at the clock and the memory
 
@@ -90,11 +90,11 @@ def ready(*, root: bool = False) -> None:
             raise Refused(
                 f"the sandbox needs {name}: install {package} (apt-get install {package})."
             )
-    tried = _started(["true"], Limits(), stderr=subprocess.PIPE)
+    tried = _started("import IPython, mtl_course.grading.wire", Limits(), stderr=subprocess.PIPE)
     said = tried.communicate()[1].decode(errors="replace").strip()
     if tried.returncode:
         raise Refused(
-            f"bubblewrap makes no sandbox here: {said[:300]} It must be 0.8 or "
+            f"bubblewrap makes no sandbox here: {said[-300:]} It must be 0.8 or "
             "newer, and it needs user namespaces: on Ubuntu 24.04 an AppArmor profile for bwrap, "
             "in a container a seccomp profile. Or grade in a virtual machine with Debian."
         )
@@ -105,8 +105,8 @@ def version() -> str:
     return subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout.strip()
 
 
-def _started(inside: Sequence[str], limits: Limits, **pipes: int) -> subprocess.Popen:
-    """Starts `inside` shut in."""
+def _started(code: str, limits: Limits, **pipes: int) -> subprocess.Popen:
+    """Starts a Python that runs `code`, shut in."""
     system = [path for path in map(Path, SYSTEM) if path.is_dir()]
     links = [path for path in system if path.is_symlink()]
     folders = {*system, *_environment(), HOME / "mtl_course"} - {*links}
@@ -121,7 +121,9 @@ def _started(inside: Sequence[str], limits: Limits, **pipes: int) -> subprocess.
     command += ["--remount-ro", "/dev", "--remount-ro", "/"]
     # After the namespace is made: its processes are counted apart from the grader's own.
     bounds = [f"--data={limits.data}", f"--nproc={limits.processes}", f"--fsize={limits.disk}"]
-    inside = ["prlimit", *bounds, "--core=0", "--nofile=1024", "--", *inside]
+    # Tables of pages and buffers of sockets are counted as no process's memory.
+    bounds += ["--as=16000000000", "--nofile=256", "--core=0"]
+    inside = ["prlimit", *bounds, "--", sys.executable, "-c", code]
     with tempfile.TemporaryFile() as calls:
         calls.write(_refused_calls())
         calls.seek(0)
@@ -165,14 +167,16 @@ class Kernel:
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._why = limits, "stopped: it ended its own process"
-        inside = [sys.executable, "-c", "from mtl_course.grading import wire; wire.serve()"]
+        code = "from mtl_course.grading import wire; wire.serve()"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process, self._end = _started(inside, limits, **pipes), math.inf
+        self._process, self._end = _started(code, limits, **pipes), math.inf
+        self._first: list[psutil.Process] = []  # of the sandbox's processes, once it is there
         threading.Thread(target=self._watch, daemon=True).start()
         try:
             self.ask({"cell": ""}, 60)
         except Died as died:  # no code of a student's has run yet
             raise Refused(f"the sandbox does not start: {died}") from None
+        self._first = psutil.Process(self._process.pid).children()
 
     @property
     def dead(self) -> bool:
@@ -184,6 +188,11 @@ class Kernel:
         with contextlib.suppress(ProcessLookupError):
             if not self.dead:
                 os.killpg(self._process.pid, signal.SIGKILL)
+        # All that runs in there ends with its first process, which a student's code can have made
+        # deaf to the end of the one that started it.
+        for process in self._first:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait()
 
     def ask(self, asked: dict, seconds: float | None = None) -> object:
@@ -194,7 +203,7 @@ class Kernel:
         seconds = self._limits.seconds if seconds is None else seconds
         number = secrets.token_hex(8)  # that no reply can be ready for beforehand
         line = f"{wire.pack([number, asked])}\n".encode()
-        self._late, self._end = f"stopped after {seconds:g} seconds", time.monotonic() + seconds
+        self._late, self._end = f"stopped after {seconds:.0f} seconds", time.monotonic() + seconds
         try:
             self._process.stdin.write(line)
             self._process.stdin.flush()

@@ -396,7 +396,7 @@ def _verdicts(student: Student, draw: np.random.Generator, words: Sequence[str],
     if not isinstance(got, list) or len(got) != len(cases):
         raise Wrong("verdict gives no words.")
     for (low, high, margin), said, truth in zip(cases, got, truths, strict=True):
-        if said != truth:
+        if type(said) is not str or said != truth:
             raise Wrong(f"not the right word for {low:.4f} to {high:.4f} with a margin of {margin}")
 
 
@@ -457,7 +457,7 @@ def _choose(
             f"{len(sizes)} numbers of labels: the answer must be a list with one text each."
         )
     for labels, said, truth in zip(sizes, got, truths, strict=True):
-        if said != (truth or UNCLEAR):
+        if type(said) is not str or said != (truth or UNCLEAR):
             raise Wrong(f"{labels} labels of {sizes}, margin {margin}: not the right choice.")
 
 
