@@ -107,15 +107,11 @@ def version() -> str:
 
 def _started(code: str, limits: Limits, **pipes: int) -> subprocess.Popen:
     """Starts a Python that runs `code`, shut in."""
-    system = [path for path in map(Path, SYSTEM) if path.is_dir()]
-    links = [path for path in system if path.is_symlink()]
-    folders = {*system, *_environment(), HOME / "mtl_course"} - {*links}
     command = [part.format(home=HOME, disk=limits.disk) for part in _SHUT_IN.split()]
-    for path in links:
-        command += ["--symlink", os.readlink(path), str(path)]
-    for path in sorted(folders):  # from the outside in
-        command += ["--ro-bind", str(path), str(path)]
-    for path in (*FILES, str(HOME / "assets")):
+    for path in sorted(_seen()):  # from the outside in
+        link = path.is_symlink()
+        command += ["--symlink" if link else "--ro-bind", os.readlink(path) if link else path, path]
+    for path in FILES:
         command += ["--ro-bind-try", path, path]
     # Last of all, for without a size of their own they would be filled.
     command += ["--remount-ro", "/dev", "--remount-ro", "/"]
@@ -147,16 +143,16 @@ def _refused_calls() -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def _environment() -> set[Path]:
-    """The folders of this Python."""
+def _seen() -> set[Path]:
+    """The folders that a sandbox sees: the system's, this Python's, and the course's own."""
     folders = {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve()}
-    return {folder for folder in folders if not folder.is_relative_to("/usr")}
+    folders |= {*map(Path, SYSTEM), HOME / "mtl_course", HOME / "assets"}
+    return {folder for folder in folders if folder.is_dir()}
 
 
 def hides(secret: Path) -> bool:
     """True when no sandbox sees this file or folder."""
-    seen = (*map(Path, SYSTEM), *_environment(), HOME / "mtl_course", HOME / "assets")
-    return not any(secret.resolve().is_relative_to(folder.resolve()) for folder in seen)
+    return not any(secret.resolve().is_relative_to(folder.resolve()) for folder in _seen())
 
 
 class Kernel:
