@@ -124,7 +124,8 @@ class Course:
 
     def _mark(self, assignment: Assignment, student: str, folder: Path) -> None:
         """Marks one submission and writes down what came of it."""
-        if multiprocessing.current_process().name != "MainProcess":  # end with the grader
+        if multiprocessing.current_process().name != "MainProcess":
+            # A worker ends when the grader is killed, and its sandbox ends with it.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         record, notebook = mark(assignment, folder)
         record |= {"student": unquote(student), "handed in": _handed_in(folder)}
