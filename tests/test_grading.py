@@ -43,6 +43,7 @@ WRITTEN = """Since 2 = 1 + 1, and a<b. <script>window.reached = 1</script>
 [x]: javascript:window.reached=1
 """
 LIVELY = """%matplotlib inline
+%autosave 60
 import asyncio, logging, sys, warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
