@@ -175,7 +175,8 @@ def graded(folder: Path) -> Iterator[Path]:
         "raises", HONEST | {"mean_answer": "def mean(values):\n    return len(values) / None\n"}
     )
     lively = small_course.filled(place, HONEST)
-    lively.cells.insert(1, nbformat.v4.new_code_cell(LIVELY))
+    picture = "from PIL import Image\n\nImage.new('RGB', (2, 2))"
+    lively.cells[1:1] = [nbformat.v4.new_code_cell(text) for text in (LIVELY, picture)]
     small_course.submit(place, "lively", lively)
     for student in ODD_NAMES:
         hand_in(student, HALF)
@@ -248,7 +249,10 @@ def test_what_a_notebook_can_do_it_can_do_in_the_sandbox(graded: Path):
         "a line of a log", "on the other stream, 文", "Pair(one=5)", "Pair(one=6)",
     ):  # fmt: skip
         assert wanted in said
-    assert [output for output in outputs if "image/png" in output.get("data", {})]
+    (value,) = code_cells(marked(graded, "lively"))[2].outputs
+    assert [one for one in outputs if "image/png" in one.get("data", {})] and value.data[
+        "image/png"
+    ]
 
 
 def test_an_error_is_told_with_the_students_line(graded: Path):
