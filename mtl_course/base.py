@@ -6,6 +6,7 @@ import contextlib
 import operator
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,17 +75,43 @@ def once(path: Path, make: Callable[[Path], None]) -> Path:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """At most `count` threads for torch on the CPU, and no more than it is set to; a decorator too.
+    """Lets torch use at most `count` threads of the CPU, and no more than it is set to.
 
-    On several threads the small networks of the course gain little while the machine is idle, and
-    lose much when another process takes a core. Sums also come out in the same order, and so bit
-    for bit the same, only with as many threads.
+    It also decorates functions. On several threads the small networks of the course gain little
+    while the machine is idle, and lose much when another process takes a core. Sums also come out
+    in the same order, and so bit for bit the same, only with as many threads.
+
+    Calls may nest, and those of several Python threads overlap: each leaves the number as it was
+    before the first of them.
     """
     import torch  # commands that need none of it start at once
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, whole("count", count, least=1)))
+    count = whole("count", count, least=1)
+    with _threads.lock:
+        if not _threads.inside:
+            _threads.before = torch.get_num_threads()
+        _threads.inside += 1
+    outer = getattr(_own, "threads", _threads.before)
+    _own.threads = min(outer, count)
+    torch.set_num_threads(_own.threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _own.threads = outer
+        with _threads.lock:
+            _threads.inside -= 1
+            torch.set_num_threads(outer)
+            if outer == _threads.before:
+                del _own.threads
+
+
+class _Threads:
+    """How many calls of `threads` are inside, of all Python threads, and torch's number before."""
+
+    lock = threading.Lock()
+    inside = 0
+    before = 1
+
+
+_threads = _Threads()
+_own = threading.local()  # torch counts for each Python thread by itself

@@ -1,35 +1,44 @@
-"""The one place that decides where training runs, in what precision, and on how many threads."""
+"""Where training runs, in what precision, on how many threads, and where random weights come from.
+
+Nothing in the package depends on which device or dtype is torch's default: what it makes lies where
+it says, and what it was given comes back where it lay.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from tqdm.auto import tqdm
 
 _LARGE = 2_000_000  # numbers that a first layer gives for a batch, from which two threads pay
 _BOTH = 1.75  # cores that two threads use at least, while they have two to themselves
 _ANOTHER_TRY = 50  # looks
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 class Machine(NamedTuple):
-    """Where training runs, in what precision, and why."""
+    """A device, the precision of what is computed there, and why these two."""
 
     device: torch.device
     precision: str
     reason: str
 
     def autocast(self) -> torch.autocast:
-        """The context in which a forward pass runs in this precision."""
+        """Return the context in which a forward pass runs in this precision."""
         low = self.precision == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low)
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[None]:
-        """On CUDA, a stream in which a training step can be recorded; elsewhere nothing."""
+        """Enter a stream in which CUDA can record a training step; elsewhere, do nothing."""
         if self.device.type != "cuda":
             yield
             return
@@ -41,16 +50,16 @@ class Machine(NamedTuple):
             outside.wait_stream(own)
 
     def worth(self, network: nn.Module, images: Tensor) -> int:
-        """On how many threads of a CPU a step on this batch should run: two if it is large, or one.
+        """Return how many threads of a CPU a step on this batch should use: 2 if it is large.
 
         The answer depends on the shapes alone, so that it is the same on every machine. Measured on
         two cores, a step on 128 scenes (32 × 32) at width 16 takes two thirds of its time on two
         threads; at half that size nothing is gained. images: (batch, channels, height, width).
         """
-        first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+        convolutions = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+        channels = getattr(next(convolutions, None), "out_channels", 0)
         m, _, height, width = images.shape
-        large = m * height * width * first.out_channels >= _LARGE
-        return 2 if large and self.device.type == "cpu" else 1
+        return 2 if m * height * width * channels >= _LARGE and self.device.type == "cpu" else 1
 
 
 class Cores:
@@ -83,23 +92,21 @@ class Cores:
 
 
 def machine(device: str | None = None, precision: str | None = None) -> Machine:
-    """The device and precision training uses, from what the machine says it can do.
+    """Return the device and the precision that training uses here.
 
-    Left open, `device` is CUDA where there is one, else Apple's MPS, else the CPU; `precision` is
-    bfloat16 on CUDA that has it and on CPUs with AMX, else float32. Nothing is timed: the same
-    machine always gives the same answer.
-
+    device: None takes CUDA where there is one, else Apple's MPS, else the CPU. Nothing is timed:
+        the same machine always gives the same answer.
+    precision: None is float32 on every machine, so that a row means the same on a laptop, on a
+        server and on a GPU. "bfloat16" is there for the asking; at the size of the course's
+        networks it is seldom faster, even where the hardware has it.
     Raises: ValueError if `device` is not on this machine or `precision` is not one of the two.
     """
     chosen, why = _device(device)
-    fast, reason = _bfloat16(chosen)
     if precision is None:
-        precision = "bfloat16" if fast else "float32"
-    elif precision in ("bfloat16", "float32"):
-        reason = "as asked"
-    else:
+        return Machine(chosen, "float32", f"{why}; float32 gives the same rows on every machine")
+    if precision not in PRECISIONS:
         raise ValueError(f"precision must be 'float32' or 'bfloat16'; got {precision!r}.")
-    return Machine(chosen, precision, f"{why}; {reason}")
+    return Machine(chosen, precision, f"{why}; {precision} as asked")
 
 
 def _device(device: str | None) -> tuple[torch.device, str]:
@@ -125,11 +132,137 @@ def _count(kind: str) -> int:
     return torch.cuda.device_count() if kind == "cuda" else 1
 
 
-def _bfloat16(device: torch.device) -> tuple[bool, str]:
-    if device.type == "cuda":
-        if torch.cuda.get_device_capability(device) >= (8, 0):
-            return True, "this GPU multiplies bfloat16 in hardware"
-        return False, "this GPU has no bfloat16 in hardware"
-    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
-        return True, "this processor multiplies bfloat16 in hardware (AMX)"
-    return False, "float32 is the safe choice here"
+def for_drawing() -> str:
+    """Return the device on which a study draws its images: a GPU that trains on them, or the CPU.
+
+    Apple's MPS lacks the 64-bit arithmetic that drawing needs.
+    """
+    return "cuda" if machine().device.type == "cuda" else "cpu"
+
+
+# ---------------------------------------------------------------------- torch's defaults
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw every random number of torch's inside from a CPU generator with this seed.
+
+    This holds for the Python thread that entered, and only for it. Torch's own generators are
+    neither read nor changed, so nothing that another thread draws meanwhile makes a difference,
+    and whatever torch's default device is, one seed gives one network.
+
+    Raises: ValueError if torch's default dtype is not float32.
+    """
+    check_dtype()
+    with on_cpu(), _From(torch.Generator("cpu").manual_seed(seed)):
+        yield
+
+
+class _From(TorchDispatchMode):
+    """Gives one generator to every operation that draws."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self._generator = generator
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        drawing = operation
+        if not _takes_generator(operation):  # aten::randn has a form of its own for generators
+            name = operation._overloadname
+            name = "generator" if name == "default" else f"{name}_generator"
+            drawing = getattr(operation.overloadpacket, name, None)
+        own = {"generator": self._generator} if drawing is not None else {}
+        return (drawing or operation)(*args, **(kwargs or {}) | own)
+
+
+def _takes_generator(operation: torch._ops.OpOverload) -> bool:
+    return any(argument.name == "generator" for argument in operation._schema.arguments)
+
+
+@contextlib.contextmanager
+def on_cpu() -> Iterator[None]:
+    """Make what names no device lie on the CPU, whatever torch's default is; a decorator too."""
+    if torch.get_default_device().type == "cpu":  # the mode below costs every operation some time
+        yield
+    else:
+        with torch.device("cpu"):
+            yield
+
+
+def check_dtype() -> None:
+    """Raise ValueError if torch's default dtype is not float32, in which the course computes."""
+    if torch.get_default_dtype() != torch.float32:
+        raise ValueError(
+            f"torch's default dtype is {torch.get_default_dtype()}, and the course computes in "
+            "float32: call torch.set_default_dtype(torch.float32) first."
+        )
+
+
+def check_gradients() -> None:
+    """Raise ValueError where gradients are switched off, so that nothing can be learned."""
+    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+        raise ValueError(
+            "gradients are switched off here (torch.no_grad, inference_mode or set_grad_enabled): "
+            "train outside of that."
+        )
+
+
+# ---------------------------------------------------------------------- borrowed networks
+
+
+@contextlib.contextmanager
+def borrowed(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """Have a network on a device, in channels-last, and leave it where and as it lay.
+
+    Only the place changes: its weights are the same `Parameter` objects throughout.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    homes = [(tensor.device, tensor.stride()) for tensor in tensors]
+    with torch.inference_mode(False):  # or the weights could never learn again
+        network.to(device, memory_format=torch.channels_last)
+    try:
+        yield network
+    finally:
+        with torch.inference_mode(False), torch.no_grad():
+            for tensor, (home, strides) in zip(tensors, homes, strict=True):
+                if (tensor.device, tensor.stride()) != (home, strides):
+                    size, dtype = tensor.shape, tensor.dtype
+                    moved = torch.empty_strided(size, strides, dtype=dtype, device=home)
+                    tensor.data = moved.copy_(tensor)
+                    if tensor.grad is not None:
+                        tensor.grad = tensor.grad.to(home)
+
+
+# ---------------------------------------------------------------------- the first training
+
+
+def prepare(progress: bool = True) -> None:
+    """Import what torch leaves until something is first trained, which takes it seconds.
+
+    A thread does it: Ctrl-C then ends the wait, and never an import halfway, which torch would not
+    survive (half a sympy, until the kernel is restarted).
+    """
+    if _ready.is_set():
+        return
+    thread = threading.Thread(target=_first_step)
+    thread.start()
+    bar = tqdm(
+        desc="preparing torch, once in each session", unit="s", disable=not progress, leave=False,
+        bar_format="{desc}: {elapsed}", delay=0.5,
+    )  # fmt: skip
+    with bar:
+        while thread.is_alive():
+            thread.join(0.1)
+            bar.update(0.1)
+
+
+_ready = threading.Event()
+
+
+def _first_step() -> None:
+    weight = torch.zeros(1, requires_grad=True, device="cpu")
+    optimiser = torch.optim.AdamW([weight], fused=True)
+    optimiser.zero_grad()
+    weight.sum().backward()
+    optimiser.step()
+    _ready.set()

@@ -7,9 +7,8 @@ device; and on CUDA the whole of it is recorded once and then played.
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from mtl_course.datasets import Dataset, normalise
 from mtl_course.devices import Machine
 from mtl_course.evaluation import portions
 from mtl_course.networks import Network, frozen
+from mtl_course.side_by_side import SideBySide
 
 _WEIGHT_DECAY = 1e-4
 _WARM_UP = 0.1  # of all steps
@@ -46,13 +46,17 @@ def step(run: Run) -> None:
 def recorded(step: Callable[[], None]) -> Callable[[], None]:
     """The step as a CUDA graph: recorded here without being taken, and taken at each call."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+    # In the mode "thread_local" another thread's work on CUDA, a widget's say, breaks no recording.
+    stream, mode = torch.cuda.current_stream(), "thread_local"
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode=mode):
         step()
     return graph.replay
 
 
 class Run:
     """What `step` reads and changes: the networks, their data, and which batch comes when.
+
+    The networks lie on the device already, in channels-last (`devices.borrowed`).
 
     rows: int64 (steps, batch), the images of each batch. inputs, labels: of every image, on the
     device. rates: float32 (steps,). terms: float32 (steps, terms), the loss's, as far as steps
@@ -83,7 +87,7 @@ class Run:
         ]
         self.rows = (torch.stack(rows, dim=1) if many else rows[0]).to(device)
         for network in networks:
-            network.to(device, memory_format=torch.channels_last).train()
+            network.train()
         learners, inputs = zip(
             *[_learner(network, own, place) for network, own in zip(networks, data, strict=True)],
             strict=True,
@@ -96,7 +100,8 @@ class Run:
         size = (steps, len(networks), len(self.tasks) or 1)
         self.terms = torch.zeros(size if many else size[::2], device=device)
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
-        rates = torch.tensor([learning_rate * _schedule(at, steps) for at in range(steps)])
+        rates = [learning_rate * _schedule(at, steps) for at in range(steps)]
+        rates = torch.tensor(rates, dtype=torch.float32)
         self.rates, self.rate = rates.to(device), rates[0].to(device)
         self.weights = [p for p in self.learner.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
@@ -143,6 +148,8 @@ class Run:
             self.learner.give_back()
         for network in self.networks:
             network.eval()
+            for weight in network.parameters():
+                weight.grad = None
 
     def save(self, path: str | os.PathLike, about: dict) -> None:
         """Writes the run of one network to `path`."""
@@ -170,7 +177,7 @@ def _rows(m: int, size: int, steps: int, seed: int) -> Tensor:
     """
 
     def shuffle(epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(stream(seed, f"epoch {epoch}"))
+        generator = torch.Generator("cpu").manual_seed(stream(seed, f"epoch {epoch}"))
         return torch.randperm(m, generator=generator)
 
     epochs = -(-steps * size // m)
@@ -212,34 +219,3 @@ def _end_to_end(parts: Sequence[Tensor], device: torch.device) -> tuple[Tensor, 
             kept.append(part)
     first = [[begins[part.data_ptr(), part.shape, part.stride()]] for part in parts]
     return torch.cat([part.to(device) for part in kept]), torch.tensor(first, device=device)
-
-
-class SideBySide:
-    """K learners of one shape as one: weights stacked, and to each its own batch.
-
-    (K, batch, …) → (K, batch, outputs). AdamW changes every weight by that weight's gradient
-    alone, so each of them learns what it would learn by itself.
-    """
-
-    def __init__(self, learners: Sequence[nn.Module]) -> None:
-        self._learners = learners
-        self._weights, self._statistics = torch.func.stack_module_state(list(learners))
-        self._layers = copy.deepcopy(learners[0]).to("meta")
-
-    def parameters(self) -> Iterable[Tensor]:
-        """The stacked weights, each (K, …)."""
-        return self._weights.values()
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """inputs: (K, batch, …) → (K, batch, outputs)."""
-
-        def one(weights: dict, statistics: dict, own: Tensor) -> Tensor:
-            return torch.func.functional_call(self._layers, (weights, statistics), (own,))
-
-        return torch.vmap(one)(self._weights, self._statistics, inputs)
-
-    def give_back(self) -> None:
-        """Puts what the learners have learned back into them."""
-        stacked = self._weights | self._statistics
-        for k, learner in enumerate(self._learners):
-            learner.load_state_dict({name: value[k].detach() for name, value in stacked.items()})

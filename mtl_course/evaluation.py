@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtl_course import losses
 from mtl_course.base import threads, whole
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
-from mtl_course.devices import Machine, machine
+from mtl_course.devices import Machine, borrowed, machine, on_cpu
 from mtl_course.networks import Network, blocks
 
 _PIXELS = 1 << 17  # at a time on a CPU, so that what a layer gives stays in its cache
@@ -20,31 +20,51 @@ _PIXELS_GPU = 1 << 22
 
 
 def check_fit(network: Network, data: Dataset) -> None:
-    """Raises ValueError if the network answers other questions, or reads other images."""
+    """Raise ValueError if the network answers other questions, or does not take these images."""
     if network.names != data.names:
         raise ValueError(
             f"network answers {', '.join(network.names)}, but data asks {', '.join(data.names)}: "
             "give it a new head with networks.new_head."
         )
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
-    if first.in_channels != data.images.shape[1]:
+    weights = [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
+    first = weights[0] if weights else None
+    if isinstance(first, nn.Conv2d):
+        if first.in_channels != data.images.shape[1]:
+            raise ValueError(
+                f"data must hold images of {first.in_channels} channels, which network reads; "
+                f"got {data.images.shape[1]}."
+            )
+        return
+    # A trunk of another kind, a multilayer perceptron say, is asked for its answer to one image.
+    place, training = next(network.parameters()).device, network.training
+    size = tuple(data.images.shape[1:])
+    try:
+        with torch.no_grad():
+            answer = tuple(network.eval()(data.images[:1].to(place)).shape)
+    except RuntimeError as error:
+        raise ValueError(f"network does not take images of {size}: {error}") from error
+    finally:
+        network.train(training)
+    if answer != (1, len(network.names)):
         raise ValueError(
-            f"data must hold images of {first.in_channels} channels, which network reads; "
-            f"got {data.images.shape[1]}."
+            f"network must give logits (m, {len(network.names)}) for images of {size}; for one "
+            f"image it gave {answer}: does the trunk end in a flat row of features (nn.Flatten)?"
         )
 
 
+@on_cpu()
 @threads(1)
 def predict(
     network: Network, data: Dataset, device: str | None = None, precision: str | None = None
 ) -> Tensor:
     """The network's logits for every image. Returns: float32 (m, outputs), on the CPU.
 
+    The network is left in evaluation mode, on the device where it lay.
     Raises: ValueError if the network reads other images than these.
     """
     place = machine(device, precision)
-    network.to(place.device, memory_format=torch.channels_last).eval()
-    with torch.inference_mode(), place.autocast():
+    network.eval()
+    with borrowed(network, place.device), torch.inference_mode(), place.autocast():
         return torch.cat([network(x).float().cpu() for x in portions(data, place)])
 
 
@@ -146,12 +166,13 @@ def _hsic(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum() + both
 
 
+@on_cpu()
 @threads(1)
 def _features(network: Network, data: Dataset) -> list[Tensor]:
     """What each block of the trunk makes of the images. Returns: float32 (m, features) each."""
     place, found = machine(), []
-    network.to(place.device, memory_format=torch.channels_last).eval()
-    with torch.inference_mode():
+    network.eval()
+    with borrowed(network, place.device), torch.inference_mode():
         for images in portions(data, place):
             values, given = normalise(images), []
             for layer in network.trunk:
@@ -181,18 +202,17 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, list]:
 
 def _ranking(logits: Tensor, labels: Tensor) -> Tensor:
     """Each task's area under the ROC curve and average precision. Returns: float64 (2, tasks)."""
-    # Here, because it brings torchvision with it and takes seconds.
-    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+    # Here, because it takes a second.
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     scores = torch.full((2, logits.shape[1]), float("nan"), dtype=torch.float64)
     for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
         known = truth != UNKNOWN
-        truth = truth[known].long()
+        truth = truth[known].numpy()
         if 1 not in truth or column[known].isnan().any():
             continue
-        # Places instead of logits: torchmetrics squashes logits, and large ones would tie.
-        place = column[known].unique(return_inverse=True)[1] / len(column)
-        scores[1, j] = binary_average_precision(place.double(), truth)
+        rank = column[known].unique(return_inverse=True)[1].numpy()  # infinite scores are refused
+        scores[1, j] = average_precision_score(truth, rank)
         if 0 in truth:
-            scores[0, j] = binary_auroc(place.double(), truth)
+            scores[0, j] = roc_auc_score(truth, rank)
     return scores

@@ -10,9 +10,8 @@ still (`freeze`) or lets it move.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from mtl_course.base import stream, whole
 from mtl_course.datasets import Dataset, normalise
+from mtl_course.devices import seeded
 
 if TYPE_CHECKING:  # torchvision is imported when it is needed: it takes a second
     from torchvision.models import WeightsEnum
@@ -127,7 +127,7 @@ def backbone(
     if name not in BACKBONES:
         raise ValueError(f"name must be one of {', '.join(BACKBONES)}; got {name!r}.")
     names = _names(names)
-    with _seeded(stream(seed, "trunk")):
+    with seeded(stream(seed, "trunk")):
         trunk = _Backbone(name, _from_imagenet(name, download) if pretrained else None)
     return Network(trunk, _head(trunk.features, names, seed), names)
 
@@ -232,7 +232,7 @@ def _network(
     channels: int, width: int, names: Sequence[str], seed: int, gather: type[nn.Module]
 ) -> Network:
     channels, width = whole("channels", channels, least=1), whole("width", width, least=1)
-    with _seeded(stream(seed, "trunk")):
+    with seeded(stream(seed, "trunk")):
         trunk = nn.Sequential(
             _block(channels, width, nn.MaxPool2d(2)),  # (m, width, h/2, w/2)
             _block(width, 2 * width, nn.MaxPool2d(2)),  # (m, 2 width, h/4, w/4)
@@ -250,16 +250,8 @@ def _block(channels: int, width: int, pool: nn.Module) -> nn.Sequential:
 
 
 def _head(features: int, names: Sequence[str], seed: int) -> nn.Linear:
-    with _seeded(stream(seed, "head")):
+    with seeded(stream(seed, "head")):
         return nn.Linear(features, len(names))
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Weights drawn inside come from `seed`; torch's own generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 # ---------------------------------------------------------------------- surgery
@@ -273,7 +265,7 @@ def new_head(network: Network, data: Dataset, seed: int) -> Network:
     `network` is `separate` and its old ones did not.
     """
     trunk = copy.deepcopy(network.trunk).requires_grad_(True)
-    return Network(trunk, _head(network.head.in_features, data.names, seed), data.names)
+    return _with_head(trunk, network, data, seed)
 
 
 def fresh(network: Network, data: Dataset, seed: int) -> Network:
@@ -282,17 +274,23 @@ def fresh(network: Network, data: Dataset, seed: int) -> Network:
     What "from scratch" starts from: on one trunk, the network that `classifier`, `shared` or
     `backbone` makes from this seed.
     """
-    with _seeded(stream(seed, "trunk")):
+    with seeded(stream(seed, "trunk")):
         if isinstance(network.trunk, _Backbone):  # torchvision's first weights, not the layers' own
             trunk = _Backbone(network.trunk.name)
         else:
             trunk = copy.deepcopy(network.trunk).requires_grad_(True)
-            # Random numbers fill memory in its own order: training has changed it (channels last).
-            trunk.to(memory_format=torch.contiguous_format)
+            # Random numbers are drawn on the CPU, and fill memory in the order that it has there.
+            trunk.to("cpu", memory_format=torch.contiguous_format)
             for layer in trunk.modules():
                 if hasattr(layer, "reset_parameters"):
                     layer.reset_parameters()
-    return Network(trunk, _head(network.head.in_features, data.names, seed), data.names)
+    return _with_head(trunk, network, data, seed)
+
+
+def _with_head(trunk: nn.Module, network: Network, data: Dataset, seed: int) -> Network:
+    """The trunk with a random head for `data`, on the device where `network` lies."""
+    target = Network(trunk, _head(network.head.in_features, data.names, seed), data.names)
+    return target.to(next(network.parameters()).device)
 
 
 def copied(network: Network, data: Dataset, seed: int, layers: int) -> Network:
@@ -338,10 +336,18 @@ def trainable(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def shape(network: Network) -> tuple:
-    """What two networks must share to train side by side: layers, answers, and what is frozen."""
-    sizes = tuple((name, tuple(value.shape)) for name, value in network.state_dict().items())
-    return network.names, sizes, tuple(p.requires_grad for p in network.parameters())
+def signature(module: nn.Module) -> tuple:
+    """What two networks must share to train side by side: their layers and what of them is frozen.
+
+    For each layer its place, its kind with its settings, and its weights' shapes.
+    """
+
+    def weights(layer: nn.Module) -> tuple:
+        own = layer.named_parameters(recurse=False)
+        return tuple((name, tuple(p.shape), p.dtype, p.requires_grad) for name, p in own)
+
+    parts = module.named_modules()
+    return tuple((name, type(part), part.extra_repr(), weights(part)) for name, part in parts)
 
 
 def layers(network: Network) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from mtl_course.datasets import Dataset
-from mtl_course.networks import Network, shape
-from mtl_course.training import fit, fit_many
+from mtl_course.networks import Network
+from mtl_course.training import BATCH_SIZE, fit, fit_many, kind
 
 _AT_ONCE = 64  # networks that train side by side: more need memory and hardly gain
 
@@ -91,6 +91,5 @@ def carry_out_together(
 def _kind(call: Fit) -> Hashable:
     """What calls must share to be made at once."""
     settings = {k: v for k, v in call.settings.items() if k not in ("seed", "progress")}
-    batch = min(len(call.data), settings.get("batch_size", len(call.data)))
-    data = (batch, call.data.images.shape[1:], bool(call.data.tasks))
-    return shape(call.network), data, tuple(sorted(settings.items()))
+    batch = min(len(call.data), settings.get("batch_size", BATCH_SIZE))
+    return kind(call.network, call.data), batch, tuple(sorted(settings.items()))

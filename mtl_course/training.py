@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -22,13 +23,26 @@ from mtl_course import engine
 from mtl_course.base import threads, whole
 from mtl_course.checkpoints import load, save
 from mtl_course.datasets import UNKNOWN, Dataset
-from mtl_course.devices import Cores, Machine, machine
+from mtl_course.devices import (
+    Cores,
+    Machine,
+    borrowed,
+    check_dtype,
+    check_gradients,
+    machine,
+    on_cpu,
+    prepare,
+)
 from mtl_course.evaluation import check_fit, evaluate, predict
-from mtl_course.networks import Network, frozen, shape
+from mtl_course.networks import Network, frozen, signature
+from mtl_course.side_by_side import groupable
 
 __all__ = ["evaluate", "fit", "fit_many", "load", "machine", "predict", "save"]
 
 _log = logging.getLogger(__name__)
+
+BATCH_SIZE = 64
+LEARNING_RATE = 3e-3
 
 _LOOK_EVERY = 10  # steps between two looks at whether the cores are ours
 _READ_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
@@ -36,14 +50,15 @@ _SAVE_EVERY = 250  # steps between two checkpoints
 _BEFORE_RECORDING = 3  # steps, in which CUDA's libraries set up what a recording must not
 
 
+@on_cpu()
 def fit(
     network: Network,
     data: Dataset,
     *,
     steps: int,
     seed: int,
-    batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    batch_size: int = BATCH_SIZE,
+    learning_rate: float = LEARNING_RATE,
     backward: Callable[[Tensor], None] | None = None,
     device: str | None = None,
     precision: str | None = None,
@@ -58,7 +73,7 @@ def fit(
     `seed` alone. An interruption (Ctrl-C, the stop button) keeps the network trained so far.
     On a CPU it takes one thread, and two where batches are large (`devices.Machine.worth`) while
     no other process takes a core; never more than torch is set to. On one thread two runs agree bit
-    for bit.
+    for bit. Wherever it trains, the network comes back on the device where it lay.
 
     steps: updates. learning_rate: the highest one, after the warm-up.
     backward: is given the terms of the loss, float32 (tasks,), or (1,) with classes, and adds to
@@ -70,13 +85,16 @@ def fit(
         `attrs["labels"]`, a dict, from how many known labels each task has learned (an image that
         came twice counts twice). The network keeps the history of all its training as
         `network.history`.
-    Raises: ValueError for arguments that do not fit together; FloatingPointError when the loss is
-        no longer finite, with the step, the task and what to do.
+    Raises: ValueError for arguments that do not fit together, where gradients are switched off, or
+        under another default dtype than float32; FloatingPointError when the loss is no longer
+        finite, with the step, the task and what to do.
     """
     settings = _settings(steps, batch_size, learning_rate)
     place = machine(device, precision)
     _check(network, data)
-    with threads(place.worth(network, data.images[:batch_size])), place.stream():
+    prepare(progress)
+    count = place.worth(network, data.images[:batch_size])
+    with threads(count), place.stream(), borrowed(network, place.device):
         run = engine.Run([network], [data], [seed], place, backward or sum_backward, **settings)
         about, keep = _describe(network, data, place, seed=seed, **settings), None
         if checkpoint:
@@ -93,6 +111,8 @@ def sum_backward(terms: Tensor) -> None:
 
 
 def _settings(steps: int, batch_size: int, learning_rate: float) -> dict:
+    check_dtype()
+    check_gradients()
     steps, batch_size = (whole("steps", steps, least=1), whole("batch_size", batch_size, least=1))
     if not (isinstance(learning_rate, (int, float)) and 0 < learning_rate < float("inf")):
         raise ValueError(f"learning_rate must be a number above 0; got {learning_rate!r}.")
@@ -138,25 +158,27 @@ def _train(run: engine.Run, progress: bool, keep: Callable[[], None] | None = No
 # ---------------------------------------------------------------------- many networks
 
 
+@on_cpu()
 def fit_many(
     networks: Sequence[Network],
     data: Dataset | Sequence[Dataset],
     *,
     steps: int,
     seeds: Sequence[int],
-    batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    batch_size: int = BATCH_SIZE,
+    learning_rate: float = LEARNING_RATE,
     device: str | None = None,
     precision: str | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> list[pd.DataFrame]:
-    """Does for K networks of one shape what K calls of `fit` would do, in less time.
+    """Does for K networks of one kind what K calls of `fit` would do, in less time.
 
     Each has its own weights and seed, and its own `data`, unless one dataset is given for all. On
-    CUDA they train side by side in one pass, and agree with what `fit` does up to rounding.
-    Elsewhere each trains in a process of one thread, `jobs` at once (None: as many as there are
-    cores), and agrees with `fit` on one thread bit for bit.
+    CUDA those that the course builds train side by side in one pass, and agree with what `fit` does
+    up to rounding; others, such as backbones, train one after another. Elsewhere each trains in a
+    process of one thread, `jobs` at once (None: as many as there are cores), and agrees with `fit`
+    on one thread bit for bit.
 
     Returns: the histories, in order.
     Raises: ValueError if networks, data and seeds are not as many, or if networks differ in their
@@ -169,15 +191,21 @@ def fit_many(
         raise ValueError(f"networks, data and seeds must be as many, and at least one; got {got}.")
     for network, own in zip(networks, data, strict=True):
         _check(network, own)
-        if shape(network) != shape(networks[0]) or own.images.shape[1:] != data[0].images.shape[1:]:
+        if kind(network, own) != kind(networks[0], data[0]):
             raise ValueError(
                 "networks must have the same layers, answers, frozen parts and images."
             )
     place = machine(device, precision)
     if place.device.type == "cuda":
+        prepare(progress)
         return _side_by_side(networks, data, seeds, place, progress, settings)
     settings |= {"device": str(place.device), "precision": place.precision}
     return _in_processes(networks, data, seeds, jobs, progress, settings)
+
+
+def kind(network: Network, data: Dataset) -> tuple:
+    """Return what networks must share to train together: layers, answers, and size of images."""
+    return network.names, signature(network), tuple(data.images.shape[1:]), bool(data.tasks)
 
 
 def _side_by_side(
@@ -188,14 +216,25 @@ def _side_by_side(
     progress: bool,
     settings: dict,
 ) -> list[pd.DataFrame]:
-    """Those whose batches have one size train in one pass."""
+    """Train those whose batches have one size in one pass, if their layers can be grouped."""
     groups: dict[int, list[int]] = {}
+    learner = networks[0].head if frozen(networks[0].trunk) else networks[0]
+    together = groupable(learner)
+    if not together:
+        _log.info("These networks have layers that do not train side by side: one after another.")
     for k, own in enumerate(data):
-        groups.setdefault(min(settings["batch_size"], len(own)), []).append(k)
+        group = min(settings["batch_size"], len(own)) if together else -k
+        groups.setdefault(group, []).append(k)
     histories: dict[int, pd.DataFrame] = {}
     for group in groups.values():
         own = [[values[k] for k in group] for values in (networks, data, seeds)]
-        with threads(1), place.stream():
+        with contextlib.ExitStack() as stack:
+            for context in (
+                threads(1),
+                place.stream(),
+                *(borrowed(n, place.device) for n in own[0]),
+            ):
+                stack.enter_context(context)
             run = engine.Run(*own, place, sum_backward, **settings)
             _train(run, progress)
             terms, rows, done = run.terms.cpu(), run.rows.cpu(), run.done

@@ -1,0 +1,207 @@
+"""K networks of one signature as one network with K groups, so that a GPU trains them in one pass.
+
+Images of all lie side by side as channels, (batch, K · channels, height, width). A convolution with
+K groups, a normalization over K times the channels, and a batched product for linear layers then do
+for each network exactly what its own layers do, in as many calls as one network needs. AdamW
+changes every weight by that weight's gradient alone, so each learns what it would learn by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtl_course.datasets import normalise
+from mtl_course.networks import Network, _Heads, _Trunks, signature
+
+_PIXELWISE = (nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+
+
+def groupable(learner: nn.Module) -> bool:
+    """Return whether `SideBySide` knows all layers of a network, or of a head alone.
+
+    It does for those of `networks.classifier`, `shared` and `separate`, whatever is frozen, and for
+    rows of linear layers; not for backbones, dropout, or a layer that somebody has written.
+    """
+    parts = [learner.trunk, learner.head] if type(learner) is Network else [learner]
+    trunks = list(parts[0]) if type(parts[0]) is _Trunks else parts[:-1]
+    heads = list(parts[-1]) if type(parts[-1]) is _Heads else parts[-1:]
+    shared = len(list(learner.parameters())) < len(list(learner.named_parameters(
+        remove_duplicate=False)))  # fmt: skip
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in learner.modules())
+    alike = all(len({signature(part) for part in some}) <= 1 for some in (trunks, heads))
+    known = all(map(_row_known, trunks)) and all(type(head) is nn.Linear for head in heads)
+    return known and alike and not shared and not hooked
+
+
+def _row_known(trunk: nn.Module) -> bool:
+    """Whether a trunk is a row of layers that are known: of pictures, then of features."""
+    flat = False
+    for layer in _row(trunk):
+        if type(layer) is nn.Flatten and not flat:
+            flat = layer.start_dim == 1 and layer.end_dim == -1
+            known = flat
+        elif flat:
+            known = type(layer) in (nn.Linear, nn.ReLU, nn.Identity)
+        elif type(layer) is nn.Conv2d:
+            known = layer.padding_mode == "zeros"
+        elif type(layer) is nn.BatchNorm2d:
+            known = layer.momentum is not None and layer.track_running_stats
+        else:
+            known = type(layer) in _PIXELWISE
+        if not known:
+            return False
+    return flat
+
+
+def _row(trunk: nn.Module) -> list[nn.Module]:
+    if type(trunk) is not nn.Sequential:
+        return [trunk]
+    return [layer for part in trunk for layer in _row(part)]
+
+
+class SideBySide(nn.Module):
+    """K learners of one signature as one: networks, or heads whose features are computed already.
+
+    (K, batch, …) → (K, batch, outputs). It has weights of its own; `give_back` copies them.
+    """
+
+    def __init__(self, learners: Sequence[nn.Module]) -> None:
+        super().__init__()
+        whole = type(learners[0]) is Network
+        self._learners, self._count = learners, len(learners)
+        self._pairs: list[
+            tuple[nn.Module, list[nn.Module]]
+        ] = []  # a layer, and those it stands for
+        self.trunk = self._together([learner.trunk for learner in learners]) if whole else None
+        self.head = self._together([learner.head for learner in learners] if whole else learners)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs: uint8 images (K, batch, channels, height, width), or features (K, batch, any)."""
+        features = inputs if self.trunk is None else self._features(inputs)
+        parts = len(self.head) // self._count
+        logits = self.head(_split(features, parts))  # (K · parts, batch, outputs of a part)
+        return _joined(logits, parts)
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Return what the trunks make of the images: (K, batch, features)."""
+        parts = len(self.trunk) // self._count
+        images = images.transpose(0, 1)[:, :, None].expand(-1, -1, parts, -1, -1, -1)
+        side_by_side = images.flatten(1, 3)  # (batch, K · parts · channels, height, width)
+        return _joined(self.trunk(normalise(side_by_side)), parts)
+
+    def _together(self, modules: Sequence[nn.Module]) -> _Groups:
+        """Put trunks or heads together, those that have parts part by part."""
+        if type(modules[0]) in (_Trunks, _Heads):
+            modules = [part for module in modules for part in module]
+        rows = list(zip(*map(_row, modules), strict=True))
+        together = [_TOGETHER.get(type(row[0]), _as_it_is)(row) for row in rows]
+        self._pairs += zip(together, rows, strict=True)
+        return _Groups(together, len(modules))
+
+    def give_back(self) -> None:
+        """Put what has been learned back into the learners."""
+        with torch.no_grad():
+            for layer, owners in self._pairs:
+                for name, value in layer.state_dict().items():
+                    shares = value.chunk(len(owners)) if value.ndim else [value] * len(owners)
+                    for owner, share in zip(owners, shares, strict=True):
+                        owner.state_dict()[name].copy_(share)
+
+
+class _Groups(nn.Sequential):
+    """Layers that serve `len` groups."""
+
+    def __init__(self, layers: Sequence[nn.Module], groups: int) -> None:
+        super().__init__(*layers)
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return self._groups
+
+
+class _Flatten(nn.Module):
+    """(batch, groups · channels, height, width) → (groups, batch, features)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self._groups = groups
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.unflatten(1, (self._groups, -1)).flatten(2).transpose(0, 1)
+
+
+class _Linear(nn.Linear):
+    """One linear layer a group: (groups, batch, inputs) → (groups, batch, outputs)."""
+
+    def __init__(self, groups: int, inputs: int, outputs: int, bias: bool) -> None:
+        super().__init__(inputs, groups * outputs, bias, device="meta")
+        self._groups = groups
+
+    def forward(self, values: Tensor) -> Tensor:
+        weight = self.weight.unflatten(0, (self._groups, -1)).transpose(1, 2)
+        if self.bias is None:
+            return torch.bmm(values, weight)
+        return torch.baddbmm(self.bias.view(self._groups, 1, -1), values, weight)
+
+
+def _split(features: Tensor, parts: int) -> Tensor:
+    """(K, batch, parts · features) → (K · parts, batch, features)."""
+    return features.unflatten(2, (parts, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _joined(values: Tensor, parts: int) -> Tensor:
+    """(K · parts, batch, values) → (K, batch, parts · values)."""
+    return values.unflatten(0, (-1, parts)).transpose(1, 2).flatten(2)
+
+
+# ---------------------------------------------------------------------- one layer for many
+
+
+def _convolution(layers: Sequence[nn.Conv2d]) -> nn.Conv2d:
+    one, count = layers[0], len(layers)
+    together = nn.Conv2d(
+        count * one.in_channels, count * one.out_channels, one.kernel_size, one.stride,
+        one.padding, one.dilation, count * one.groups, one.bias is not None, device="meta",
+    )  # fmt: skip
+    return _with_weights(together, layers)
+
+
+def _normalization(layers: Sequence[nn.BatchNorm2d]) -> nn.BatchNorm2d:
+    one = layers[0]
+    channels = len(layers) * one.num_features
+    settings = {"eps": one.eps, "momentum": one.momentum, "affine": one.affine}
+    return _with_weights(nn.BatchNorm2d(channels, **settings, device="meta"), layers)
+
+
+def _linear(layers: Sequence[nn.Linear]) -> _Linear:
+    one = layers[0]
+    together = _Linear(len(layers), one.in_features, one.out_features, one.bias is not None)
+    return _with_weights(together, layers)
+
+
+def _as_it_is(layers: Sequence[nn.Module]) -> nn.Module:
+    return layers[0]
+
+
+_TOGETHER: dict[type, Callable] = {
+    nn.Conv2d: _convolution,
+    nn.BatchNorm2d: _normalization,
+    nn.Linear: _linear,
+    nn.Flatten: lambda layers: _Flatten(len(layers)),
+}
+
+
+def _with_weights(together: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
+    """Give a layer on "meta" the weights and statistics of all layers, end to end."""
+    states = [layer.state_dict() for layer in layers]
+    ends = {
+        name: torch.cat([state[name] for state in states]) if value.ndim else value.clone()
+        for name, value in states[0].items()
+    }
+    together.load_state_dict(ends, assign=True)
+    for name, weight in together.named_parameters():
+        weight.requires_grad_(layers[0].get_parameter(name).requires_grad)
+    return together.train(layers[0].training)
