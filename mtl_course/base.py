@@ -88,8 +88,9 @@ def threads(count: int) -> Iterator[None]:
 
     count = whole("count", count, least=1)
     with _threads.lock:
+        now = torch.get_num_threads()  # asked in any case: a new thread forgets what is set before
         if not _threads.inside:
-            _threads.before = torch.get_num_threads()
+            _threads.before = now
         _threads.inside += 1
     outer = getattr(_own, "threads", _threads.before)
     _own.threads = min(outer, count)
@@ -97,12 +98,12 @@ def threads(count: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _own.threads = outer
+        torch.set_num_threads(outer)
         with _threads.lock:
             _threads.inside -= 1
-            torch.set_num_threads(outer)
-            if outer == _threads.before:
-                del _own.threads
+        _own.threads = outer
+        if outer == _threads.before:
+            del _own.threads
 
 
 class _Threads:

@@ -165,6 +165,10 @@ class _From(TorchDispatchMode):
         super().__init__()
         self._generator = generator
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch imports its compiler for this, which takes seconds
+
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         drawing = operation
         if not _takes_generator(operation):  # aten::randn has a form of its own for generators

@@ -1,6 +1,7 @@
 """Guards mtl_course.base: streams of random numbers, counts, whole files, and threads."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -129,6 +130,55 @@ def test_one_thread_gives_the_others_back():
             raise RuntimeError
         assert torch.get_num_threads() == 2
         assert threads(1)(torch.get_num_threads)() == 1, "it is a decorator, too"
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_calls_of_threads_that_overlap_leave_the_number_as_it_was():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    inside, leave = threading.Event(), threading.Event()
+    seen = {}
+
+    def other():
+        with threads(1):
+            inside.set()
+            leave.wait(60)
+            seen["in the other, alone"] = torch.get_num_threads()
+        seen["after the other"] = torch.get_num_threads()
+
+    try:
+        thread = threading.Thread(target=other)
+        with threads(1):
+            thread.start()
+            inside.wait(60)
+            seen["in both"] = torch.get_num_threads()
+        seen["after the first"] = torch.get_num_threads()
+        leave.set()
+        thread.join()
+        fresh = threading.Thread(target=lambda: seen.update(fresh=torch.get_num_threads()))
+        fresh.start()
+        fresh.join()
+        seen["in the end"] = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {
+        "in both": 1, "after the first": 2, "in the other, alone": 1, "after the other": 2,
+        "fresh": 2, "in the end": 2,
+    }  # fmt: skip
+
+
+def test_calls_of_threads_nest():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads(2):
+            with threads(1):
+                with threads(2):
+                    assert torch.get_num_threads() == 1
+                assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

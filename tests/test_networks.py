@@ -1,6 +1,7 @@
 """Guards mtl_course.networks: building a network, and the surgery of transfer learning."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torchvision.transforms.v2.functional import normalize
 from mtl_course import training
 from mtl_course.base import stream
 from mtl_course.datasets import Dataset
+from mtl_course.devices import seeded
 from mtl_course.networks import (
     BACKBONES,
     Network,
@@ -451,3 +453,74 @@ def test_backbones_side_by_side_learn_what_each_learns_alone(coloured):
     training._side_by_side(together, [coloured] * 2, [0, 1], place, False, settings)
     for one, other in zip(alone, together, strict=True):
         assert torch.allclose(one.eval()(coloured.images), other.eval()(coloured.images), atol=1e-2)
+
+
+# ---------------------------------------------------------------------- random weights
+
+
+def built(seed):
+    return list(shared(["car", "sign"], width=2, seed=seed).state_dict().values())
+
+
+def test_200_networks_are_what_they_are_while_another_thread_builds_others():
+    want = [built(seed) for seed in range(200)]
+    done = threading.Event()
+
+    def others():
+        while not done.is_set():
+            built(1)
+            nn.Conv2d(3, 8, 3)  # plain torch, from torch's own generator
+            torch.manual_seed(0)
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        found = [built(seed) for seed in range(200)]
+    finally:
+        done.set()
+        thread.join()
+    for one, other in zip(found, want, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+DRAWS = {
+    "randn": lambda: torch.randn(3, 4),
+    "rand": lambda: torch.rand(5),
+    "rand_like": lambda: torch.rand_like(torch.ones(3)),
+    "randint": lambda: torch.randint(0, 9, (4,)),
+    "randint from 0": lambda: torch.randint(9, (4,)),
+    "randperm": lambda: torch.randperm(9),
+    "normal": lambda: torch.normal(0.0, 1.0, (3,)),
+    "bernoulli": lambda: torch.bernoulli(torch.full((9,), 0.5)),
+    "dropout": lambda: nn.functional.dropout(torch.ones(9)),
+    "multinomial": lambda: torch.multinomial(torch.ones(5), 3),
+    "orthogonal": lambda: nn.init.orthogonal_(torch.empty(3, 3)),
+    "trunc_normal": lambda: nn.init.trunc_normal_(torch.empty(4)),
+    "a recurrent layer": lambda: nn.LSTM(2, 2).weight_hh_l0.detach(),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_every_draw_comes_from_the_seed_and_torchs_generator_stays(draw):
+    torch.manual_seed(3)
+    want, after = draw(), torch.rand(2)
+    torch.manual_seed(4)
+    state = torch.get_rng_state()
+    with seeded(3):
+        assert torch.equal(draw(), want)
+        assert torch.equal(torch.rand(2), after), "a draw did not take the seed's generator on"
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_random_weights_are_drawn_on_the_cpu_whatever_the_default_device_is():
+    source = shared(["car", "sign"], width=2, seed=5)
+    images = toy(channels=3).images
+    roads = Dataset(images, torch.zeros(len(images), 2, dtype=torch.int8), tasks=("car", "sign"))
+    with torch.device("meta"):
+        network = shared(["car", "sign"], width=2, seed=5)
+        again = fresh(source, roads, 5)
+    for one, other, want in zip(
+        network.parameters(), again.parameters(), source.parameters(), strict=True
+    ):
+        assert torch.equal(one, want)
+        assert torch.equal(other, want)
