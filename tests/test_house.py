@@ -147,7 +147,7 @@ def test_public_things_are_documented(thing):
     signature = inspect.signature(thing)
     tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     if any(isinstance(node, ast.Raise) and node.exc for node in ast.walk(tree)):
-        assert re.search(r"Raises|raised", text), "raises, and does not say what"
+        assert re.search(r"Raise|raised", text), "raises, and does not say what"
     if any("Tensor" in str(p.annotation) for p in signature.parameters.values()):
         assert re.search(r"\(\w*, |\(m|\([a-z]+,\)", text), "takes tensors of no stated shape"
     if "Tensor" in str(signature.return_annotation):

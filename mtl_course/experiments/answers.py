@@ -17,6 +17,7 @@ from mtl_course.experiments.common import (
     Scores,
     cells,
     completed,
+    draw,
     fitting,
 )
 from mtl_course.networks import Network, shared
@@ -53,16 +54,16 @@ def roads(seed: int) -> Roads:
     """The scenes of one seed: those to learn from and those of the test are separate draws."""
     own = stream(seed, "scenes to learn from")
     return Roads(
-        scenes.draw(SCENES, own, jobs=1),
-        scenes.draw(TEST_SCENES, stream(seed, "scenes to be scored on"), jobs=1),
+        draw(SCENES, own),
+        draw(TEST_SCENES, stream(seed, "scenes to be scored on")),
         scenes.effort(SCENES, own),
     )
 
 
 def _many_roads(seed: int) -> Roads:
     own = stream(seed, "many scenes to learn from")
-    train = scenes.draw(MANY_SCENES, own, jobs=1)
-    test = scenes.draw(TEST_SCENES, stream(seed, "scenes to be scored on"), jobs=1)
+    train = draw(MANY_SCENES, own)
+    test = draw(TEST_SCENES, stream(seed, "scenes to be scored on"))
     return Roads(train, test, torch.ones(len(train), len(train.tasks)))
 
 
@@ -74,8 +75,8 @@ def partly_known(roads: Roads, seed: int, hidden: str, fraction: float) -> Datas
         return roads.train.subset(slice(len(roads.train) // len(roads.train.tasks)))
     if hidden == ONE_LABEL:
         generator = torch.Generator().manual_seed(stream(seed, "hide"))
-        lottery = torch.rand(roads.train.labels.shape, generator=generator)
-        lost = lottery < lottery.amax(dim=1, keepdim=True)
+        lottery = torch.rand(roads.train.labels.shape, generator=generator, device="cpu")
+        lost = (lottery < lottery.amax(dim=1, keepdim=True)).to(roads.train.labels.device)
         return replace(roads.train, labels=roads.train.labels.masked_fill(lost, UNKNOWN))
     weight = roads.effort if hidden == HIDDEN[1] else None
     return hide(roads.train, fraction, seed=stream(seed, "hide"), weight=weight)
@@ -106,7 +107,7 @@ def treated(
         data = data.subset(rows)
     elif treatment == "guess it":
         first = completed((yield from treated(data, "mask", seed, rate, steps, width)))
-        guess = (predict(first, data) > 0).to(torch.int8)
+        guess = (predict(first, data) > 0).to(data.labels.device, torch.int8)
         data = replace(data, labels=torch.where(unknown, guess, data.labels))
     network = shared(data.tasks, width=width, seed=seed)
     yield Fit(network, data, fitting(seed, steps, rate))
@@ -194,7 +195,7 @@ def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, fl
 
     tasks = roads.train.tasks
     chance = [predict(network, data).softmax(dim=1)[:, : len(tasks)] for data in roads[:2]]
-    truth = [data.labels == 1 for data in roads[:2]]
+    truth = [data.labels.cpu() == 1 for data in roads[:2]]
     if tuned:
         cuts = chance[0].quantile(torch.linspace(0, 1, 201), dim=0)  # (201, tasks)
         right = ((chance[0] > cuts[:, None]) == truth[0]).double().mean(dim=1)

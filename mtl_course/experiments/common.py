@@ -10,6 +10,7 @@ import pandas as pd
 from mtl_course import scenes
 from mtl_course.base import stream
 from mtl_course.datasets import Dataset
+from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
 from mtl_course.plans import Plan
 from mtl_course.training import evaluate
@@ -25,6 +26,11 @@ TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
 def cells(**grid: Sequence) -> list[dict[str, object]]:
     """Every combination, in order, one mapping each."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Dataset:
+    """Scenes on the device that learns from them, drawn by one thread: a worker has no more."""
+    return scenes.draw(count, seed, tasks=tasks, device=for_drawing(), jobs=1)
 
 
 Scores = Plan[dict[str, object]]
@@ -69,5 +75,5 @@ def each_scored(network: Network, seed: int) -> dict[str, float]:
 
 def _by_task(network: Network, seed: int) -> pd.DataFrame:
     own = stream(seed, "scenes to be scored on")
-    test = scenes.draw(TEST_SCENES, own, tasks=network.names, jobs=1)
+    test = draw(TEST_SCENES, own, network.names)
     return evaluate(completed(network), test)

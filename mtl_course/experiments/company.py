@@ -21,6 +21,7 @@ from mtl_course.experiments.common import (
     TEST_SCENES,
     Scores,
     cells,
+    draw,
     each_scored,
     fitting,
     nothing_shared,
@@ -80,7 +81,7 @@ def _together(seed: int, images: int) -> Plan[Together]:
 def _labelled(seed: int, images: int) -> Dataset:
     families = itertools.chain.from_iterable(FAMILIES.values())
     tasks = (*scenes.THE_FOUR, *families, *STRANGERS)
-    return scenes.draw(images, stream(seed, "scenes to learn from"), tasks=tasks, jobs=1)
+    return draw(images, stream(seed, "scenes to learn from"), tasks)
 
 
 def only(data: Dataset, tasks: tuple[str, ...]) -> Dataset:
@@ -155,19 +156,19 @@ def side_by_side(seed: int, a: int, way: str) -> Dataset:
     `AS_OFTEN` sees B as often as adaptation does.
     """
     tasks = (*scenes.THE_FOUR, TARGET)
-    one = scenes.draw(a, stream(seed, "A"), jobs=1)
-    other = scenes.draw(THOUSAND, stream(seed, "B"), tasks=[TARGET], jobs=1)
+    one = draw(a, stream(seed, "A"))
+    other = draw(THOUSAND, stream(seed, "B"), [TARGET])
     of_b = STEPS * BATCH
     total = STEPS_OF_A[a] * BATCH_OF_A + of_b
     if way == MIXED:
         of_b = round(total * THOUSAND / (a + THOUSAND))
-    images = torch.empty(total, *one.images.shape[1:], dtype=torch.uint8)
-    labels = torch.full((total, len(tasks)), UNKNOWN, dtype=torch.int8)
+    images = one.images.new_empty(total, *one.images.shape[1:])
+    labels = one.labels.new_full((total, len(tasks)), UNKNOWN)
     for part, rows, columns in (
         (one, slice(None, total - of_b), slice(None, -1)),
         (other, slice(total - of_b, None), slice(-1, None)),
     ):
-        again = torch.arange(len(images[rows])) % len(part)
+        again = torch.arange(len(images[rows]), device=images.device) % len(part)
         torch.index_select(part.images, 0, again, out=images[rows])
         labels[rows, columns] = part.labels[again]
     return Dataset(images, labels, tasks=tasks)
@@ -237,11 +238,11 @@ def hundred(seed: int, kind: str, count: int) -> Dataset:
     kind: of the companions; `HIDDEN` takes those of the family, and none of their labels.
     """
     tasks = (TARGET, *companions(seed, FAMILY if kind == HIDDEN else kind, count))
-    parts = [scenes.draw(THOUSAND, stream(seed, "B"), tasks=[TARGET], jobs=1)]
+    parts = [draw(THOUSAND, stream(seed, "B"), [TARGET])]
     if count:
         own = stream(seed, "scenes of companions")
-        parts.append(scenes.draw(THOUSAND * count, own, tasks=tasks[1:], jobs=1))
-    labels = torch.full((THOUSAND * len(tasks), len(tasks)), UNKNOWN, dtype=torch.int8)
+        parts.append(draw(THOUSAND * count, own, tasks[1:]))
+    labels = parts[0].labels.new_full((THOUSAND * len(tasks), len(tasks)), UNKNOWN)
     labels[:THOUSAND, 0] = parts[0].labels[:, 0]
     for k in range(1, len(tasks)):
         rows = slice(THOUSAND * (k - 1), THOUSAND * k)
@@ -255,7 +256,7 @@ def hundred(seed: int, kind: str, count: int) -> Dataset:
 def on_the_same(seed: int, count: int) -> Dataset:
     """The target's 1,000 images with the labels of its relatives too."""
     tasks = (TARGET, *companions(seed, FAMILY, count))
-    return scenes.draw(THOUSAND, stream(seed, "B"), tasks=tasks, jobs=1)
+    return draw(THOUSAND, stream(seed, "B"), tasks)
 
 
 def _companions(
@@ -306,7 +307,7 @@ WIDTH_RATES = {
 
 def _roads(seed: int) -> Dataset:
     tasks = tuple(dict.fromkeys(itertools.chain.from_iterable(ASKED.values())))
-    return scenes.draw(max(SIZES), stream(seed, "scenes to learn from"), tasks=tasks, jobs=1)
+    return draw(max(SIZES), stream(seed, "scenes to learn from"), tasks)
 
 
 def _rate(way: str, width: int) -> float:

@@ -18,6 +18,7 @@ from mtl_course.experiments.common import (
     TEST_SCENES,
     Scores,
     cells,
+    draw,
     each_scored,
     fitting,
     nothing_shared,
@@ -50,7 +51,7 @@ SETS = ASKED | {STRANGERS: ("two cars", "stop sign", "road bends left", "round t
 def _roads(seed: int) -> Dataset:
     """1,000 scenes, with the labels of every set."""
     tasks = tuple(dict.fromkeys(itertools.chain.from_iterable(SETS.values())))
-    return scenes.draw(THOUSAND, stream(seed, "scenes to learn from"), tasks=tasks, jobs=1)
+    return draw(THOUSAND, stream(seed, "scenes to learn from"), tasks)
 
 
 # ---------------------------------------------------------------------- cosines
@@ -196,13 +197,13 @@ ORDERED = [(task, other) for task in SIX for other in SIX if task != other]
 
 def _of_its_own(seed: int, task: str) -> Dataset:
     """1,000 images labelled for this task."""
-    return scenes.draw(THOUSAND, stream(seed, f"scenes for {task}"), tasks=[task], jobs=1)
+    return draw(THOUSAND, stream(seed, f"scenes for {task}"), [task])
 
 
 def in_pair(seed: int, task: str, partner: str) -> Dataset:
     """1,000 images for each of two tasks, each labelled for its own task only."""
     parts = [_of_its_own(seed, name) for name in (task, partner)]
-    labels = torch.full((2 * THOUSAND, 2), UNKNOWN, dtype=torch.int8)
+    labels = parts[0].labels.new_full((2 * THOUSAND, 2), UNKNOWN)
     for k, part in enumerate(parts):
         labels[k * THOUSAND : (k + 1) * THOUSAND, k] = part.labels[:, 0]
     return Dataset(torch.cat([part.images for part in parts]), labels, tasks=(task, partner))

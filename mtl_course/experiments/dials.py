@@ -14,6 +14,7 @@ import torch
 from mtl_course import scenes, sounds
 from mtl_course.base import stream
 from mtl_course.datasets import LETTERS, Dataset, handwritten_digits, printed_digits
+from mtl_course.devices import for_drawing
 from mtl_course.evaluation import similarity
 from mtl_course.experiments.common import (
     DEVELOPMENT,
@@ -23,6 +24,7 @@ from mtl_course.experiments.common import (
     accuracy,
     cells,
     completed,
+    draw,
     fitting,
     scored,
 )
@@ -62,7 +64,7 @@ def sized(seed: int, a: int) -> Plan[Network]:
     """A trunk that has learned the four tasks from so many scenes; of 0, the untrained network."""
     network = shared(scenes.THE_FOUR, width=WIDTH, seed=stream(seed, "A network"))
     if a:
-        data = scenes.draw(a, stream(seed, "A"), jobs=1)
+        data = draw(a, stream(seed, "A"))
         yield _learning(network, data, STEPS_OF_A[a], seed)
     return network
 
@@ -76,7 +78,7 @@ def _size_map(source: Network, seed: int, a: int, b: int, way: str) -> Scores:
     """One cell of the size map."""
     how, rate = _how(way, RATES[TARGET])
     steps = STEPS_OF_B[b] * (10 if way == LONGER else 1)
-    train = scenes.draw(b, stream(seed, "B"), tasks=[TARGET], jobs=1)
+    train = draw(b, stream(seed, "B"), [TARGET])
     settings = fitting(stream(seed, "B network"), steps, rate)
     target = yield from adaptation(source, train, how, **settings)
     return {**scored(target, seed, TARGET), "steps": steps}
@@ -123,7 +125,7 @@ def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
     own = stream(seed, "A")
     if a == SOUNDS:
         return sounds.draw(count, own)
-    data = scenes.draw(count, own, tasks=QUESTIONS.get(a, scenes.THE_FOUR), jobs=1)
+    data = draw(count, own, QUESTIONS.get(a, scenes.THE_FOUR))
     return _spoilt(data, seed, a)
 
 
@@ -153,10 +155,10 @@ def _relatedness(
 def _dialled(
     source: Network, seed: int, task: str, way: str, layers: int, labels: int, rate: float
 ) -> Scores:
-    train = scenes.draw(labels, stream(seed, "B"), tasks=[task], jobs=1)
+    train = draw(labels, stream(seed, "B"), [task])
     settings = fitting(stream(seed, "B network"), STEPS_OF_B[labels], rate)
     target = yield from adaptation(source, train, way, layers=layers, **settings)
-    seen = scenes.draw(500, stream(seed, "scenes to be scored on"), tasks=[task], jobs=1)
+    seen = draw(500, stream(seed, "scenes to be scored on"), [task])
     return {**scored(target, seed, task), **_alike(source, target, seen)}
 
 
@@ -197,7 +199,8 @@ KINDS_OF_PRINT = ("digits", "letters", "thickness", RANDOM, SHUFFLED, SOUNDS)
 
 def _printed_sized(seed: int, a: int) -> Plan[Network]:
     """A trunk that has learned so many printed digits, in as many steps whatever their number."""
-    return _printed_trunk(printed_digits(max(a, 1), stream(seed, "A")), seed, bool(a))
+    data = printed_digits(max(a, 1), stream(seed, "A"), device=for_drawing())
+    return _printed_trunk(data, seed, bool(a))
 
 
 def _printed_trunk(data: Dataset, seed: int, learns: bool) -> Plan[Network]:
@@ -235,11 +238,11 @@ def print_of(seed: int, a: str, count: int = 60_000) -> Dataset:
     if a == SOUNDS:
         return sounds.draw(min(count, RELATED), own, size=8, channels=1)
     if a == "letters":
-        return printed_digits(count, own, characters=LETTERS)
-    data = printed_digits(count, own)
+        return printed_digits(count, own, device=for_drawing(), characters=LETTERS)
+    data = printed_digits(count, own, device=for_drawing())
     if a == "thickness":
         ink = data.images.float().mean(dim=(1, 2, 3))
-        cuts = ink.quantile(torch.linspace(0.1, 0.9, 9))
+        cuts = ink.quantile(torch.linspace(0.1, 0.9, 9, device=ink.device))
         return replace(data, labels=torch.bucketize(ink, cuts))
     return _spoilt(data, seed, a)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mtl_course.base import stream
 from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
+from mtl_course.devices import for_drawing
 from mtl_course.experiments.common import DEVELOPMENT, Scores, accuracy, cells
 from mtl_course.networks import Network
 from mtl_course.plans import Plan
@@ -28,7 +29,7 @@ ZERO_SHOT = "zero-shot"
 
 def printed_source(seed: int) -> Plan[Network]:
     """Task A of one seed: its own 60,000 printed digits, its own trunk."""
-    printed = printed_digits(PRINTED, seed=stream(seed, "A"))
+    printed = printed_digits(PRINTED, seed=stream(seed, "A"), device=for_drawing())
     settings = {"steps": PRETRAINING, "batch_size": 128, "progress": False}
     return pretraining(printed, seed=stream(seed, "A network"), **settings)
 

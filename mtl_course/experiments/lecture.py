@@ -13,6 +13,7 @@ from mtl_course.experiments.common import (
     Scores,
     cells,
     completed,
+    draw,
     fitting,
     scored,
 )
@@ -73,7 +74,7 @@ def _new_task(
     source: Network, seed: int, task: str, way: str, images: int, rate: float | None = None
 ) -> Scores:
     rate = NEW_TASK_RATES[task][way] if rate is None else rate
-    train = scenes.draw(images, stream(seed, "a thousand scenes"), tasks=[task], jobs=1)
+    train = draw(images, stream(seed, "a thousand scenes"), [task])
     settings = fitting(stream(seed, "B network"), SCENE_STEPS, rate)
     target = yield from adaptation(source, train, way, **settings)
     return {**scored(target, seed, task), "steps": SCENE_STEPS}
@@ -88,7 +89,7 @@ def _shifted(source: Network, seed: int, way: str, images: int) -> Scores:
     rate = NEW_TASK_RATES[NEAR][way]
 
     def drawn(count: int, role: str) -> Dataset:
-        return scenes.draw(count, stream(seed, role), tasks=[NEAR, *weather], jobs=1)
+        return draw(count, stream(seed, role), [NEAR, *weather])
 
     def under(sky: str, data: Dataset) -> Dataset:
         right = data.labels[:, data.tasks.index(sky)] == 1
