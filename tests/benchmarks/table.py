@@ -43,6 +43,26 @@ TARGETS = (  # file, the ratio's name in it, what the table calls it, the target
 )
 
 
+TARGETS_ON_A_GPU = (  # a ratio's name in training_cuda.json, what the table calls it, the target
+    ("fit against a DataLoader loop", "`fit` against a `DataLoader` loop, 64 steps", 4),
+    (
+        "fit, 1,280 steps against a DataLoader loop, 1,280 steps",
+        "`fit` against a `DataLoader` loop, 1,280 steps",
+        8,
+    ),
+    (
+        "fit_many of 64, digits against 64 calls of fit, digits",
+        "64 networks on digits at once, against one after another",
+        8,
+    ),
+    (
+        "fit_many of 64, scenes against 64 calls of fit, scenes",
+        "64 networks on scenes at once, against one after another",
+        4,
+    ),
+)
+
+
 def read(name: str) -> dict:
     """What a benchmark has written."""
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
@@ -78,5 +98,24 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def table_of_a_gpu() -> str:
+    """The same for a GPU; empty until the benchmarks have run on one with ``--device cuda``."""
+    if not all(
+        (FOLDER / f"{name}_cuda.json").exists() for name in ("training", "headline", "scenes")
+    ):
+        return ""
+    lines = ["", "", "| on a GPU | measured | target | script |", "|---|---|---|---|"]
+    for key, words, target in TARGETS_ON_A_GPU:
+        value = read("training_cuda")["ratios"][key]
+        lines.append(f"| {words} | {value:.2f} | {target:g} | `training.py` |")
+    seconds = read("headline_cuda")["results"]["headline"]["median_s"]
+    drawn = read("scenes_cuda")["results"]["draw"]["scenes_per_s"]
+    lines += [
+        f"| the headline, all of it | {seconds:.1f} s | under 12 s | `headline.py` |",
+        f"| scenes drawn a second | {drawn:,} | 2,000,000 | `scenes.py` |",
+    ]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(table())
+    print(table() + table_of_a_gpu())

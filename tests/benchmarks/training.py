@@ -2,14 +2,16 @@
 
     python -m pip install -r tests/benchmarks/requirements.txt
     python tests/benchmarks/training.py --write assets/benchmarks/training.json
+    python tests/benchmarks/training.py --device cuda --write assets/benchmarks/training_cuda.json
 
 One network of width 16 on scenes of 32 × 32, batches of 128, AdamW. The bare step is the same
 network's on a batch that is already in place: the limit. Everybody trains in float32, unless
-`--precision` says otherwise for us, or "own" for what the machine is best at.
+`--precision` says otherwise for us. On a GPU there is a longer run too, and 64 networks at once.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 from collections.abc import Callable
 
@@ -17,13 +19,14 @@ import torch
 from common import Elsewhere, a_busy_core, finish, interleaved, options, ratio, serve
 from rivals import RIVALS, plain_loop
 
-from mtl_course import engine, losses, networks, scenes, training
+from mtl_course import datasets, engine, losses, networks, scenes, training
 from mtl_course.base import stream, threads
 from mtl_course.datasets import normalise
 from mtl_course.devices import Machine, machine
 from mtl_course.networks import Network
 
 STEPS, BATCH, WIDTH, RATE = 64, 128, 16, 1e-2
+LONGER = 1_280  # steps, on a GPU
 
 
 def bare(network: Network, images: torch.Tensor, labels: torch.Tensor, place: Machine) -> Callable:
@@ -87,14 +90,12 @@ def frozen_loop(device: str) -> None:
 
 
 def many(kind: str) -> dict[str, Callable]:
-    """64 networks by `fit_many` and by 64 calls of `fit`, on a GPU."""
-    from mtl_course import datasets
-
+    """64 networks by `fit_many` and by 64 calls of `fit`, on a GPU that holds their images."""
     if kind == "digits":
-        parts = [datasets.printed_digits(1_000, seed=k) for k in range(64)]
+        parts = [datasets.printed_digits(1_000, seed=k, device="cuda") for k in range(64)]
         make = lambda k: networks.classifier(parts[k], width=16, seed=k)  # noqa: E731
     else:
-        parts = [scenes.draw(1_000, seed=k) for k in range(64)]
+        parts = [scenes.draw(1_000, seed=k, device="cuda") for k in range(64)]
         make = lambda k: networks.shared(parts[k].tasks, width=16, seed=k)  # noqa: E731
     settings = {"steps": 300, "device": "cuda", "progress": False}
 
@@ -112,20 +113,22 @@ def main() -> None:
     """Measure, print, and write when asked."""
     parser = options(__doc__, runs=7)
     parser.add_argument("--device", help="default: the fastest here")
-    parser.add_argument("--precision", default="float32", help="ours: float32, bfloat16 or own")
+    parser.add_argument("--precision", help="ours: float32 (the default) or bfloat16")
+    parser.add_argument("--steps", type=int, default=STEPS, help=argparse.SUPPRESS)  # of a rival
     asked = parser.parse_args()
-    place = machine(asked.device, None if asked.precision == "own" else asked.precision)
+    place = machine(asked.device, asked.precision)
     device = place.device.type
-    roads = scenes.draw(STEPS * BATCH, seed=0)
+    roads = scenes.draw(STEPS * BATCH, seed=0, device=device if device == "cuda" else "cpu")
     start = networks.shared(roads.tasks, width=WIDTH, seed=stream(0, "benchmark"))
 
-    def fit() -> None:
-        training.fit(copy.deepcopy(start), roads, steps=STEPS, seed=0, batch_size=BATCH,
+    def fit(steps: int = STEPS) -> None:
+        training.fit(copy.deepcopy(start), roads, steps=steps, seed=0, batch_size=BATCH,
                      learning_rate=RATE, device=device, precision=place.precision,
                      progress=False)  # fmt: skip
 
     if asked.serve in RIVALS:
-        work = {"steps": STEPS, "batch_size": BATCH, "rate": RATE, "device": device}
+        roads = scenes.draw(STEPS * BATCH, seed=0)  # a `DataLoader` takes its images from the CPU
+        work = {"steps": asked.steps, "batch_size": BATCH, "rate": RATE, "device": device}
         return serve(lambda: RIVALS[asked.serve](copy.deepcopy(start), roads, **work))
     if asked.serve:
         return serve(lambda: frozen_loop(device))
@@ -144,6 +147,11 @@ def main() -> None:
     for name in list(heads)[1:]:
         found[f"new head: features once against {name}"] = ratio(results, "features once", name)
     if device == "cuda":
+        loop, steps = "a DataLoader loop", ["--steps", str(LONGER)]
+        names = [f"fit, {LONGER:,} steps", f"{loop}, {LONGER:,} steps"]
+        longer = [lambda: fit(LONGER), Elsewhere(loop, "--device", device, *steps)]
+        results |= interleaved(dict(zip(names, longer, strict=True)), asked.runs)
+        found[" against ".join(names)] = ratio(results, *names)
         for kind in ("digits", "scenes"):
             pair = interleaved(many(kind), asked.runs)
             ours, other = pair
