@@ -1,0 +1,92 @@
+"""Guards the path on a GPU: it gives what a CPU gives. The rest of it is in the files of the parts.
+
+    python -m pytest -m gpu
+
+Without a GPU the fake tensors of test_devices.py and the CPU runs of test_side_by_side.py stand in.
+"""
+
+import pandas as pd
+import pytest
+import torch
+from notebook_files import ROOT, label, notebooks
+from test_notebooks import run_with
+from test_side_by_side import KINDS, RUN
+
+from mtl_course import experiments, networks, studies, training
+from mtl_course.experiments import digits
+
+DEVICE = "cuda"
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_in_one_pass_learn_what_each_learns_alone_on_the_cpu(kind):
+    build, make = KINDS[kind]
+    data, seeds = [make(m, seed=m) for m in (21, 13, 4)], [5, 6, 7]
+    alone, together = ([build(seed) for seed in range(3)] for _ in range(2))
+    want = [
+        training.fit(network, own, seed=seed, device="cpu", progress=False, **RUN)
+        for network, own, seed in zip(alone, data, seeds, strict=True)
+    ]
+    found = training.fit_many(together, data, seeds=seeds, device=DEVICE, progress=False, **RUN)
+    for network, other, history, expected in zip(together, alone, found, want, strict=True):
+        pd.testing.assert_frame_equal(history, expected, rtol=1e-2, atol=1e-3)
+        for name, value in other.state_dict().items():
+            assert network.state_dict()[name].device.type == "cpu", "it did not come back"
+            assert torch.allclose(network.state_dict()[name], value, rtol=5e-2, atol=1e-2), name
+
+
+@pytest.mark.parametrize("make", [networks.shared, networks.separate])
+def test_one_seed_is_one_network_where_the_gpu_is_torchs_default_too(make):
+    want = make(["car", "sign"], width=2, seed=3)
+    with torch.device(DEVICE):
+        network = make(["car", "sign"], width=2, seed=3)
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(network.parameters(), want.parameters(), strict=True)
+    )
+
+
+def of_the_cell(rows, cell):
+    return rows[pd.concat([rows[key] == value for key, value in cell.items()], axis=1).all(axis=1)]
+
+
+def cheapest(name):
+    """The cell of a study that trains a network in the least time, and its rows that ship."""
+    rows, chosen = pd.read_csv(studies.SHIPPED / f"{name}.csv"), experiments.STUDIES[name]
+    rows = rows[rows[chosen.score].notna()]
+    untrained = (digits.MACHINE, digits.ZERO_SHOT)
+    cells = [cell for cell in chosen.grid if cell.get("way") not in untrained]
+    parts = [(cell, own) for cell in cells if len(own := of_the_cell(rows, cell))]
+    return min(parts, key=lambda part: (part[1]["seconds"] + part[1]["source_seconds"]).mean())
+
+
+@pytest.mark.parametrize("name", experiments.STUDIES)
+def test_a_row_of_each_study_is_one_that_a_cpu_might_have_given(name, tmp_path):
+    """Of one seed; as near to the CPU's row as ten seeds lie to each other, and twice that."""
+    cell, rows = cheapest(name)
+    chosen = experiments.STUDIES[name]
+    only = {key: [value] for key, value in cell.items()}
+    seed = int(rows["seed"].iloc[0])
+    new = studies.run(name, [seed], only=only, shipped=False, store=tmp_path, progress=False)
+    assert new["device"].tolist() == [DEVICE]
+    assert new["precision"].tolist() == ["float32"]
+    here, there = new[chosen.score].item(), rows[chosen.score].iloc[0]
+    spread = rows[chosen.score].std(ddof=1)
+    assert abs(here - there) < max(4 * spread, 0.02), f"{cell}: {here} here, {there} on a CPU"
+
+
+LESSONS = [path for path in notebooks() if path.parent == ROOT / "notebooks"]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=label)
+def test_every_lesson_runs_at_scale_quick(path):
+    run_with(path, {"seed": 5}, timeout=300)
+
+
+def test_lesson_01_runs_at_scale_class():
+    run_with(ROOT / "notebooks" / "01_transfer.ipynb", {"scale": "class"}, timeout=600)
