@@ -103,7 +103,8 @@ def machine(device: str | None = None, precision: str | None = None) -> Machine:
     """
     chosen, why = _device(device)
     if precision is None:
-        return Machine(chosen, "float32", f"{why}; float32 gives the same rows on every machine")
+        reason = "float32 gives the same rows on every machine, bfloat16 is for the asking"
+        return Machine(chosen, "float32", f"{why}; {reason}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be 'float32' or 'bfloat16'; got {precision!r}.")
     return Machine(chosen, precision, f"{why}; {precision} as asked")
