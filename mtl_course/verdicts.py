@@ -74,7 +74,7 @@ def gain(
     Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do;
         when `keys` is neither given nor known, or one of them is not a column.
     """
-    keys = [key for key in _keys(rows, keys, across) if key != "way"]
+    keys = _keys(rows, keys, across)
     for name in (way, over):
         if name not in set(rows["way"]):
             known = ", ".join(map(repr, rows["way"].unique()))
@@ -101,6 +101,7 @@ def gain(
 
 
 def _keys(rows: pd.DataFrame, keys: Sequence[str] | None, across: Sequence[str]) -> list[str]:
+    """The columns that name a cell, but for its way."""
     if keys is None:
         if "keys" not in rows.attrs:
             raise ValueError(
@@ -108,13 +109,13 @@ def _keys(rows: pd.DataFrame, keys: Sequence[str] | None, across: Sequence[str])
                 "rows do not. Those of studies.run do, in rows.attrs['keys'], until they are "
                 "joined with others."
             )
-        keys = list(dict.fromkeys([*rows.attrs["keys"], *across]))
-    if strange := set(across) - set(keys) | set(across) - set(rows.columns):
-        known = [key for key in keys if key in rows.columns and key not in strange]
-        raise ValueError(f"across must hold some of {', '.join(known)}; got {sorted(strange)}.")
+        keys = [*rows.attrs["keys"], *(key for key in across if key in rows.columns)]
+    keys = [key for key in dict.fromkeys(keys) if key != "way"]
+    if strange := set(across) - set(keys):
+        raise ValueError(f"across must hold some of {', '.join(keys)}; got {sorted(strange)}.")
     if lost := [key for key in keys if key not in rows.columns]:
         raise ValueError(f"keys must be columns of rows; there is no {', '.join(lost)}.")
-    return list(keys)
+    return keys
 
 
 def _confidence(cells: Iterable[pd.Series], rate: float = 0.05) -> float:

@@ -223,7 +223,7 @@ def untrained(monkeypatch):
 
     def train(name, chosen, missing, *_):
         assert not missing, f"{name} lacks rows: {missing[:3]}"
-        return iter(())
+        yield from ()
 
     monkeypatch.setattr(studies, "_train", train)
 
@@ -395,11 +395,11 @@ def test_the_command_keeps_new_rows_where_it_is_told(
     assert asked == {(folder, option != "--fresh")}
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_the_table_can_be_printed_anywhere(encoding):
+def test_the_table_can_be_printed_anywhere():
+    """It says "→", which this encoding lacks."""
     done = subprocess.run(
         [sys.executable, "-m", "mtl_course.claims", "02"],
-        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True,
+        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b"1,000,000 ? 1,000: A gains" in done.stdout

@@ -103,14 +103,13 @@ def test_shipping_renews_the_trunk_that_is_there(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "results" / "headline.csv").exists()
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_the_report_can_be_printed_anywhere(tmp_path, encoding):
-    """It says "−", which these encodings lack."""
+def test_the_report_can_be_printed_anywhere(tmp_path):
+    """It says "−", which this encoding lacks."""
     shutil.copy(lecture.TRUNK, tmp_path / "trunk.pt")
     shutil.copy(studies.SHIPPED / "headline.csv", tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "mtl_course.headline", "--folder", str(tmp_path)],
-        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True,
+        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b"all layers ? from scratch" in done.stdout

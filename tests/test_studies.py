@@ -172,6 +172,13 @@ def test_fresh_trains_every_row_and_stores_none(fake, store):
 # ---------------------------------------------------------------------- fresh runs
 
 
+def on(monkeypatch, device, precision):
+    """From now on this is another machine, which trains as the one of the shipped rows."""
+    machine = types.SimpleNamespace(device=torch.device(device), precision=precision)
+    monkeypatch.setattr(studies.training, "machine", lambda: machine)
+    monkeypatch.setattr(golden, "digest", golden.stored)
+
+
 def left_behind(store):
     """The rows of fresh runs that were broken off."""
     files = sorted((store / "fresh").glob("toy.unfinished-*.csv"))
@@ -221,18 +228,14 @@ def test_a_fresh_run_leaves_alone_what_another_one_has_begun(fake, store):
 
 
 def test_a_fresh_run_does_not_go_on_with_rows_of_another_machine(fake, store, monkeypatch):
-    one, other = (
-        types.SimpleNamespace(device=torch.device("cpu"), precision=precision)
-        for precision in ("float32", "bfloat16")
-    )
-    monkeypatch.setattr(studies.training, "machine", lambda: one)
+    on(monkeypatch, "cpu", "float32")
     break_off(fake, store)
-    with monkeypatch.context() as patch:
-        patch.setattr(studies.training, "machine", lambda: other)
-        rows = run(store, fresh=True)
+    on(monkeypatch, "cpu", "bfloat16")
+    rows = run(store, fresh=True)
     assert len(fake.trained) == 12
     assert set(rows["precision"]) == {"bfloat16"}
     fake.trained.clear()
+    on(monkeypatch, "cpu", "float32")
     assert len(run(store, fresh=True)) == 12
     assert len(fake.trained) == 8, "rows of this machine were lost meanwhile"
 
@@ -441,7 +444,8 @@ def train(source, seed, way):
         os.kill(os.getpid(), signal.SIGKILL)
     return {"accuracy": seed + way / 10}
 
-toy = studies.Study("?", [{"way": way} for way in range(4)], source, train, range(4), {})
+toy = studies.Study("?", [{"way": way} for way in range(4)], source, train, range(4), {},
+                    golden="scenes")  # the quickest
 experiments.STUDIES["toy"] = toy
 RUN = {"store": folder, "progress": False}
 """
@@ -524,12 +528,13 @@ except KeyboardInterrupt as stop:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("everybody", [True, False], ids=["terminal", "kernel"])
+@pytest.mark.parametrize(
+    ("jobs", "everybody"), [(1, False), (2, True)], ids=["one process", "with workers"]
+)
 def test_an_interrupt_says_in_one_line_what_is_kept_and_the_study_can_go_on(
     tmp_path, jobs, everybody
 ):
-    """A terminal interrupts the workers, too."""
+    """A terminal and Jupyter interrupt the workers, too."""
     script = A_TOY_STUDY.replace("A_WORKER_DIES", "False") + INTERRUPTED
     study = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path), str(jobs)],
@@ -571,8 +576,7 @@ def interrupt(fake, monkeypatch, at):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_an_interrupt_counts_what_is_there(fake, store, monkeypatch, device):
-    machine = types.SimpleNamespace(device=torch.device(device), precision="float32")
-    monkeypatch.setattr(studies.training, "machine", lambda: machine)
+    on(monkeypatch, device, "float32")
     run(store, [0])
     interrupt(fake, monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt) as stop:
@@ -1027,6 +1031,28 @@ def test_the_command_trains_shipped_rows_again_and_goes_on_where_it_was(fake, ca
     assert not (studies.results_folder() / "toy.csv").exists(), (
         "they would be taken for the reader's own"
     )
+
+
+ARROWS = """
+import sys
+from pathlib import Path
+from mtl_course import experiments, studies
+grid = [{"way": "A → B"}]
+toy = studies.Study("?", grid, lambda seed: 0, lambda source, seed, way: {"accuracy": 0.5}, [0], {},
+                    golden="scenes")
+experiments.STUDIES["toy"] = toy
+studies.results_folder = lambda: Path(sys.argv[1])
+studies.main(["toy", "--jobs", "1"])
+"""
+
+
+def test_the_table_can_be_printed_anywhere(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ARROWS, str(tmp_path)],
+        cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"A ? B" in done.stdout
 
 
 @pytest.mark.parametrize("pair", ["labels=11", "colour=red", "labels"])
