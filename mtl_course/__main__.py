@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 
+from mtl_course.base import printable_output
 from mtl_course.training import machine
 
 _PARTS = ("torch", "torchvision", "jupyterlab", "ipywidgets", "matplotlib", "scikit-learn")
@@ -40,4 +41,5 @@ def _there(program: str, advice: str) -> str:
 
 
 if __name__ == "__main__":
+    printable_output()
     sys.stdout.write(report())

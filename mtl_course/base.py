@@ -7,11 +7,14 @@ import operator
 import os
 import shutil
 import threading
+import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 HOME = Path(__file__).parent.parent
 """The folder of the course, with ``assets`` and ``results``."""
@@ -116,3 +119,41 @@ class _Threads:
 
 _threads = _Threads()
 _own = threading.local()  # torch counts for each Python thread by itself
+
+
+# ---------------------------------------------------------------------- the reader's machine
+
+
+def results_folder() -> Path:
+    """Return the folder for rows and predictions: the course's ``results`` if it can be written.
+
+    Otherwise, as in a course that is shared read-only, it is the user's own data folder.
+    """
+    folder = HOME / "results"
+    return folder if writable(folder) else platformdirs.user_data_path("mtl_course")
+
+
+def writable(folder: Path) -> bool:
+    """Return whether files can be written to a folder, or the folder be made. It is not made."""
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        # Permissions alone do not say it: a disk may be mounted read-only.
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def printable_output() -> None:
+    """Print "?" for a character that the terminal's encoding lacks, in place of an error."""
+    for output in (sys.stdout, sys.stderr):
+        if hasattr(output, "reconfigure"):  # in Jupyter there is no need
+            output.reconfigure(errors="replace")
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interruption whose message says what was kept; Jupyter shows it without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]

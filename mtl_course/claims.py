@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_course import studies
+from mtl_course.base import printable_output, results_folder
 from mtl_course.experiments import company, conflict, dials, lecture
 from mtl_course.scenes import THE_FOUR
 
@@ -78,8 +79,8 @@ class Comparison(NamedTuple):
             for way, (name, cell) in pair.items()
         ]
         table = pd.concat(both).assign(study=self.study, cell=str(self))
-        table = table[["study", "cell", "way", "seed", score]]
-        return studies.gain(table, "this way", "the other", score=score).iloc[0]
+        keys = ["cell", "way"]
+        return studies.gain(table, "this way", "the other", score=score, keys=keys).iloc[0]
 
     def __str__(self) -> str:
         chosen = studies.study(self.study)
@@ -397,16 +398,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--fresh", action="store_true", help="train all, into results/fresh")
     place.add_argument("--ship", action="store_true", help="store in assets, for the course")
+    printable_output()
     asked = parser.parse_args(arguments)
     where: dict[str, object] = {}
     if asked.ship:
         where = {"store": studies.SHIPPED / studies.OTHERS}
     if asked.fresh:
-        where = {"store": studies.RESULTS / "fresh" / studies.OTHERS, "shipped": False}
-    for name in LESSONS[asked.lesson].whole:
-        studies.run(name, OTHER_SEEDS, **where)
-    for claims in (LESSONS[asked.lesson].claims, lot(asked.lesson)):
-        sys.stdout.write(table(claims, **where).round(3).to_string() + "\n")
+        where = {"store": results_folder() / "fresh" / studies.OTHERS, "shipped": False}
+    try:
+        for name in LESSONS[asked.lesson].whole:
+            studies.run(name, OTHER_SEEDS, **where)
+        for claims in (LESSONS[asked.lesson].claims, lot(asked.lesson)):
+            sys.stdout.write(table(claims, **where).round(3).to_string() + "\n")
+    except KeyboardInterrupt as stop:
+        parser.exit(130, f"{str(stop) or 'Interrupted.'}\n")
 
 
 if __name__ == "__main__":

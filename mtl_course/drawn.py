@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from mtl_course import photographs, scenes
-from mtl_course.base import HOME, once, stream
+from mtl_course.base import once, results_folder, stream
 from mtl_course.datasets import printed_digits
 
 BANNER = "Drawn by the course: these are no photographs"
@@ -28,7 +28,7 @@ LETTERS = {
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _STL = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 _SEED = 0
-_PLACE = HOME / "results" / "drawn-1"  # another number whenever what is drawn changes
+_NAME = "drawn-1"  # another number whenever what is drawn changes
 _CROWDS = 0.3  # of the scenes with pedestrians: a crowd is marked, and nobody in it
 
 
@@ -39,7 +39,7 @@ def or_photographs(*names: str, size: int = 32) -> Path:
     """
     if all(photographs.there(name, size) for name in names):
         return photographs.place()
-    return once(_PLACE, write)
+    return once(results_folder() / _NAME, write)
 
 
 def banner(folder: Path) -> str:

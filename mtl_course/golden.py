@@ -80,6 +80,23 @@ def _square(network: Network, data: Dataset) -> float:
     return training.predict(network, data, "cpu", "float32").square().mean().item()
 
 
+def stored(world: str) -> str:
+    """Return the digest in ``assets/golden_run.json``. Nothing is trained."""
+    return json.loads(FILE.read_text(encoding="utf-8"))[world]["digest"]
+
+
+def differences(world: str) -> list[str]:
+    """Return a line for each number of a new golden run that deviates from the stored one."""
+    here, there = run(world), json.loads(FILE.read_text(encoding="utf-8"))[world]["numbers"]
+    if len(here) != len(there):
+        return [f"{world}: {len(here)} numbers here, {len(there)} there"]
+    return [
+        f"{world}, number {k}: {one:.6g} here, {other:.6g} there"
+        for k, (one, other) in enumerate(zip(here, there, strict=True))
+        if not np.isclose(one, other, rtol=_TOLERANCE, atol=0)
+    ]
+
+
 @functools.lru_cache(maxsize=3)
 def digest(world: str) -> str:
     """The digest in ``assets/golden_run.json`` while a new golden run agrees with the one there."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from mtl_course import checkpoints, studies
+from mtl_course.base import Interrupted, printable_output, results_folder
 from mtl_course.experiments import lecture
 from mtl_course.networks import Network
 from mtl_course.training import fit, machine
@@ -40,7 +41,10 @@ def pretrained(file: Path, count: int, device: str | None = None, progress: bool
         device=device, checkpoint=run, progress=progress,
     )  # fmt: skip
     if history.attrs["interrupted"]:
-        raise KeyboardInterrupt
+        there = f"{run} keeps the last checkpoint, and the same command goes on from there"
+        there = there if run.exists() else "nothing is kept yet"
+        steps = f"{len(history)} of {count // lecture.MILLION_BATCH}"
+        raise Interrupted(f"Interrupted after {steps} steps on A: {there}.")
     checkpoints.save(network, file)
     run.unlink()
     return network
@@ -49,11 +53,12 @@ def pretrained(file: Path, count: int, device: str | None = None, progress: bool
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws 1,000,000 scenes, pretrains on them, and adapts to 1,000 with ten seeds."""
     parser = argparse.ArgumentParser(prog="python -m mtl_course.headline", description=main.__doc__)
-    parser.add_argument("--folder", type=Path, default=studies.RESULTS / "headline",
+    parser.add_argument("--folder", type=Path, default=results_folder() / "headline",
                         help="for the trunk and the rows; default: results/headline")  # fmt: skip
     parser.add_argument("--count", type=int, default=lecture.MILLION, help="scenes of A")
     parser.add_argument("--device", help="default: the fastest here")
     parser.add_argument("--ship", action="store_true", help="put the trunk into assets, no more")
+    printable_output()
     asked = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     start = time.perf_counter()
@@ -66,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = studies.run("headline", store=asked.folder, source=trunk)
     except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt as stop:
+        parser.exit(130, f"{str(stop) or 'Interrupted.'}\n")
     end = time.perf_counter()
     sys.stdout.write(report(rows) + "\n")
     parser.exit(message=f"{middle - start:.0f} s for A, {end - middle:.0f} s for B\n")

@@ -2,13 +2,15 @@
 
 What is run stands in `experiments`. One row is one trained network: its configuration, its seed,
 its scores, and what it was trained with. Rows that ship with the course lie in ``assets/studies``;
-rows that you train go to ``results``, beside it. `python -m mtl_course.studies --help` trains any
-of them again.
+rows that you train go to `results_folder`. `python -m mtl_course.studies --help` trains any of them
+again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import hashlib
 import importlib
 import inspect
@@ -22,7 +24,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import filelock
 import joblib
 import numpy as np
 import pandas as pd
@@ -30,15 +34,23 @@ import torch
 from tqdm.auto import tqdm
 
 from mtl_course import golden, training
-from mtl_course.base import HOME, atomic, threads, whole
+from mtl_course.base import (
+    HOME,
+    Interrupted,
+    atomic,
+    printable_output,
+    results_folder,
+    threads,
+    whole,
+    writable,
+)
 from mtl_course.plans import Plan, carry_out, carry_out_together
 from mtl_course.verdicts import gain, interval, predicted
 
-__all__ = ["RESULTS", "SHIPPED", "Study", "gain", "interval", "predicted", "recipe", "run", "study"]
+__all__ = ["SHIPPED", "Study", "gain", "interval", "predicted", "recipe", "run", "study"]
 
 SHIPPED = HOME / "assets" / "studies"
 OTHERS = "other_seeds"  # the folder in it with rows of seeds that are in no figure
-RESULTS = HOME / "results"
 
 _GROUPS_TOGETHER = 10  # on a GPU; ten A's of 1,000,000 scenes of 32 × 32 are 31 GB
 
@@ -104,30 +116,36 @@ def run(
     only: Mapping[str, Sequence] | None = None,
     fresh: bool = False,
     shipped: bool = True,
-    store: Path | str = RESULTS,
+    store: Path | str | None = None,
     source: object = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The rows of a study: stored ones are read, missing ones are trained and stored.
 
+    Shipped rows are used as they are, also when training or a setting has changed since; a warning
+    says so then.
+
     name: of a study in `experiments`; or a study of your own, whose rows are not stored.
     seeds: None takes those that ship with the course. only: ``{"labels": [100]}`` keeps the cells
-    with these values. fresh: True trains every row, and stores none.
+    with these values. fresh: True trains every row, and keeps them apart, in the folder ``fresh``
+    of the store, from which only a call that was broken off goes on. With a source, none is kept.
     shipped: False leaves aside the rows that ship with the course.
-    store: the folder for new rows; each is in it as soon as it is trained.
+    store: the folder for new rows, each of which is in it as soon as it is trained; None takes
+    `results_folder()`.
     source: what all cells share in place of the study's own, such as another trunk. Rows that ship
     have another source and are left out.
     jobs: processes of one thread each; None takes one a core. They run where joblib is set to run
     them: within ``joblib.parallel_config("dask")`` the same call uses a Dask cluster. On a GPU
     there are none, but networks of one shape train side by side.
-    Returns: one row a trained network, sorted by cell and seed.
-    Raises: ValueError for an unknown study, key or value, a damaged file of shipped rows, or a
-        source where the cells of a seed do not share one.
+    Returns: one row a trained network, sorted by cell and seed; `attrs["keys"]` names the columns
+        of a cell.
+    Raises: ValueError for an unknown study, key or value, a damaged file of shipped rows, a store
+        that cannot be written to, or a source where the cells of a seed do not share one;
+        KeyboardInterrupt, when interrupted, which says what is kept.
     """
-    chosen = name if isinstance(name, Study) else study(name)
-    if chosen is name:
-        name, fresh = chosen.question, True
+    chosen, own = (name, True) if isinstance(name, Study) else (study(name), False)
+    name = chosen.question if own else name
     seeds = chosen.seeds if seeds is None else seeds
     seeds = list(dict.fromkeys(whole("seeds", seed, least=0) for seed in seeds))
     if not seeds:
@@ -135,22 +153,46 @@ def run(
     if source is not None and chosen.shared_by is not None:
         raise ValueError(f"source: in {name} each {chosen.shared_by} has a source of its own.")
     cells = _cells(chosen, only or {})
-    wanted = [(seed, cell) for seed in seeds for cell in cells]
-    ours = [SHIPPED, SHIPPED / OTHERS] if shipped and source is None else []
-    folders = [*ours, Path(store)]
-    stored = pd.DataFrame() if fresh else _stored(name, chosen, folders)
-    have = set(_marks(stored, chosen)) if len(stored) else set()
-    missing = [(seed, cell) for seed, cell in wanted if (seed, *cell.values()) not in have]
-    rows = stored
-    for new in _train(name, chosen, missing, source, jobs, progress):
-        rows = pd.concat([rows, new], ignore_index=True)
-        if not fresh:
-            _append(Path(store) / f"{name}.csv", new, recipe(name))
-    asked = {(seed, *cell.values()) for seed, cell in wanted}
-    rows = rows[[mark in asked for mark in _marks(rows, chosen)]]
+    wanted = {(seed, *cell.values()): (seed, cell) for seed in seeds for cell in cells}
+    store = results_folder() if store is None else Path(store)
+    unfinished = _unfinished(store, name) if fresh and source is None and not own else None
+    kept = unfinished if fresh or own else store / f"{name}.csv"
+    if unfinished is not None:
+        rows = _begun(unfinished, chosen, set(wanted))
+    elif kept is not None:
+        ours = [SHIPPED, SHIPPED / OTHERS] if shipped and source is None else []
+        rows = _stored(name, chosen, ours, kept)
+    else:
+        rows = pd.DataFrame()
+    have = set(_marks(rows, chosen))
+    missing = [cell for mark, cell in wanted.items() if mark not in have]
+    if missing and kept is not None and not writable(kept.parent):
+        raise ValueError(f"store: {kept.parent} cannot be written to; name another folder.")
+    left = len(missing)
+    try:
+        with contextlib.closing(_train(name, chosen, missing, source, jobs, progress)) as training:
+            for new in training:
+                rows = pd.concat([rows, new], ignore_index=True)
+                if kept is not None:
+                    _append(kept, new, chosen)
+                left -= 1
+    except KeyboardInterrupt:
+        done = (
+            f"Interrupted: {len(wanted) - left} of {len(wanted)} networks of {name!r} are trained"
+        )
+        raise Interrupted(
+            f"{done}, and none is kept: the same call begins anew."
+            if kept is None
+            else f"{done}; new ones are kept in {kept}, and the same call goes on from there."
+        ) from None
+    rows = rows[[mark in wanted for mark in _marks(rows, chosen)]]
+    if unfinished is not None:
+        _finish(unfinished, rows, chosen)
     order = {tuple(cell.values()): i for i, cell in enumerate(cells)}
     place = [order[mark[1:]] for mark in _marks(rows, chosen)]
-    return rows.iloc[np.lexsort((rows["seed"], place))].reset_index(drop=True)
+    rows = rows.iloc[np.lexsort((rows["seed"], place))].reset_index(drop=True)
+    rows.attrs["keys"] = chosen.keys
+    return rows
 
 
 def _cells(chosen: Study, only: Mapping[str, Sequence]) -> list[Mapping[str, object]]:
@@ -168,6 +210,8 @@ def _cells(chosen: Study, only: Mapping[str, Sequence]) -> list[Mapping[str, obj
 
 def _marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
     """What makes a row the one it is: its seed and its cell."""
+    if rows.empty:
+        return []
     return list(rows[["seed", *chosen.keys]].astype(object).itertuples(index=False, name=None))
 
 
@@ -187,6 +231,11 @@ def _train(
         whole("jobs", jobs, least=1)
     if not groups:
         return
+    if golden.digest(chosen.golden) != golden.stored(chosen.golden):
+        _warn_once(
+            "training gives other numbers here than where the shipped rows were made: "
+            + "; ".join(golden.differences(chosen.golden))
+        )
     train = _side_by_side if training.machine().device.type == "cuda" else _in_processes
     with tqdm(
         total=len(missing), desc=name, unit="network", disable=not progress, leave=False
@@ -210,11 +259,13 @@ def _in_processes(
     networks = sum(map(len, groups.values()))
     jobs = jobs or max(joblib.effective_n_jobs(None), min(joblib.cpu_count(), networks))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
-    known = {torch.__version__: _recipe(chosen)}
+    known = {torch.__version__: _recipe_here(chosen)}
     with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
         # would end the thread that hands out the work, and the study would wait for ever.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")
+        # What joblib says when the study is interrupted; `run` says it better.
+        warnings.filterwarnings("ignore", ".* tasks which were still being processed")
         for now in _waves(groups, jobs):
             if source is None:
                 sources = dict(parallel(joblib.delayed(_source)(chosen, *group) for group in now))
@@ -258,7 +309,7 @@ def _side_by_side(
         for done, ((group, number), scores) in enumerate(carry_out_together(plans), start=1):
             seconds = (time.perf_counter() - start) / done  # a share of what all took together
             cell = groups[group][number]
-            yield _as_row(_recipe(chosen), group[0], cell, scores, seconds, source_seconds)
+            yield _as_row(_recipe_here(chosen), group[0], cell, scores, seconds, source_seconds)
 
 
 def _plan(outcome: object) -> Plan:
@@ -300,7 +351,7 @@ def _row(chosen: Study, source: tuple, seed: int, cell: Mapping, known: Mapping[
     with threads(1):
         plan = _plan(chosen.train(shared, seed=seed, **cell))
         scores, seconds = _timed(lambda: carry_out(plan))
-        recipe = known.get(torch.__version__) or _recipe(chosen)
+        recipe = known.get(torch.__version__) or _recipe_here(chosen)
         return _as_row(recipe, seed, cell, scores, seconds, source_seconds)
 
 
@@ -328,23 +379,57 @@ def _timed(function: Callable[[], object]) -> tuple[object, float]:
 # ---------------------------------------------------------------------- keeping rows
 
 
-def _stored(name: str, chosen: Study, folders: Sequence[Path]) -> pd.DataFrame:
-    """The rows of the first folder, then of the others, each cell and seed once."""
-    parts = []
-    for folder in dict.fromkeys(folders):
-        path = folder / f"{name}.csv"
-        if path.exists():
-            parts.append(_read(path, name, keep=SHIPPED not in (folder, *folder.parents)))
+def _stored(name: str, chosen: Study, shipped: Sequence[Path], kept: Path) -> pd.DataFrame:
+    """The shipped rows and those that are kept, each cell and seed once.
+
+    shipped: folders. Rows of another recipe stand behind all others, and are used with a warning.
+    """
+    current, others = [], []
+    for path in (folder / f"{name}.csv" for folder in shipped):
+        if path != kept:  # whoever ships rows has these trained again
+            rows, wrong = _read(path, chosen)
+            if wrong and wrong.rows is None:
+                raise ValueError(f"{path} is damaged ({wrong.why}): restore it from git.")
+            current.append(rows)
+            if wrong:
+                others.append(wrong.rows)
+    rows = _once([*current, _own(kept, chosen)], chosen)
+    both = _once([rows, *others], chosen)
+    if used := len(both) - len(rows):
+        there = ", ".join(sorted(both["recipe"].iloc[len(rows) :].unique()))
+        _warn_once(
+            f"{name}: {used} shipped rows have the recipe {there}, and today's is {recipe(name)}: "
+            "training or a setting has changed since they were made. They are used as they are, "
+            "and rows that are trained now may not be comparable with them. To train them again: "
+            f"python -m mtl_course.studies {name} --fresh"
+        )
+    return both
+
+
+def _once(parts: Sequence[pd.DataFrame], chosen: Study) -> pd.DataFrame:
+    """The parts as one table; of rows of one cell and seed, the first."""
+    parts = [part for part in parts if len(part)]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return rows[~pd.Index(_marks(rows, chosen)).duplicated()] if len(rows) else rows
 
 
-def _read(path: Path, name: str, keep: bool) -> pd.DataFrame:
-    """The rows of one file that were trained by today's recipe.
+class _Wrong(NamedTuple):
+    """What cannot be used of a file: its rows of another recipe, or None, if it is damaged."""
 
-    keep: the file is the reader's own: what cannot be used is moved aside, never overwritten.
+    why: str
+    rows: pd.DataFrame | None
+
+
+def _read(
+    path: Path, chosen: Study, *, made_here: bool = False
+) -> tuple[pd.DataFrame, _Wrong | None]:
+    """The rows of a file that have the stored recipe, and what else is in it.
+
+    made_here: rows with the recipe of this machine are as good.
     """
-    needed = ["study", *study(name).keys, "seed", "recipe"]
+    needed = ["study", *chosen.keys, "seed", "recipe"]
+    if not path.exists():
+        return pd.DataFrame(), None
     try:
         rows = pd.read_csv(path, dtype={"recipe": str})
         if lost := set(needed) - set(rows.columns):
@@ -352,23 +437,35 @@ def _read(path: Path, name: str, keep: bool) -> pd.DataFrame:
         if rows[needed].isna().any(axis=None):
             raise ValueError("a row is cut short")
     except (ValueError, pd.errors.ParserError) as error:
-        if not keep:
-            raise ValueError(f"{path} is damaged ({error}): restore it from git.") from error
-        _log.warning("%s is damaged (%s): kept as %s.", path, error, _aside(path, "damaged"))
-        return pd.DataFrame(columns=needed)
-    old = rows["recipe"] != recipe(name)
-    if old.any():
-        names = ", ".join(sorted(rows.loc[old, "recipe"].unique()))
-        if keep:
-            aside = _aside(path, "older")
-            _log.warning("%s has rows of an older recipe (%s): kept as %s.", path, names, aside)
-            if not old.all():
-                _append(path, rows[~old], recipe(name))
-        else:
-            _log.warning(
-                "%s has %d rows of an older recipe (%s), not used.", path, old.sum(), names
-            )
-    return rows[~old]
+        return pd.DataFrame(), _Wrong(str(error), None)
+    other = rows["recipe"] != _recipe(chosen, golden.stored(chosen.golden))
+    if made_here and other.any():  # the golden run takes seconds
+        other &= rows["recipe"] != _recipe_here(chosen)
+    why = ", ".join(sorted(rows.loc[other, "recipe"].unique()))
+    return rows[~other], _Wrong(why, rows[other]) if other.any() else None
+
+
+def _own(path: Path, chosen: Study) -> pd.DataFrame:
+    """The reader's own rows. What cannot be used is moved aside, never overwritten.
+
+    In ``assets`` it stays: rows that are trained to be shipped take the place of older ones.
+    """
+    rows, wrong = _read(path, chosen, made_here=True)
+    if not wrong:
+        return rows
+    if SHIPPED in path.parents:
+        if wrong.rows is None:
+            raise ValueError(f"{path} is damaged ({wrong.why}): restore it from git.")
+        return rows
+    with _locked(path):
+        rows, wrong = _read(path, chosen, made_here=True)  # another process may have been quicker
+        if wrong:
+            aside = _aside(path, "damaged" if wrong.rows is None else "older")
+            if len(rows):
+                _write(path, rows)
+            what = "is damaged" if wrong.rows is None else "has rows of an older recipe"
+            _log.warning("%s %s (%s): kept as %s.", path, what, wrong.why, aside)
+    return rows
 
 
 def _aside(path: Path, why: str) -> Path:
@@ -379,30 +476,85 @@ def _aside(path: Path, why: str) -> Path:
     return path.rename(target)
 
 
-def _append(path: Path, rows: pd.DataFrame, current: str) -> None:
-    """Adds rows to a file. Stale ones, which only a shipped file still holds, go: git has them."""
-    if path.exists():
-        old = pd.read_csv(path, dtype={"recipe": str})
-        rows = pd.concat([old[old["recipe"] == current], rows], ignore_index=True)
+def _locked(path: Path) -> filelock.BaseFileLock:
+    """A lock for those who change a file: two at once would each lose the other's rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _write(path: Path, rows: pd.DataFrame) -> None:
     with atomic(path) as file:
         rows.to_csv(file, index=False, lineterminator="\n")
+
+
+def _append(path: Path, rows: pd.DataFrame, chosen: Study) -> None:
+    """Adds rows to a file; they take the place of those of the same cell and seed."""
+    with _locked(path):
+        if path.exists():
+            rows = pd.concat([pd.read_csv(path, dtype={"recipe": str}), rows], ignore_index=True)
+        _write(path, rows.drop_duplicates(["seed", *chosen.keys], keep="last"))
+
+
+# ---------------------------------------------------------------------- rows of a fresh run
+
+
+def _unfinished(store: Path, name: str) -> Path:
+    """Where a fresh run keeps its rows until it has all; machines and precisions do not mix."""
+    place = training.machine()
+    return store / "fresh" / f"{name}.unfinished-{place.device.type}-{place.precision}.csv"
+
+
+def _begun(path: Path, chosen: Study, wanted: set[tuple]) -> pd.DataFrame:
+    """The rows that a fresh run which was broken off has left, as far as they are wanted."""
+    rows = _own(path, chosen)
+    rows = rows[[mark in wanted for mark in _marks(rows, chosen)]] if len(rows) else rows
+    if len(rows):
+        _log.warning(
+            "fresh=True goes on with %d of %d networks that a run which was broken off has left in "
+            "%s; delete that file to begin anew.", len(rows), len(wanted), path,
+        )  # fmt: skip
+    return rows
+
+
+def _finish(path: Path, rows: pd.DataFrame, chosen: Study) -> None:
+    """Moves the rows of a fresh run that has all of them, so that the next trains them again."""
+    with _locked(path):
+        _write(path.with_name(path.name.replace(".unfinished-", ".finished-")), rows)
+        if path.exists():
+            left, done = pd.read_csv(path, dtype={"recipe": str}), set(_marks(rows, chosen))
+            left = left[[mark not in done for mark in _marks(left, chosen)]]
+            if len(left):  # of a run with other seeds or cells
+                _write(path, left)
+            else:
+                path.unlink()
 
 
 # ---------------------------------------------------------------------- the recipe
 
 
 def recipe(name: str) -> str:
-    """The version of how rows of a study are made: 8 hexadecimal digits.
+    """The version of how rows of a study are made: 8 hexadecimal digits. Nothing is trained.
 
-    They are a digest of the study's golden run and of its settings. When training, drawing or a
-    setting changes, so do they, and older rows are stale.
+    They are a digest of the golden run in ``assets`` and of the study's settings. When training,
+    drawing or a setting changes, so do they.
     """
-    return _recipe(study(name))
+    chosen = study(name)
+    return _recipe(chosen, golden.stored(chosen.golden))
 
 
-def _recipe(chosen: Study) -> str:
+def _recipe_here(chosen: Study) -> str:
+    """The recipe of rows that this machine trains: another where it gives other numbers."""
+    return _recipe(chosen, golden.digest(chosen.golden))
+
+
+def _recipe(chosen: Study, digest: str) -> str:
     settings = json.dumps(chosen.settings, sort_keys=True)
-    return hashlib.sha256((golden.digest(chosen.golden) + settings).encode()).hexdigest()[:8]
+    return hashlib.sha256((digest + settings).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)
 
 
 # ---------------------------------------------------------------------- the command
@@ -421,6 +573,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place.add_argument("--ship", action="store_true", help="store in assets, for the course")
     parser.add_argument("--jobs", type=int, help="processes; default: one a core")
     parser.add_argument("--golden", action="store_true", help="renew assets/golden_run.json")
+    printable_output()
     asked = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     if asked.golden:
@@ -432,11 +585,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     try:
         chosen = study(asked.name)
-        store = SHIPPED if asked.ship else RESULTS / "fresh" if asked.fresh else RESULTS
+        store = SHIPPED if asked.ship else results_folder() / ("fresh" if asked.fresh else "")
         rows = run(asked.name, asked.seeds, only=_only(chosen, asked.only),
                    shipped=not asked.fresh, store=store, jobs=asked.jobs)  # fmt: skip
     except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt as stop:
+        parser.exit(130, f"{str(stop) or 'Interrupted.'}\n")
     scores = [score for score in ("accuracy", "auc") if score in rows]
     table = rows.groupby(chosen.keys, sort=False)[scores].agg(["count", "mean", "min", "max"])
     sys.stdout.write(table.round(3).to_string() + "\n")

@@ -1,6 +1,7 @@
 """What rows say: intervals, verdicts, break-even points and exchange rates, paired by seed.
 
-A row names its study, then its cell, then its seed; what follows was measured.
+A row holds its study, its cell, its seed, and what was measured. Which columns name the cell stands
+in the `attrs["keys"]` of what `studies.run` returns.
 """
 
 from __future__ import annotations
@@ -10,11 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-
-
-def _keys(rows: pd.DataFrame) -> list[str]:
-    """The columns that name a cell."""
-    return list(rows.columns[rows.columns.get_loc("study") + 1 : rows.columns.get_loc("seed")])
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -55,6 +51,7 @@ def gain(
     margin: float = 0.01,
     across: Sequence[str] = (),
     corrected: bool = False,
+    keys: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """What `way` gains over another way, paired by seed, with its interval and its verdict.
 
@@ -68,19 +65,20 @@ def gain(
         Benjamini and Hochberg (1995) find at a false discovery rate of 5 % are those whose
         interval excludes 0, because all intervals are widened as Benjamini and Yekutieli (2005)
         say: of R finds among n cells, to a confidence of 1 − 0.05 R / n.
+    keys: the columns that name a cell; None takes ``rows.attrs["keys"]``, which `studies.run` sets
+        and pandas keeps when rows are selected, and those in `across`.
 
-    Returns: one row a cell (every column of the study but `way`), with seeds (their number), mean,
+    Returns: one row a cell (every key but `way`), with seeds (their number), mean,
         low, high, verdict, and detectable: the smallest true gain that so many seeds would find
         with probability 0.8.
-    Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do.
+    Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do;
+        when `keys` is neither given nor known, or one of them is not a column.
     """
-    keys = [key for key in _keys(rows) if key != "way"]
+    keys = _keys(rows, keys, across)
     for name in (way, over):
         if name not in set(rows["way"]):
             known = ", ".join(map(repr, rows["way"].unique()))
             raise ValueError(f"way must be one of {known}; got {name!r}.")
-    if strange := set(across) - set(keys):
-        raise ValueError(f"across must hold some of {', '.join(keys)}; got {sorted(strange)}.")
     pairs = [key for key in keys if key not in across] + ["seed"]
     mine, other = (rows[rows["way"] == name] for name in (way, over))
     both = mine.merge(
@@ -100,6 +98,24 @@ def gain(
         table.append([*cell, len(values), mean, low, high, verdict, detectable])
     columns = [*keys, "seeds", "mean", "low", "high", "verdict", "detectable"]
     return pd.DataFrame(table, columns=columns)
+
+
+def _keys(rows: pd.DataFrame, keys: Sequence[str] | None, across: Sequence[str]) -> list[str]:
+    """The columns that name a cell, but for its way."""
+    if keys is None:
+        if "keys" not in rows.attrs:
+            raise ValueError(
+                "keys: name the columns of a cell, such as keys=['way', 'labels'], because these "
+                "rows do not. Those of studies.run do, in rows.attrs['keys'], until they are "
+                "joined with others."
+            )
+        keys = [*rows.attrs["keys"], *(key for key in across if key in rows.columns)]
+    keys = [key for key in dict.fromkeys(keys) if key != "way"]
+    if strange := set(across) - set(keys):
+        raise ValueError(f"across must hold some of {', '.join(keys)}; got {sorted(strange)}.")
+    if lost := [key for key in keys if key not in rows.columns]:
+        raise ValueError(f"keys must be columns of rows; there is no {', '.join(lost)}.")
+    return keys
 
 
 def _confidence(cells: Iterable[pd.Series], rate: float = 0.05) -> float:

@@ -1,12 +1,18 @@
-"""Guards mtl_course.base: streams of random numbers, counts, whole files, and threads."""
+"""Guards mtl_course.base: streams of random numbers, counts, whole files, threads, the machine."""
 
 import itertools
 import threading
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 
+from mtl_course import base
 from mtl_course.base import atomic, stream, threads, whole
 
 # ---------------------------------------------------------------------- streams
@@ -182,3 +188,49 @@ def test_calls_of_threads_nest():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+# ---------------------------------------------------------------------- the reader's machine
+
+
+def test_results_lie_in_the_course_if_it_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "HOME", tmp_path)
+    assert base.results_folder() == tmp_path / "results"
+    assert list(tmp_path.iterdir()) == [], "asking for the folder leaves something in the course"
+
+
+def test_results_lie_in_the_users_folder_if_the_course_is_read_only(tmp_path, monkeypatch):
+    """No folder can be made under a file, whoever runs the tests."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(base, "HOME", tmp_path / "file")
+    monkeypatch.setattr(base.platformdirs, "user_data_path", lambda name: Path("data of", name))
+    assert base.results_folder() == Path("data of", "mtl_course")
+
+
+def test_a_folder_on_a_disk_that_refuses_files_cannot_be_written(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError("read-only file system")
+
+    assert base.writable(tmp_path / "new" / "rows")
+    monkeypatch.setattr(base.tempfile, "TemporaryFile", refuse)
+    assert not base.writable(tmp_path / "new" / "rows")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_character_that_the_terminal_lacks_is_no_error(encoding):
+    code = "import sys; from mtl_course.base import printable_output; printable_output()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('a \\u2192 b'); print('\\u2212', file=sys.stderr)"],
+        cwd=base.HOME, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode(encoding).split() == ["a", "→" if encoding == "utf-8" else "?", "b"]
+
+
+def test_an_interruption_is_one_line_in_jupyter(capsys):
+    shell = InteractiveShell()
+    shell.user_ns["Interrupted"] = base.Interrupted
+    shell.run_cell("raise Interrupted('Interrupted: 3 of 12 are kept.')")
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).strip() == "Interrupted: 3 of 12 are kept."
+    assert shell.run_cell("1 + 1").result == 2

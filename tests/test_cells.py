@@ -112,14 +112,14 @@ def test_it_tells_what_a_run_would_cost():
     assert f"about {expected:.0f} s on one core" in parts(cells())[2].value
 
 
-def test_a_cell_trained_here_is_what_the_study_would_train():
+def test_a_cell_trained_here_is_what_the_study_would_train(tmp_path):
     widget = Cells("digits_size_map", SIZES, fixed={}, seed=77, shown=[(100, 10, "all layers")])
     _, live, said, drawn = parts(widget)
     live.children[0].click()
     live.wait(120)
     assert "Done" in live.children[1].value
     only = {"a": [0, 100], "b": [10], "way": ["from scratch", "all layers"]}
-    rows = studies.run("digits_size_map", [77], only=only, fresh=True, jobs=1, progress=False)
+    rows = studies.run("digits_size_map", [77], only=only, fresh=True, store=tmp_path, jobs=1)
     score = rows.set_index("way")["accuracy"]
     difference = score["all layers"] - score["from scratch"]
     assert f"seed 77 here gives {difference:+.3f}" in said.value
@@ -132,12 +132,12 @@ def test_a_cell_trained_here_is_what_the_study_would_train():
     assert widget._seed == 78
 
 
-def test_a_row_as_a_plan_is_that_of_the_study():
+def test_a_row_as_a_plan_is_that_of_the_study(tmp_path):
     cell = {"a": 100, "b": 10, "way": "all layers"}
     with threads(1):
         scores = plans.carry_out(studies.row_plan("digits_size_map", 3, cell))
     only = {key: [value] for key, value in cell.items()}
-    row = studies.run("digits_size_map", [3], only=only, fresh=True, jobs=1, progress=False)
+    row = studies.run("digits_size_map", [3], only=only, fresh=True, store=tmp_path, jobs=1)
     assert scores["accuracy"] == row["accuracy"].item()
     with pytest.raises(ValueError, match="grid"):
         plans.carry_out(studies.row_plan("digits_size_map", 3, {**cell, "b": 11}))

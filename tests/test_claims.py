@@ -1,6 +1,9 @@
 """Guards mtl_course.claims and what the lessons say: rows that ship, and new runs, hold it."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,7 @@ import pytest
 from scipy.stats import t, ttest_1samp
 
 from mtl_course import claims, studies
+from mtl_course.base import Interrupted, results_folder
 from mtl_course.claims import Comparison
 from mtl_course.experiments import company, digits, lecture
 from mtl_course.experiments.answers import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, ONE_LABEL
@@ -219,7 +223,7 @@ def untrained(monkeypatch):
 
     def train(name, chosen, missing, *_):
         assert not missing, f"{name} lacks rows: {missing[:3]}"
-        return iter(())
+        yield from ()
 
     monkeypatch.setattr(studies, "_train", train)
 
@@ -367,7 +371,7 @@ def test_a_baseline_that_is_not_in_the_grid_is_refused(over):
 @pytest.mark.parametrize(
     ("option", "folder"),
     [
-        ("--fresh", studies.RESULTS / "fresh" / "other_seeds"),
+        ("--fresh", results_folder() / "fresh" / "other_seeds"),
         ("--ship", studies.SHIPPED / "other_seeds"),
         (None, None),
     ],
@@ -391,6 +395,27 @@ def test_the_command_keeps_new_rows_where_it_is_told(
     assert asked == {(folder, option != "--fresh")}
 
 
+def test_the_table_can_be_printed_anywhere():
+    """It says "→", which this encoding lacks."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl_course.claims", "02"],
+        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"1,000,000 ? 1,000: A gains" in done.stdout
+
+
+def test_the_command_says_in_one_line_that_it_was_interrupted(monkeypatch, capsys):
+    def run(*_, **__):
+        raise Interrupted("Interrupted: 3 of 12 are kept.")
+
+    monkeypatch.setattr(studies, "run", run)
+    with pytest.raises(SystemExit) as stop:
+        claims.main(["02"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "Interrupted: 3 of 12 are kept.\n"
+
+
 # ---------------------------------------------------------------------- one new seed, here
 
 
@@ -401,11 +426,11 @@ def test_the_command_keeps_new_rows_where_it_is_told(
         ("unknown", {"hidden": [ALL_KNOWN]}),
     ],
 )
-def test_a_new_seed_lands_where_the_shipped_rows_say(study, only):
+def test_a_new_seed_lands_where_the_shipped_rows_say(study, only, tmp_path):
     """Cheap cells of a new seed with its own draws; chance alone fails one once in 1,000 runs."""
     stored = studies.run(study, only=only)
     seed = 20
-    new = studies.run(study, [seed], only=only, fresh=True, jobs=1, progress=False)
+    new = studies.run(study, [seed], only=only, fresh=True, store=tmp_path, jobs=1, progress=False)
     for way, values in stored.groupby("way")["accuracy"]:
         here = new.loc[new["way"] == way, "accuracy"].item()
         z = (here - values.mean()) / (values.std(ddof=1) * (1 + 1 / len(values)) ** 0.5)

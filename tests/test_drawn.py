@@ -72,7 +72,8 @@ def test_photographs_of_yours_come_first(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(tmp_path))
-    monkeypatch.setattr(drawn, "_PLACE", folder)
+    monkeypatch.setattr(drawn, "results_folder", lambda: folder.parent)
+    monkeypatch.setattr(drawn, "_NAME", folder.name)
     assert drawn.or_photographs("stl10", "coco") == folder
     (tmp_path / "stl10_binary").mkdir()
     assert drawn.or_photographs("stl10") == tmp_path

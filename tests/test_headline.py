@@ -1,5 +1,10 @@
 """Guards mtl_course.headline: one command from A to the verdict, also when it is broken off."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 import torch
@@ -58,7 +63,7 @@ def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
     assert row["accuracy"] == pytest.approx(rows.loc[("all layers", 3), "accuracy"])
 
 
-def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
+def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mtl_course.training._READ_EVERY", 2)
     monkeypatch.setattr("mtl_course.training._SAVE_EVERY", 4)
     whole = headline.pretrained(tmp_path / "whole.pt", COUNT, "cpu", progress=False)
@@ -75,6 +80,11 @@ def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
         headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
     assert (tmp_path / "trunk.run.pt").exists()
     assert not (tmp_path / "trunk.pt").exists()
+    code, said = main(tmp_path, capsys)
+    assert code == 130
+    assert said.err.strip().splitlines()[-1].startswith("Interrupted after ")
+    assert str(tmp_path / "trunk.run.pt") in said.err
+    assert "Traceback" not in said.err
     taken.clear()
     resumed = headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
     assert taken == [4, 5, 6, 7], "A was learned from the beginning"
@@ -91,6 +101,18 @@ def test_shipping_renews_the_trunk_that_is_there(tmp_path, capsys, monkeypatch):
     assert not same(renewed, lecture.untrained()), "the old trunk stayed"
     assert same(renewed, checkpoints.load(lecture.untrained(), tmp_path / "results" / "trunk.pt"))
     assert not (tmp_path / "results" / "headline.csv").exists()
+
+
+def test_the_report_can_be_printed_anywhere(tmp_path):
+    """It says "−", which this encoding lacks."""
+    shutil.copy(lecture.TRUNK, tmp_path / "trunk.pt")
+    shutil.copy(studies.SHIPPED / "headline.csv", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl_course.headline", "--folder", str(tmp_path)],
+        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"all layers ? from scratch" in done.stdout
 
 
 @pytest.mark.parametrize("way", lecture.MILLION_RATES)

@@ -3,13 +3,17 @@
 import dataclasses
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from notebook_files import ROOT
 
 from mtl_course import (
@@ -58,7 +62,8 @@ def fake(monkeypatch, tmp_path):
     toy = studies.Study("Which is better?", GRID, made.source, made.train, range(3), {"k": 1})
     monkeypatch.setitem(experiments.STUDIES, "toy", toy)
     monkeypatch.setattr(studies, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(studies, "results_folder", lambda: tmp_path / "results")
+    studies._warn_once.cache_clear()
     return made
 
 
@@ -164,15 +169,112 @@ def test_fresh_trains_every_row_and_stores_none(fake, store):
     assert (store / "toy.csv").read_bytes() == content
 
 
+# ---------------------------------------------------------------------- fresh runs
+
+
+def on(monkeypatch, device, precision):
+    """From now on this is another machine, which trains as the one of the shipped rows."""
+    machine = types.SimpleNamespace(device=torch.device(device), precision=precision)
+    monkeypatch.setattr(studies.training, "machine", lambda: machine)
+    monkeypatch.setattr(golden, "digest", golden.stored)
+
+
+def left_behind(store):
+    """The rows of fresh runs that were broken off."""
+    files = sorted((store / "fresh").glob("toy.unfinished-*.csv"))
+    return [pd.read_csv(file) for file in files]
+
+
+def break_off(fake, store, broken=1, **settings):
+    """A fresh run of one process that ends at a seed."""
+    fake.broken = {broken}
+    with pytest.raises(RuntimeError):
+        run(store, fresh=True, **settings)
+    fake.broken = set()
+    fake.trained.clear()
+
+
+def test_a_fresh_run_goes_on_where_it_was_broken_off_and_then_begins_anew(fake, store, caplog):
+    break_off(fake, store)
+    (left,) = left_behind(store)
+    assert left["seed"].tolist() == [0] * 4, "rows were lost that had been trained"
+    assert not caplog.text
+    rows = run(store, fresh=True)
+    assert len(rows) == 12
+    assert {seed for seed, *_ in fake.trained} == {1, 2}
+    assert "4 of 12" in caplog.text
+    assert "delete that file" in caplog.text
+    assert left_behind(store) == []
+    (finished,) = (store / "fresh").glob("toy.finished-*.csv")
+    assert len(pd.read_csv(finished)) == 12
+    fake.trained.clear()
+    run(store, fresh=True)
+    assert len(fake.trained) == 12, "a finished run was believed"
+    fake.trained.clear()
+    run(store)
+    assert len(fake.trained) == 12, "rows of a fresh run are not the reader's stored ones"
+
+
+def test_a_fresh_run_leaves_alone_what_another_one_has_begun(fake, store):
+    break_off(fake, store, seeds=[0, 1])
+    rows = run(store, [0, 7], only={"labels": [30]}, fresh=True)
+    assert len(rows) == 4
+    assert sorted(fake.trained) == [(7, "one", 30), (7, "two", 30)]
+    (left,) = left_behind(store)
+    assert set(left["labels"]) == {10}, "the other run's progress was lost, or rows came twice"
+    fake.trained.clear()
+    assert len(run(store, [0, 1], fresh=True)) == 8
+    assert (0, "one", 10) not in fake.trained
+
+
+def test_a_fresh_run_does_not_go_on_with_rows_of_another_machine(fake, store, monkeypatch):
+    on(monkeypatch, "cpu", "float32")
+    break_off(fake, store)
+    on(monkeypatch, "cpu", "bfloat16")
+    rows = run(store, fresh=True)
+    assert len(fake.trained) == 12
+    assert set(rows["precision"]) == {"bfloat16"}
+    fake.trained.clear()
+    on(monkeypatch, "cpu", "float32")
+    assert len(run(store, fresh=True)) == 12
+    assert len(fake.trained) == 8, "rows of this machine were lost meanwhile"
+
+
+def test_a_fresh_run_does_not_go_on_with_rows_of_another_recipe(fake, store, monkeypatch, caplog):
+    break_off(fake, store)
+    change_settings(monkeypatch)
+    rows = run(store, fresh=True)
+    assert len(fake.trained) == 12
+    assert set(rows["recipe"]) == {studies.recipe("toy")}
+    assert "older recipe" in caplog.text
+    assert len(list((store / "fresh").glob("toy.unfinished-*.older-1.csv"))) == 1
+
+
+def test_a_fresh_run_with_a_source_keeps_no_rows(fake, store):
+    """Nobody could tell which source they came from."""
+    run(store, [0], fresh=True, source="source 0")
+    assert not store.exists()
+
+
+def test_the_command_and_a_fresh_run_do_not_take_each_others_rows(fake, store, capsys):
+    command(capsys, "toy", "--fresh", "--seeds", "0", "--jobs", "1")
+    break_off(fake, store)
+    assert len(pd.read_csv(store / "fresh" / "toy.csv")) == 4
+    run(store, [0], fresh=True)
+    assert fake.trained == []
+    command(capsys, "toy", "--fresh", "--seeds", "0", "1", "--jobs", "1")
+    assert {seed for seed, *_ in fake.trained} == {1}
+
+
 def test_a_study_of_ones_own_is_trained_and_not_stored(fake, store):
     own = experiments.STUDIES["toy"]
     rows = studies.run(own, range(2), store=store, jobs=1, progress=False)
+    assert not store.exists()
     pd.testing.assert_frame_equal(
         rows.drop(columns=["study", "seconds", "source_seconds"]),
         run(store, range(2), fresh=True).drop(columns=["study", "seconds", "source_seconds"]),
     )
     assert studies.gain(rows, "one", over="two")["seeds"].eq(2).all()
-    assert not store.exists()
 
 
 def test_only_keeps_the_cells_that_were_asked_for(fake, store):
@@ -216,6 +318,27 @@ def test_an_unknown_study_is_refused_with_the_ones_there_are(fake):
         studies.run("nosuch")
 
 
+def test_a_store_that_cannot_be_written_to_is_refused_before_training(fake, tmp_path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "rows"
+    with pytest.raises(ValueError, match=rf"store: {folder} cannot be written"):
+        run(folder)
+    assert fake.trained == []
+    run(studies.SHIPPED)
+    assert len(run(folder)) == 12, "to read rows, nothing need be written"
+
+
+def test_rows_go_where_they_can_be_written(fake, tmp_path, monkeypatch):
+    """The folder is asked for when it is used: not when the package is imported."""
+    folder = tmp_path / "of the reader"
+    monkeypatch.setattr(studies, "results_folder", lambda: folder)
+    studies.run("toy", jobs=1, progress=False)
+    assert len(pd.read_csv(folder / "toy.csv")) == 12
+    fake.trained.clear()
+    studies.run("toy", jobs=1, progress=False)
+    assert fake.trained == []
+
+
 # In a process of its own, so that what hangs is ended. Functions of a script reach the workers by
 # value.
 IN_TWO_PROCESSES = """
@@ -235,17 +358,18 @@ def train(source, seed, way):
 toy = studies.Study("?", [{"way": "one"}, {"way": "three"}], source, train, range(5), {})
 experiments.STUDIES["toy"] = toy
 warnings.simplefilter("error")
-two, one = (studies.run("toy", fresh=True, jobs=jobs, progress=False) for jobs in (2, 1))
+RUN = {"store": sys.argv[1], "progress": False}
+two, one = (studies.run("toy", fresh=True, jobs=jobs, **RUN) for jobs in (2, 1))
 drop = ["seconds", "source_seconds"]
 pd.testing.assert_frame_equal(two.drop(columns=drop), one.drop(columns=drop))
 print(len(two), "rows")
 """
 
 
-def test_two_processes_train_what_one_does_though_workers_are_replaced():
+def test_two_processes_train_what_one_does_though_workers_are_replaced(tmp_path):
     # loky replaces workers that have grown, here after each job; see `studies._in_processes`.
     done = subprocess.run(
-        [sys.executable, "-c", IN_TWO_PROCESSES],
+        [sys.executable, "-c", IN_TWO_PROCESSES, str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -320,7 +444,8 @@ def train(source, seed, way):
         os.kill(os.getpid(), signal.SIGKILL)
     return {"accuracy": seed + way / 10}
 
-toy = studies.Study("?", [{"way": way} for way in range(4)], source, train, range(4), {})
+toy = studies.Study("?", [{"way": way} for way in range(4)], source, train, range(4), {},
+                    golden="scenes")  # the quickest
 experiments.STUDIES["toy"] = toy
 RUN = {"store": folder, "progress": False}
 """
@@ -390,6 +515,128 @@ def test_a_study_that_is_killed_loses_no_finished_row_and_goes_on(tmp_path):
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
     again = len(list((tmp_path / "asked").iterdir())) - here
     assert again == 16 - len(before), "networks that had been trained were trained again"
+
+
+INTERRUPTED = """
+try:
+    studies.run("toy", jobs=int(sys.argv[2]), **RUN)
+except KeyboardInterrupt as stop:
+    print(*stop._render_traceback_(), sep="\\n")
+    rows = studies.run("toy", jobs=int(sys.argv[2]), **RUN)
+    print(len(rows))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize(
+    ("jobs", "everybody"), [(1, False), (2, True)], ids=["one process", "with workers"]
+)
+def test_an_interrupt_says_in_one_line_what_is_kept_and_the_study_can_go_on(
+    tmp_path, jobs, everybody
+):
+    """A terminal and Jupyter interrupt the workers, too."""
+    script = A_TOY_STUDY.replace("A_WORKER_DIES", "False") + INTERRUPTED
+    study = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), str(jobs)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while len(_trained(tmp_path)) < 3 and time.monotonic() < end:
+        assert study.poll() is None, "the study ended before it was interrupted"
+        time.sleep(0.02)
+    (os.killpg if everybody else os.kill)(study.pid, signal.SIGINT)
+    out, err = study.communicate(timeout=120)
+    assert study.returncode == 0, err
+    assert err == ""
+    line, rows = out.splitlines()
+    assert line.startswith("Interrupted: ")
+    assert "of 16 networks of 'toy' are trained" in line
+    assert str(tmp_path / "toy.csv") in line
+    assert rows == "16"
+    kept = _trained(tmp_path)[: int(line.split()[1])]
+    asked = [file.name.rsplit(" ", 1)[0] for file in (tmp_path / "asked").iterdir()]
+    again = [row for row in kept.itertuples() if asked.count(f"{row.seed} {row.way}") > 1]
+    assert len(kept) >= 3
+    assert not again, "networks that had been trained were trained again"
+
+
+def interrupt(fake, monkeypatch, at):
+    """From now on the network of this number is interrupted."""
+    train, left = fake.train, itertools.count(1)
+
+    def interrupted(*arguments, **cell):
+        if next(left) == at:
+            raise KeyboardInterrupt
+        return train(*arguments, **cell)
+
+    toy = dataclasses.replace(experiments.STUDIES["toy"], train=interrupted)
+    monkeypatch.setitem(experiments.STUDIES, "toy", toy)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_interrupt_counts_what_is_there(fake, store, monkeypatch, device):
+    on(monkeypatch, device, "float32")
+    run(store, [0])
+    interrupt(fake, monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        run(store)
+    there = len(pd.read_csv(store / "toy.csv"))
+    # Side by side, all networks of a wave are prepared before the first is trained.
+    assert there == (7 if device == "cpu" else 4)
+    assert f"{there} of 12 networks" in str(stop.value)
+    assert str(store / "toy.csv") in str(stop.value)
+    assert len(run(store)) == 12
+
+
+def test_an_interrupt_of_a_study_of_ones_own_says_that_nothing_is_kept(fake, store, monkeypatch):
+    interrupt(fake, monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt, match=r"3 of 12 .* none is kept"):
+        studies.run(experiments.STUDIES["toy"], store=store, jobs=1, progress=False)
+
+
+def test_the_command_says_in_one_line_that_it_was_interrupted(fake, capsys, monkeypatch):
+    interrupt(fake, monkeypatch, 4)
+    code, told = command(capsys, "toy", "--jobs", "1")
+    assert code == 130
+    assert "Interrupted: 3 of 12 networks" in told
+    assert "Traceback" not in told
+    code, _ = command(capsys, "toy", "--jobs", "1")
+    assert not code
+
+
+TWO_WRITERS = """
+import sys
+from pathlib import Path
+import pandas as pd
+from mtl_course import studies
+print("ready", flush=True)
+sys.stdin.readline()
+toy = studies.Study("?", [{"way": "one"}], None, None, range(60), {})
+for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 30):
+    row = {"study": "toy", "way": "one", "seed": seed, "recipe": "0"}
+    studies._append(Path(sys.argv[1]), pd.DataFrame([row]), toy)
+"""
+
+
+def test_two_processes_that_add_rows_to_a_file_lose_none(tmp_path):
+    file = tmp_path / "toy.csv"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_WRITERS, str(file), str(first)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for first in (0, 30)
+    ]  # fmt: skip
+    for one in both:
+        assert one.stdout.readline() == "ready\n"
+    for one in both:
+        one.stdin.write("\n")
+        one.stdin.flush()
+    for one in both:
+        one.communicate(timeout=60)
+        assert one.returncode == 0
+    assert sorted(pd.read_csv(file)["seed"]) == list(range(60))
 
 
 def test_seeds_that_were_trained_are_kept_when_a_later_one_fails(fake, store):
@@ -469,18 +716,82 @@ def test_rows_of_todays_recipe_stay_when_older_ones_go(fake, store, monkeypatch)
 
 
 @pytest.mark.parametrize("folder", ["", studies.OTHERS])
-def test_shipped_rows_of_an_older_recipe_are_not_used(fake, store, caplog, monkeypatch, folder):
-    """Nor moved: they are the course's, and git's."""
-    shipped = studies.SHIPPED / folder
+def test_shipped_rows_of_another_recipe_are_used_with_one_warning(
+    fake, store, caplog, monkeypatch, folder
+):
+    """Nor are they moved: they are the course's, and git's."""
+    shipped, old = studies.SHIPPED / folder, studies.recipe("toy")
     run(shipped)
     content = (shipped / "toy.csv").read_bytes()
     change_settings(monkeypatch)
     fake.trained.clear()
-    rows = run(store)
-    assert len(fake.trained) == 12
-    assert set(rows["recipe"]) == {studies.recipe("toy")}
-    assert "12 rows of an older recipe" in caplog.text
+    monkeypatch.setattr(golden, "run", lambda world: pytest.fail("reading trained something"))
+    for _ in range(2):
+        assert set(run(store)["recipe"]) == {old}
+    assert fake.trained == []
+    (said,) = caplog.messages
+    for word in (
+        "toy",
+        "12 shipped rows",
+        old,
+        studies.recipe("toy"),
+        "python -m mtl_course.studies toy --fresh",
+    ):
+        assert word in said
     assert (shipped / "toy.csv").read_bytes() == content
+
+
+def test_rows_of_todays_recipe_go_before_shipped_ones_of_another(fake, store, monkeypatch, caplog):
+    run(studies.SHIPPED)
+    change_settings(monkeypatch)
+    run(store, [0], shipped=False)
+    rows = run(store)
+    assert set(rows.loc[rows["seed"] == 0, "recipe"]) == {studies.recipe("toy")}
+    assert "8 shipped rows" in caplog.text
+
+
+def test_reading_rows_trains_nothing(monkeypatch):
+    monkeypatch.setattr(golden, "run", lambda world: pytest.fail("the golden run was made"))
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("a network was trained"))
+    golden.digest.cache_clear()
+    for name in experiments.STUDIES:
+        rows = studies.run(name)
+        assert set(rows["recipe"]) == {studies.recipe(name)}
+
+
+@pytest.fixture
+def another_machine(monkeypatch):
+    """One whose golden run deviates. Returns: how often it was asked."""
+    asked = []
+
+    def digest(world):
+        asked.append(world)
+        return "another"
+
+    monkeypatch.setattr(golden, "digest", digest)
+    monkeypatch.setattr(golden, "differences", lambda world: ["loss 3: 0.5 here, 0.7 there"])
+    return asked
+
+
+def test_where_training_gives_other_numbers_new_rows_say_so(fake, store, caplog, another_machine):
+    rows = run(store, [0])
+    (said,) = caplog.messages
+    assert "training gives other numbers here than where the shipped rows were made" in said
+    assert "loss 3: 0.5 here, 0.7 there" in said
+    assert not set(rows["recipe"]) & {studies.recipe("toy")}
+    fake.trained.clear()
+    run(store)
+    assert {seed for seed, *_ in fake.trained} == {1, 2}, "rows of this machine were not believed"
+    assert len(caplog.messages) == 1
+    assert not list(store.glob("*older*"))
+
+
+def test_own_rows_of_the_stored_recipe_need_no_golden_run(fake, store, request):
+    run(store)
+    asked = request.getfixturevalue("another_machine")
+    fake.trained.clear()
+    assert len(run(store)) == 12
+    assert fake.trained == asked == []
 
 
 def test_shipping_again_replaces_rows_of_an_older_recipe(fake, monkeypatch):
@@ -595,7 +906,7 @@ def toys(monkeypatch):
 
     def recipes():
         golden.digest.cache_clear()
-        return {world: studies.recipe(f"toy {world}") for world in WORLDS}
+        return {w: studies._recipe_here(experiments.STUDIES[f"toy {w}"]) for w in WORLDS}
 
     return recipes
 
@@ -693,14 +1004,14 @@ def test_the_command_prints_a_table_and_stores_the_rows(fake, capsys):
     assert [float(x) for x in line[3:]] == pytest.approx(
         [np.mean(scores), min(scores), max(scores)], abs=1e-3
     )
-    assert len(pd.read_csv(studies.RESULTS / "toy.csv")) == 2
+    assert len(pd.read_csv(studies.results_folder() / "toy.csv")) == 2
     assert not studies.SHIPPED.exists()
 
 
 def test_the_command_can_ship(fake, capsys):
     command(capsys, "toy", "--seeds", "0", "--ship", "--jobs", "1")
     assert len(pd.read_csv(studies.SHIPPED / "toy.csv")) == 4
-    assert not studies.RESULTS.exists()
+    assert not studies.results_folder().exists()
     code, _ = command(capsys, "toy", "--ship", "--fresh")
     assert code == 2, "where would the rows go?"
 
@@ -711,13 +1022,37 @@ def test_the_command_trains_shipped_rows_again_and_goes_on_where_it_was(fake, ca
     fake.trained.clear()
     command(capsys, "toy", "--fresh", "--seeds", "0", "--jobs", "1")
     assert len(fake.trained) == 4, "rows that ship were believed"
-    again = studies.RESULTS / "fresh" / "toy.csv"
+    again = studies.results_folder() / "fresh" / "toy.csv"
     assert len(pd.read_csv(again)) == 4
     command(capsys, "toy", "--fresh", "--jobs", "1")
     assert len(fake.trained) == 12, "rows that were there were trained once more"
     assert len(pd.read_csv(again)) == 12
     assert (studies.SHIPPED / "toy.csv").read_bytes() == content
-    assert not (studies.RESULTS / "toy.csv").exists(), "they would be taken for the reader's own"
+    assert not (studies.results_folder() / "toy.csv").exists(), (
+        "they would be taken for the reader's own"
+    )
+
+
+ARROWS = """
+import sys
+from pathlib import Path
+from mtl_course import experiments, studies
+grid = [{"way": "A → B"}]
+toy = studies.Study("?", grid, lambda seed: 0, lambda source, seed, way: {"accuracy": 0.5}, [0], {},
+                    golden="scenes")
+experiments.STUDIES["toy"] = toy
+studies.results_folder = lambda: Path(sys.argv[1])
+studies.main(["toy", "--jobs", "1"])
+"""
+
+
+def test_the_table_can_be_printed_anywhere(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ARROWS, str(tmp_path)],
+        cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"A ? B" in done.stdout
 
 
 @pytest.mark.parametrize("pair", ["labels=11", "colour=red", "labels"])

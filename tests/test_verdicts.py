@@ -54,7 +54,14 @@ def paired(differences, labels=10):
         for seed, (b, d) in enumerate(zip(base, differences, strict=True))
         for way, value in (("two", b + d), ("one", b))
     ]
-    return pd.DataFrame(rows).sample(frac=1, random_state=0)  # rows come in any order
+    return named(rows).sample(frac=1, random_state=0)  # rows come in any order
+
+
+def named(rows, keys=("way", "labels")):
+    """The rows as `studies.run` returns them: with the names of a cell's columns."""
+    table = pd.DataFrame(rows)
+    table.attrs["keys"] = list(keys)
+    return table
 
 
 def test_a_gain_is_the_paired_t_interval():
@@ -130,6 +137,40 @@ def test_a_gain_that_cannot_be_told_is_refused():
         verdicts.gain(rows[rows["seed"] == 0], "two", "one")
 
 
+def test_a_gain_does_not_depend_on_the_order_or_number_of_columns():
+    rows = paired([0.02, 0.03, 0.025])
+    want = verdicts.gain(rows, "two", "one")
+    for other in (
+        rows[list(reversed(rows.columns))],
+        rows.assign(seconds=range(len(rows)))[["study", "seconds", *rows.columns[1:]]],
+        rows.query("labels == 10").drop(columns="study"),
+        pd.concat([rows[:3], rows[3:].copy()]),
+    ):
+        pd.testing.assert_frame_equal(verdicts.gain(other, "two", "one"), want)
+
+
+def test_the_keys_of_rows_that_do_not_name_them_must_be_given():
+    rows = paired([0.02, 0.03, 0.025])
+    want = verdicts.gain(rows, "two", "one")
+    bare = pd.DataFrame(rows.to_dict("list"))
+    with pytest.raises(ValueError, match=r"keys=\['way', 'labels'\]"):
+        verdicts.gain(bare, "two", "one")
+    for keys in (["way", "labels"], ["labels"]):
+        pd.testing.assert_frame_equal(verdicts.gain(bare, "two", "one", keys=keys), want)
+    with pytest.raises(ValueError, match="keys must be columns of rows; there is no colour"):
+        verdicts.gain(bare, "two", "one", keys=["labels", "colour"])
+
+
+def test_a_column_that_across_names_is_a_key_also_when_the_study_lacks_it():
+    rows = mapped(np.random.default_rng(7).normal(0.02, 0.02, size=(3, 6)))
+    want = verdicts.gain(rows, "two", "one", across=["a"])
+    other = rows.rename(columns={"a": "partner"})
+    other.attrs["keys"] = ["way", "labels"]
+    found = verdicts.gain(other, "two", "one", across=["partner"])
+    assert found["partner"].tolist() == want["a"].tolist()
+    np.testing.assert_allclose(found["mean"], want["mean"])
+
+
 @pytest.mark.parametrize("n", [3, 5, 10, 30])
 def test_a_detectable_gain_is_found_four_times_in_five(n):
     pattern = np.random.default_rng(4).normal(size=n)
@@ -154,7 +195,7 @@ def mapped(differences, way="two", over="one"):
         for a, values in enumerate(differences, start=1)
         for seed, (b, d) in enumerate(zip(base, values, strict=True))
     ]
-    return pd.DataFrame(rows)
+    return named(rows, ["a", "way", "labels"])
 
 
 def test_a_way_without_an_a_is_set_against_every_a():

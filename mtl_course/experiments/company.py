@@ -192,7 +192,9 @@ def beside_transfer(joint: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
         & sizes["way"].isin(["from scratch", "all layers", "head then all"])
         & sizes["seed"].isin(joint["seed"])
     ]
-    return pd.concat([joint, same[["study", "a", "way", "seed", "accuracy", "auc", "steps"]]])
+    both = pd.concat([joint, same[["study", "a", "way", "seed", "accuracy", "auc", "steps"]]])
+    both.attrs = joint.attrs
+    return both
 
 
 # ---------------------------------------------------------------------- M6: a hundred tasks

@@ -1,7 +1,7 @@
 """Predict before you run: a guess that the student commits, and that the lesson scores and keeps.
 
-Kept guesses lie in ``results/predictions.csv``, on the student's own machine, from lesson to
-lesson. The environment variable ``MTL_COURSE_PREDICTIONS`` names another file.
+Kept guesses lie in ``predictions.csv`` on the student's own machine (`base.results_folder`), from
+lesson to lesson. The environment variable ``MTL_COURSE_PREDICTIONS`` names another file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from mtl_course import figures
-from mtl_course.base import HOME, atomic
+from mtl_course.base import atomic, results_folder
 from mtl_course.explorers.frame import LABELS, Explorer, answer
 
 _CONFIDENCE = {"a coin toss": 0.5, "rather sure": 0.75, "very sure": 0.95}
@@ -126,4 +126,5 @@ def _keep(*row: object) -> None:
 
 
 def _file() -> Path:
-    return Path(os.environ.get("MTL_COURSE_PREDICTIONS", HOME / "results" / "predictions.csv"))
+    named = os.environ.get("MTL_COURSE_PREDICTIONS")
+    return Path(named) if named else results_folder() / "predictions.csv"
