@@ -6,9 +6,9 @@ import contextlib
 import operator
 import os
 import shutil
-import threading
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -10,23 +10,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
-import hashlib
 import importlib
 import inspect
 import itertools
-import json
 import logging
 import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-import filelock
 import joblib
 import numpy as np
 import pandas as pd
@@ -37,7 +31,6 @@ from mtl_course import golden, training
 from mtl_course.base import (
     HOME,
     Interrupted,
-    atomic,
     printable_output,
     results_folder,
     threads,
@@ -45,6 +38,18 @@ from mtl_course.base import (
     writable,
 )
 from mtl_course.plans import Plan, carry_out, carry_out_together
+from mtl_course.store import (
+    Study,
+    append,
+    begun,
+    finish,
+    marks,
+    recipe_here,
+    stored,
+    unfinished_file,
+    warn_once,
+)
+from mtl_course.store import recipe as recipe_of
 from mtl_course.verdicts import gain, interval, predicted
 
 __all__ = ["SHIPPED", "Study", "gain", "interval", "predicted", "recipe", "run", "study"]
@@ -55,44 +60,6 @@ OTHERS = "other_seeds"  # the folder in it with rows of seeds that are in no fig
 _GROUPS_TOGETHER = 10  # on a GPU; ten A's of 1,000,000 scenes of 32 × 32 are 31 GB
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A grid and the function that trains one cell of it.
-
-    question: what the study asks, one sentence.
-    grid: one mapping a cell, all with the same keys.
-    source: ``source(seed=…)`` makes what the cells of one seed share: a network pretrained on A, or
-        the images that all of them learn from.
-    train: ``train(source, seed=…, **cell)`` trains one network and returns its scores. Either may
-        be a plan (`plans`), so that a GPU trains many at once.
-    seeds: the seeds whose rows ship with the course.
-    settings: every constant the rows depend on; when one changes, older rows are stale.
-    golden: which golden run guards the rows, see the module `golden`.
-    shared_by: the key that `source` depends on besides the seed, ``source(seed=…, key=…)``: cells
-        that agree in it share a source, such as the trunk of one A.
-    over: the way that the others are set against; None where there is none.
-    blank: what stands in the columns that mean nothing to that way; "from scratch" has no A.
-    score: what they are compared by.
-    """
-
-    question: str
-    grid: Sequence[Mapping[str, object]]
-    source: Callable[..., object]
-    train: Callable[..., dict[str, object]]
-    seeds: Sequence[int]
-    settings: Mapping[str, object]
-    golden: str = "digits"
-    shared_by: str | None = None
-    over: str | None = None
-    blank: Mapping[str, object] = field(default_factory=dict)
-    score: str = "accuracy"
-
-    @property
-    def keys(self) -> list[str]:
-        """The columns that name a cell."""
-        return list(self.grid[0])
 
 
 def study(name: str) -> Study:
@@ -155,41 +122,44 @@ def run(
     cells = _cells(chosen, only or {})
     wanted = {(seed, *cell.values()): (seed, cell) for seed in seeds for cell in cells}
     store = results_folder() if store is None else Path(store)
-    unfinished = _unfinished(store, name) if fresh and source is None and not own else None
+    unfinished = (
+        unfinished_file(store, name, training.machine())
+        if fresh and source is None and not own
+        else None
+    )
     kept = unfinished if fresh or own else store / f"{name}.csv"
     if unfinished is not None:
-        rows = _begun(unfinished, chosen, set(wanted))
+        rows = begun(unfinished, chosen, set(wanted))
     elif kept is not None:
         ours = [SHIPPED, SHIPPED / OTHERS] if shipped and source is None else []
-        rows = _stored(name, chosen, ours, kept)
+        rows = stored(name, chosen, ours, kept, ships=SHIPPED in kept.parents)
     else:
         rows = pd.DataFrame()
-    have = set(_marks(rows, chosen))
+    have = set(marks(rows, chosen))
     missing = [cell for mark, cell in wanted.items() if mark not in have]
     if missing and kept is not None and not writable(kept.parent):
         raise ValueError(f"store: {kept.parent} cannot be written to; name another folder.")
     left = len(missing)
     try:
-        with contextlib.closing(_train(name, chosen, missing, source, jobs, progress)) as training:
-            for new in training:
+        with contextlib.closing(_train(name, chosen, missing, source, jobs, progress)) as trained:
+            for new in trained:
                 rows = pd.concat([rows, new], ignore_index=True)
                 if kept is not None:
-                    _append(kept, new, chosen)
+                    append(kept, new, chosen)
                 left -= 1
     except KeyboardInterrupt:
-        done = (
-            f"Interrupted: {len(wanted) - left} of {len(wanted)} networks of {name!r} are trained"
-        )
-        raise Interrupted(
-            f"{done}, and none is kept: the same call begins anew."
+        done = f"{len(wanted) - left} of {len(wanted)} networks of {name!r} are trained"
+        what = (
+            "and none is kept: the same call begins anew"
             if kept is None
-            else f"{done}; new ones are kept in {kept}, and the same call goes on from there."
-        ) from None
-    rows = rows[[mark in wanted for mark in _marks(rows, chosen)]]
+            else f"new ones are kept in {kept}, and the same call goes on from there"
+        )
+        raise Interrupted(f"Interrupted: {done}, {what}.") from None
+    rows = rows[[mark in wanted for mark in marks(rows, chosen)]]
     if unfinished is not None:
-        _finish(unfinished, rows, chosen)
+        finish(unfinished, rows, chosen)
     order = {tuple(cell.values()): i for i, cell in enumerate(cells)}
-    place = [order[mark[1:]] for mark in _marks(rows, chosen)]
+    place = [order[mark[1:]] for mark in marks(rows, chosen)]
     rows = rows.iloc[np.lexsort((rows["seed"], place))].reset_index(drop=True)
     rows.attrs["keys"] = chosen.keys
     return rows
@@ -206,13 +176,6 @@ def _cells(chosen: Study, only: Mapping[str, Sequence]) -> list[Mapping[str, obj
     if not cells:
         raise ValueError("only leaves no cell of the grid.")
     return cells
-
-
-def _marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
-    """What makes a row the one it is: its seed and its cell."""
-    if rows.empty:
-        return []
-    return list(rows[["seed", *chosen.keys]].astype(object).itertuples(index=False, name=None))
 
 
 def _train(
@@ -232,17 +195,28 @@ def _train(
     if not groups:
         return
     if golden.digest(chosen.golden) != golden.stored(chosen.golden):
-        _warn_once(
+        warn_once(
             "training gives other numbers here than where the shipped rows were made: "
             + "; ".join(golden.differences(chosen.golden))
         )
     train = _side_by_side if training.machine().device.type == "cuda" else _in_processes
-    with tqdm(
-        total=len(missing), desc=name, unit="network", disable=not progress, leave=False
-    ) as bar:
+    bar = tqdm(total=len(missing), desc=name, unit="network", disable=not progress, leave=False)
+    with bar, _quiet(training.__name__):
         for row in train(chosen, groups, source, jobs):
             bar.update()
             yield pd.DataFrame([{"study": name, **row}])
+
+
+@contextlib.contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep to itself what training says when it is interrupted: `run` says what is kept."""
+    loud = logging.getLogger(logger)
+    level = loud.level
+    loud.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        loud.setLevel(level)
 
 
 def _in_processes(
@@ -259,7 +233,7 @@ def _in_processes(
     networks = sum(map(len, groups.values()))
     jobs = jobs or max(joblib.effective_n_jobs(None), min(joblib.cpu_count(), networks))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
-    known = {torch.__version__: _recipe_here(chosen)}
+    known = {torch.__version__: recipe_here(chosen)}
     with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
         # would end the thread that hands out the work, and the study would wait for ever.
@@ -294,11 +268,7 @@ def _side_by_side(
     """All networks of one shape in one pass, on the GPU, whatever `jobs` says."""
     for now in _waves(groups, _GROUPS_TOGETHER):
         start = time.perf_counter()
-        if source is None:
-            asked = {group: _plan(_shared(chosen, *group)) for group in now}
-            sources = dict(carry_out_together(asked))
-        else:
-            sources = dict.fromkeys(now, source)
+        sources = _sources(chosen, now) if source is None else dict.fromkeys(now, source)
         source_seconds = (time.perf_counter() - start) / len(now)
         start = time.perf_counter()
         plans = {
@@ -309,7 +279,19 @@ def _side_by_side(
         for done, ((group, number), scores) in enumerate(carry_out_together(plans), start=1):
             seconds = (time.perf_counter() - start) / done  # a share of what all took together
             cell = groups[group][number]
-            yield _as_row(_recipe_here(chosen), group[0], cell, scores, seconds, source_seconds)
+            yield _as_row(recipe_here(chosen), group[0], cell, scores, seconds, source_seconds)
+
+
+def _sources(chosen: Study, groups: Sequence[tuple]) -> dict[tuple, object]:
+    """What each group shares; where a GPU has no memory for all at once, one half after another."""
+    try:
+        return dict(carry_out_together({g: _plan(_shared(chosen, *g)) for g in groups}))
+    except torch.OutOfMemoryError:
+        if len(groups) == 1:
+            raise
+    torch.cuda.empty_cache()
+    half = len(groups) // 2
+    return _sources(chosen, groups[:half]) | _sources(chosen, groups[half:])
 
 
 def _plan(outcome: object) -> Plan:
@@ -351,7 +333,7 @@ def _row(chosen: Study, source: tuple, seed: int, cell: Mapping, known: Mapping[
     with threads(1):
         plan = _plan(chosen.train(shared, seed=seed, **cell))
         scores, seconds = _timed(lambda: carry_out(plan))
-        recipe = known.get(torch.__version__) or _recipe_here(chosen)
+        recipe = known.get(torch.__version__) or recipe_here(chosen)
         return _as_row(recipe, seed, cell, scores, seconds, source_seconds)
 
 
@@ -376,159 +358,6 @@ def _timed(function: Callable[[], object]) -> tuple[object, float]:
     return function(), time.perf_counter() - start
 
 
-# ---------------------------------------------------------------------- keeping rows
-
-
-def _stored(name: str, chosen: Study, shipped: Sequence[Path], kept: Path) -> pd.DataFrame:
-    """The shipped rows and those that are kept, each cell and seed once.
-
-    shipped: folders. Rows of another recipe stand behind all others, and are used with a warning.
-    """
-    current, others = [], []
-    for path in (folder / f"{name}.csv" for folder in shipped):
-        if path != kept:  # whoever ships rows has these trained again
-            rows, wrong = _read(path, chosen)
-            if wrong and wrong.rows is None:
-                raise ValueError(f"{path} is damaged ({wrong.why}): restore it from git.")
-            current.append(rows)
-            if wrong:
-                others.append(wrong.rows)
-    rows = _once([*current, _own(kept, chosen)], chosen)
-    both = _once([rows, *others], chosen)
-    if used := len(both) - len(rows):
-        there = ", ".join(sorted(both["recipe"].iloc[len(rows) :].unique()))
-        _warn_once(
-            f"{name}: {used} shipped rows have the recipe {there}, and today's is {recipe(name)}: "
-            "training or a setting has changed since they were made. They are used as they are, "
-            "and rows that are trained now may not be comparable with them. To train them again: "
-            f"python -m mtl_course.studies {name} --fresh"
-        )
-    return both
-
-
-def _once(parts: Sequence[pd.DataFrame], chosen: Study) -> pd.DataFrame:
-    """The parts as one table; of rows of one cell and seed, the first."""
-    parts = [part for part in parts if len(part)]
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return rows[~pd.Index(_marks(rows, chosen)).duplicated()] if len(rows) else rows
-
-
-class _Wrong(NamedTuple):
-    """What cannot be used of a file: its rows of another recipe, or None, if it is damaged."""
-
-    why: str
-    rows: pd.DataFrame | None
-
-
-def _read(
-    path: Path, chosen: Study, *, made_here: bool = False
-) -> tuple[pd.DataFrame, _Wrong | None]:
-    """The rows of a file that have the stored recipe, and what else is in it.
-
-    made_here: rows with the recipe of this machine are as good.
-    """
-    needed = ["study", *chosen.keys, "seed", "recipe"]
-    if not path.exists():
-        return pd.DataFrame(), None
-    try:
-        rows = pd.read_csv(path, dtype={"recipe": str})
-        if lost := set(needed) - set(rows.columns):
-            raise ValueError(f"the columns {', '.join(sorted(lost))} are missing")
-        if rows[needed].isna().any(axis=None):
-            raise ValueError("a row is cut short")
-    except (ValueError, pd.errors.ParserError) as error:
-        return pd.DataFrame(), _Wrong(str(error), None)
-    other = rows["recipe"] != _recipe(chosen, golden.stored(chosen.golden))
-    if made_here and other.any():  # the golden run takes seconds
-        other &= rows["recipe"] != _recipe_here(chosen)
-    why = ", ".join(sorted(rows.loc[other, "recipe"].unique()))
-    return rows[~other], _Wrong(why, rows[other]) if other.any() else None
-
-
-def _own(path: Path, chosen: Study) -> pd.DataFrame:
-    """The reader's own rows. What cannot be used is moved aside, never overwritten.
-
-    In ``assets`` it stays: rows that are trained to be shipped take the place of older ones.
-    """
-    rows, wrong = _read(path, chosen, made_here=True)
-    if not wrong:
-        return rows
-    if SHIPPED in path.parents:
-        if wrong.rows is None:
-            raise ValueError(f"{path} is damaged ({wrong.why}): restore it from git.")
-        return rows
-    with _locked(path):
-        rows, wrong = _read(path, chosen, made_here=True)  # another process may have been quicker
-        if wrong:
-            aside = _aside(path, "damaged" if wrong.rows is None else "older")
-            if len(rows):
-                _write(path, rows)
-            what = "is damaged" if wrong.rows is None else "has rows of an older recipe"
-            _log.warning("%s %s (%s): kept as %s.", path, what, wrong.why, aside)
-    return rows
-
-
-def _aside(path: Path, why: str) -> Path:
-    """Moves a file to a free name beside it. Returns: the new path."""
-    number = 1
-    while (target := path.with_name(f"{path.stem}.{why}-{number}.csv")).exists():
-        number += 1
-    return path.rename(target)
-
-
-def _locked(path: Path) -> filelock.BaseFileLock:
-    """A lock for those who change a file: two at once would each lose the other's rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(path.with_name(f".{path.name}.lock"))
-
-
-def _write(path: Path, rows: pd.DataFrame) -> None:
-    with atomic(path) as file:
-        rows.to_csv(file, index=False, lineterminator="\n")
-
-
-def _append(path: Path, rows: pd.DataFrame, chosen: Study) -> None:
-    """Adds rows to a file; they take the place of those of the same cell and seed."""
-    with _locked(path):
-        if path.exists():
-            rows = pd.concat([pd.read_csv(path, dtype={"recipe": str}), rows], ignore_index=True)
-        _write(path, rows.drop_duplicates(["seed", *chosen.keys], keep="last"))
-
-
-# ---------------------------------------------------------------------- rows of a fresh run
-
-
-def _unfinished(store: Path, name: str) -> Path:
-    """Where a fresh run keeps its rows until it has all; machines and precisions do not mix."""
-    place = training.machine()
-    return store / "fresh" / f"{name}.unfinished-{place.device.type}-{place.precision}.csv"
-
-
-def _begun(path: Path, chosen: Study, wanted: set[tuple]) -> pd.DataFrame:
-    """The rows that a fresh run which was broken off has left, as far as they are wanted."""
-    rows = _own(path, chosen)
-    rows = rows[[mark in wanted for mark in _marks(rows, chosen)]] if len(rows) else rows
-    if len(rows):
-        _log.warning(
-            "fresh=True goes on with %d of %d networks that a run which was broken off has left in "
-            "%s; delete that file to begin anew.", len(rows), len(wanted), path,
-        )  # fmt: skip
-    return rows
-
-
-def _finish(path: Path, rows: pd.DataFrame, chosen: Study) -> None:
-    """Moves the rows of a fresh run that has all of them, so that the next trains them again."""
-    with _locked(path):
-        _write(path.with_name(path.name.replace(".unfinished-", ".finished-")), rows)
-        if path.exists():
-            left, done = pd.read_csv(path, dtype={"recipe": str}), set(_marks(rows, chosen))
-            left = left[[mark not in done for mark in _marks(left, chosen)]]
-            if len(left):  # of a run with other seeds or cells
-                _write(path, left)
-            else:
-                path.unlink()
-
-
 # ---------------------------------------------------------------------- the recipe
 
 
@@ -538,23 +367,7 @@ def recipe(name: str) -> str:
     They are a digest of the golden run in ``assets`` and of the study's settings. When training,
     drawing or a setting changes, so do they.
     """
-    chosen = study(name)
-    return _recipe(chosen, golden.stored(chosen.golden))
-
-
-def _recipe_here(chosen: Study) -> str:
-    """The recipe of rows that this machine trains: another where it gives other numbers."""
-    return _recipe(chosen, golden.digest(chosen.golden))
-
-
-def _recipe(chosen: Study, digest: str) -> str:
-    settings = json.dumps(chosen.settings, sort_keys=True)
-    return hashlib.sha256((digest + settings).encode()).hexdigest()[:8]
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    _log.warning(message)
+    return recipe_of(study(name))
 
 
 # ---------------------------------------------------------------------- the command

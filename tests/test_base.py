@@ -1,10 +1,10 @@
 """Guards mtl_course.base: streams of random numbers, counts, whole files, threads, the machine."""
 
 import itertools
-import threading
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np

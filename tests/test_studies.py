@@ -27,6 +27,7 @@ from mtl_course import (
     training,
     transfer,
 )
+from mtl_course import store as keeping
 from mtl_course import world as worlds
 from mtl_course.experiments import answers, common, dials, digits
 
@@ -63,7 +64,7 @@ def fake(monkeypatch, tmp_path):
     monkeypatch.setitem(experiments.STUDIES, "toy", toy)
     monkeypatch.setattr(studies, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(studies, "results_folder", lambda: tmp_path / "results")
-    studies._warn_once.cache_clear()
+    keeping.warn_once.cache_clear()
     return made
 
 
@@ -609,13 +610,13 @@ TWO_WRITERS = """
 import sys
 from pathlib import Path
 import pandas as pd
-from mtl_course import studies
+from mtl_course import store, studies
 print("ready", flush=True)
 sys.stdin.readline()
 toy = studies.Study("?", [{"way": "one"}], None, None, range(60), {})
 for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 30):
     row = {"study": "toy", "way": "one", "seed": seed, "recipe": "0"}
-    studies._append(Path(sys.argv[1]), pd.DataFrame([row]), toy)
+    store.append(Path(sys.argv[1]), pd.DataFrame([row]), toy)
 """
 
 
@@ -906,7 +907,7 @@ def toys(monkeypatch):
 
     def recipes():
         golden.digest.cache_clear()
-        return {w: studies._recipe_here(experiments.STUDIES[f"toy {w}"]) for w in WORLDS}
+        return {w: keeping.recipe_here(experiments.STUDIES[f"toy {w}"]) for w in WORLDS}
 
     return recipes
 
@@ -1091,7 +1092,7 @@ def test_shipped_rows_are_complete_and_of_todays_recipe(name):
         f"{studies.recipe(name)}; remove them and run {again}:\n"
         f"{stale[[*chosen.keys, 'seed', 'recipe']].to_string(max_rows=20)}"
     )
-    have = studies._marks(rows, chosen)
+    have = keeping.marks(rows, chosen)
     want = {(s, *cell.values()) for s, cell in itertools.product(chosen.seeds, chosen.grid)}
     assert len(set(have)) == len(have), f"{name} holds rows twice: run {again}"
     assert set(have) == want, (
@@ -1157,3 +1158,20 @@ def test_the_controls_cost_what_their_names_say():
     on_a = digits.PRETRAINING * 128
     assert on_a + digits.STEPS * 64 == digits.SAME_COMPUTE * 64
     assert digits.CONTROLS["from scratch, to its plateau"] == digits.PLATEAU
+
+
+def test_where_a_gpu_has_no_memory_for_all_sources_they_are_made_in_parts(monkeypatch):
+    asked = []
+
+    def carry_out_together(plans):
+        asked.append(len(plans))
+        if len(plans) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [(group, f"source of {group}") for group in plans]
+
+    monkeypatch.setattr(studies, "carry_out_together", carry_out_together)
+    chosen = studies.Study("?", [{"way": "one"}], lambda seed: seed, None, range(5), {})
+    groups = [(seed, None) for seed in range(5)]
+    found = studies._sources(chosen, groups)
+    assert found == {group: f"source of {group}" for group in groups}
+    assert asked == [5, 2, 3, 1, 2]
