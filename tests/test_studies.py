@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -754,7 +753,7 @@ def test_rows_of_todays_recipe_go_before_shipped_ones_of_another(fake, store, mo
 def test_reading_rows_trains_nothing(monkeypatch):
     monkeypatch.setattr(golden, "run", lambda world: pytest.fail("the golden run was made"))
     monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("a network was trained"))
-    golden.digest.cache_clear()
+    golden.numbers.cache_clear()
     for name in experiments.STUDIES:
         rows = studies.run(name)
         assert set(rows["recipe"]) == {studies.recipe(name)}
@@ -812,9 +811,9 @@ WORLDS = ["dials", "digits", "scenes"]
 
 @pytest.fixture
 def clear():
-    """Forgets digests: call it after a change, and it is called after the test."""
-    yield golden.digest.cache_clear
-    golden.digest.cache_clear()
+    """Forgets golden runs: call it after a change, and it is called after the test."""
+    yield golden.numbers.cache_clear
+    golden.numbers.cache_clear()
 
 
 def scaled(monkeypatch, factors):
@@ -822,31 +821,9 @@ def scaled(monkeypatch, factors):
     known = {world: golden.run(world) for world in factors}
 
     def run(world):
-        return [factors[world] * number for number in known[world]]
+        return {name: factors[world] * number for name, number in known[world].items()}
 
     monkeypatch.setattr(golden, "run", run)
-
-
-@pytest.mark.parametrize("world", WORLDS)
-def test_the_golden_run_is_repeatable(world):
-    numbers = golden.run(world)
-    assert numbers == golden.run(world)
-    assert np.isfinite(numbers).all()
-
-
-@pytest.mark.parametrize("world", WORLDS)
-def test_the_golden_run_agrees_with_the_one_in_assets(world):
-    known = json.loads(golden.FILE.read_text(encoding="utf-8"))[world]
-    numbers = golden.run(world)
-    assert np.allclose(numbers, known["numbers"], rtol=golden._TOLERANCE, atol=0), (
-        f"drawing, training or evaluating of {world} has changed. If that was meant, run "
-        "`python -m mtl_course.studies --golden` and train the shipped rows again."
-    )
-    assert golden.digest(world) == known["digest"]
-
-
-def test_the_worlds_have_digests_of_their_own():
-    assert len({golden.digest(world) for world in WORLDS}) == len(WORLDS)
 
 
 def test_every_study_of_scenes_is_guarded_by_a_golden_run_on_scenes():
@@ -854,39 +831,6 @@ def test_every_study_of_scenes_is_guarded_by_a_golden_run_on_scenes():
     assert set(guards.values()) <= set(WORLDS), guards
     for name, world in guards.items():
         assert world in ("dials", "digits" if name.startswith("digits") else "scenes"), name
-
-
-def test_writing_the_golden_run_makes_it_the_known_one(tmp_path, monkeypatch, clear):
-    monkeypatch.setattr(golden, "FILE", tmp_path / "golden.json")
-    clear()
-    digests = golden.write()
-    content = json.loads((tmp_path / "golden.json").read_text(encoding="utf-8"))
-    assert sorted(digests) == WORLDS
-    for world in WORLDS:
-        assert content[world]["digest"] == digests[world] == golden.digest(world)
-        assert np.allclose(content[world]["numbers"], golden.run(world), rtol=1e-5)
-
-
-def test_writing_the_golden_run_keeps_the_runs_that_agree(tmp_path, monkeypatch, clear):
-    file = tmp_path / "golden.json"
-    file.write_bytes(golden.FILE.read_bytes())
-    before = json.loads(file.read_text(encoding="utf-8"))
-    monkeypatch.setattr(golden, "FILE", file)
-    old = {world: golden.digest(world) for world in WORLDS}
-    with monkeypatch.context() as patch:
-        scaled(patch, {"digits": 1.001, "scenes": 0.999, "dials": 1})
-        assert golden.write() == old
-        assert json.loads(file.read_text(encoding="utf-8")) == before
-    assert golden.digest("scenes") == old["scenes"]  # known before training changes
-    with monkeypatch.context() as patch:
-        scaled(patch, {"digits": 1, "scenes": 1.02, "dials": 1})
-        new = golden.write()
-        after = json.loads(file.read_text(encoding="utf-8"))
-        assert new["digits"] == old["digits"]
-        assert after["digits"] == before["digits"], "rows of digits would be stale for nothing"
-        assert new["scenes"] == after["scenes"]["digest"] != old["scenes"]
-        assert golden.digest("scenes") == new["scenes"]
-    assert after.get("made by") == before.get("made by")
 
 
 def test_the_recipe_depends_on_the_settings(fake, monkeypatch):
@@ -906,7 +850,7 @@ def toys(monkeypatch):
         monkeypatch.setitem(experiments.STUDIES, f"toy {world}", of_world)
 
     def recipes():
-        golden.digest.cache_clear()
+        golden.numbers.cache_clear()
         return {w: keeping.recipe_here(experiments.STUDIES[f"toy {w}"]) for w in WORLDS}
 
     return recipes
@@ -941,7 +885,7 @@ def test_a_change_in_one_world_makes_no_rows_of_the_other_stale(fake, monkeypatc
     assert new[other] == old[other]
 
 
-@pytest.mark.parametrize(("factor", "agrees"), [(1.001, True), (1.02, False)])
+@pytest.mark.parametrize(("factor", "agrees"), [(1.0005, True), (1.005, False)])
 def test_the_recipe_forgives_what_differs_between_processors(
     fake, monkeypatch, clear, factor, agrees
 ):
