@@ -18,6 +18,7 @@ from notebook_files import (
     read,
     result,
 )
+from small_disk import python_on_disk
 
 from mtl_course import drawn, networks, photographs, studies
 from mtl_course.datasets import UNKNOWN
@@ -83,6 +84,32 @@ def test_photographs_of_yours_come_first(
     assert drawn.or_photographs("coco", size=32) == folder, "but not at this one"
     with pytest.raises(ValueError, match="name must be one of cifar10, stl10, coco"):
         drawn.or_photographs("mnist")
+
+
+DRAW = """import pathlib, sys
+from mtl_course import drawn
+drawn._PLACE = pathlib.Path(sys.argv[1])
+drawn.or_photographs("coco")
+"""
+
+
+@pytest.mark.parametrize("room", [2_000_000, 6_000_000, 20_000_000])
+def test_a_set_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, room: int):
+    place, none = tmp_path / "disk" / "drawn-1", str(tmp_path / "none")
+    done = python_on_disk(
+        place.parent, "-c", DRAW, str(place), room=room, MTL_COURSE_PHOTOGRAPHS=none
+    )
+    told = done.stderr.splitlines()[-1]
+    assert told == f"OSError: [Errno 28] No space left on device: '{place}'", done.stderr
+    assert not done.stdout, "something was left"
+
+
+def test_a_course_that_cannot_be_written_to_says_to_copy_it(tmp_path: Path):
+    place, none = tmp_path / "disk" / "drawn-1", str(tmp_path / "none")
+    done = python_on_disk(place.parent, "-c", DRAW, str(place), MTL_COURSE_PHOTOGRAPHS=none)
+    told = done.stderr.splitlines()[-1]
+    assert "copy the course to a folder of yours" in told, done.stderr
+    assert told.endswith(f"'{place.parent}'")
 
 
 # -------------------------------------------------------------------------- the lesson's studies
