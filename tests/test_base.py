@@ -132,7 +132,7 @@ def test_an_error_of_the_disk_names_the_file_and_not_its_draft(tmp_path):
         draft.mkdir()
         (draft / "there" / "images.npy").write_text("")
     assert nowhere.value.filename == str(tmp_path / "roads" / "there" / "images.npy")
-    with pytest.raises(OSError, match="^the server is gone$"), atomic(tmp_path / "roads"):
+    with pytest.raises(OSError, match=r"^the server is gone$"), atomic(tmp_path / "roads"):
         raise OSError("the server is gone")
     assert list(tmp_path.iterdir()) == []
 
