@@ -245,6 +245,7 @@ _LANES = 1 | 1 << 16 | 1 << 32
 _COLOUR = 255 * _LANES
 _HALF = sprites.FULL // 2 * _LANES  # added before >> 6, it rounds to the nearest
 _OWNER = 48
+_EXACT = 2**52  # a whole number x below it is the low bits of the float64 x + 2⁵²
 
 
 def _pack(colour: Tensor) -> Tensor:
@@ -279,27 +280,27 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     pixel = skip.index_select(0, which) + torch.arange(total, device=device)
     spot = foot.index_select(0, which) + stencils.offset.index_select(0, pixel)
     owners = slot + 1 << _OWNER
-    palettes = _palettes(world, scene, slot).unbind(dim=1)
+    palettes = _palettes(world, scene, slot).double().unbind(dim=1)
+    weights, through, tells, stays = _weights(size, str(device))
 
     pixels = canvas.view(-1)
     last = 0
     # Pixels of the things that are painted in this turn: few enough for a processor's cache.
     for count in _sums(length, turns).tolist():
         here = slice(last, last := last + count)
-        thing, weights = which[here], stencils.weights.index_select(0, pixel[here])
+        thing, point = which[here], pixel[here]
         behind = pixels.index_select(0, spot[here])
         colour = behind & _COLOUR
-        through = weights >> 8 * PARTS & 255  # the weight of what is behind
-        new = (colour * through).add_(_HALF)
-        for part, palette in enumerate(palettes):
-            new.addcmul_(palette.index_select(0, thing), weights >> 8 * part & 255)
-        new.bitwise_right_shift_(6).bitwise_and_(_COLOUR)
-        # Bit 9 of a lane is set where its difference is CONTRAST or more, one way or the other.
-        more, bias = new - colour, (512 - CONTRAST) * _LANES
-        differs = (bias + more | bias - more) & 512 * _LANES != 0
-        mine = owners.index_select(0, thing) * (weights >> 8 * PARTS + 8) * differs
-        owner = torch.where(through * 2 < sprites.FULL, mine, behind - colour)
-        pixels.index_copy_(0, spot[here], new.add_(owner))
+        new = torch.full(colour.shape, _EXACT + _HALF, dtype=torch.float64, device=device)
+        new.addcmul_(colour.double(), through.index_select(0, point))
+        for palette, weight in zip(palettes, weights, strict=True):
+            new.addcmul_(palette.index_select(0, thing), weight.index_select(0, point))
+        new = new.view(torch.int64).bitwise_right_shift_(6).bitwise_and_(_COLOUR)
+        lanes = (new.view(torch.int16) - colour.view(torch.int16)).abs_() >= CONTRAST
+        mine = owners.index_select(0, thing) & tells.index_select(0, point)
+        mine *= lanes.view(torch.int32) != 0  # any of the four
+        owner = behind & stays.index_select(0, point)
+        pixels.scatter_(0, spot[here], new.bitwise_or_(mine).bitwise_or_(owner))
 
     canvas[:, :, :aside] = canvas[:, :, -aside:] = 0  # nothing is seen in the margin
     hits = pixels.index_select(0, spot) >> _OWNER == (slot + 1).index_select(0, which)
@@ -308,6 +309,20 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     lanes = canvas[:, :, aside:-aside].index_select(0, row).view(torch.int16)
     lanes = lanes.view(n, size, size, 4).permute(0, 3, 1, 2)
     return _grain(world).add_(lanes[:, :3]).clamp_(0, 255).to(torch.uint8), seen
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(size: int, device: str) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """The weights of all stencils, unpacked. A pixel that a thing covers by half is its own, if
+    it tells what the thing is, or nobody's; of others the owner stays.
+
+    Returns: (pixels,) each: of each part, and of what is behind, float64; where it tells what the
+        thing is, and where the owner stays, int64 with all bits or none.
+    """
+    packed = sprites.stencils(size, device).weights
+    *parts, behind, tells = [packed >> 8 * i & 255 for i in range(PARTS + 2)]
+    stays = behind * 2 >= sprites.FULL
+    return [part.double() for part in parts], behind.double(), -tells, (-1 << _OWNER) * stays
 
 
 def _in_turn(world: World) -> tuple[Tensor, Tensor, Tensor]:
@@ -406,8 +421,7 @@ def _earth_and_sky(world: World) -> tuple[Tensor, Tensor]:
     for ground, count in zip(grounds, counts, strict=True):
         rows = slice(last, last := last + count)
         torch.mm(layers[order[rows]], ground, out=canvas[rows])
-    # A whole number x below 2⁵² is the low bits of the float64 x + 2⁵².
-    canvas = canvas.add_(2**52 + _HALF).view(torch.int64)
+    canvas = canvas.add_(_EXACT + _HALF).view(torch.int64)
     canvas.bitwise_right_shift_(6).bitwise_and_(_COLOUR)
     return canvas.view(len(which), world.size, -1), order.argsort()
 
