@@ -307,8 +307,8 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     seen = torch.zeros(n, slots, dtype=torch.int64, device=device)
     seen[scene, slot] = _sums(hits, length)
     lanes = canvas[:, :, aside:-aside].index_select(0, row).view(torch.int16)
-    lanes = lanes.view(n, size, size, 4).permute(0, 3, 1, 2)
-    return _grain(world).add_(lanes[:, :3]).clamp_(0, 255).to(torch.uint8), seen
+    clean = lanes.view(n, size, size, 4).permute(0, 3, 1, 2)[:, :3].contiguous()
+    return clean.add_(_grain(world)).clamp_(0, 255).to(torch.uint8), seen
 
 
 @functools.lru_cache(maxsize=8)
