@@ -29,7 +29,7 @@ from mtl_course.questions import TASKS, THE_FOUR, VISIBLE, Facts
 from mtl_course.sprites import KINDS
 from mtl_course.world import SLOTS, Order, imagine, paint, slots_of
 
-_CHUNK = 1024  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
+_CHUNK = 512  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
 _CHUNK_GPU = 65_536
 
 
