@@ -65,9 +65,8 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(draft)
         elif draft.exists():  # where nothing can be written, removing nothing fails, too
             draft.unlink()
-        if (
-            isinstance(error, OSError) and error.errno
-        ):  # a full disk's names no file, others name the draft
+        if isinstance(error, OSError) and error.errno:
+            # A full disk's error names no file, others name the draft.
             error.filename = str(error.filename or path).replace(str(draft), str(path))
         raise
 

@@ -377,9 +377,8 @@ def _colours(device: str) -> Tensor:
     light = torch.tensor(_LIGHT, device=device)[:, None]  # (times, 1, 3)
     light = light * torch.tensor(_SHADES, device=device)[:, None] >> 6  # (times, shades, 3)
     shines = torch.tensor([_SHINES.get(slot.kind, -1) for slot in SLOTS], device=device)
-    shines = (shines[:, None] == torch.arange(PARTS, device=device))[..., None].repeat(
-        1, 1, CHOICES
-    )
+    shines = shines[:, None] == torch.arange(PARTS, device=device)
+    shines = shines[..., None].repeat(1, 1, CHOICES)  # (slots, PARTS, CHOICES)
     shines[slots_of("building"), :, 1::2] = False  # windows without a light
     lit = torch.where(shines[..., None, None], colour, colour * light.view(-1, 3) >> 6)
     return _pack(lit)
