@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
 import operator
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
+from numpy.typing import DTypeLike
 
 HOME = Path(__file__).parent.parent
 """The folder of the course, with ``assets`` and ``results``."""
@@ -49,15 +51,24 @@ def whole(name: str, value: int, least: int) -> int:
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """A name beside `path` for a file or folder; it becomes `path` once it is whole."""
+    """A name beside `path` for a file or folder; it becomes `path` once it is whole.
+
+    Raises: OSError if the disk is full, or the folder read-only; it names `path`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         yield draft
         os.replace(draft, path)
-    except BaseException:
-        shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+    except BaseException as error:
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        elif draft.exists():  # where nothing can be written, removing nothing fails, too
+            draft.unlink()
+        if isinstance(error, OSError) and error.errno:
+            # A full disk's error names no file, others name the draft.
+            error.filename = str(error.filename or path).replace(str(draft), str(path))
         raise
 
 
@@ -136,13 +147,48 @@ def results_folder() -> Path:
 def writable(folder: Path) -> bool:
     """Return whether files can be written to a folder, or the folder be made. It is not made."""
     try:
-        while not folder.exists():
-            folder = folder.parent
-        # Permissions alone do not say it: a disk may be mounted read-only.
-        with tempfile.TemporaryFile(dir=folder):
-            return True
+        check_writable(folder, "")
     except OSError:
         return False
+    return True
+
+
+def check_writable(folder: str | os.PathLike, advice: str) -> None:
+    """Find out before the work, not after it, whether files can be written into `folder`.
+
+    A folder that is not there yet is not made. Raises: OSError with the `advice` if they cannot.
+    """
+    folder = Path(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    trial = there / f".{uuid.uuid4().hex[:8]}"
+    try:
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: {advice}", str(folder)) from error
+
+
+def new_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:
+    """Create a file in numpy's format, take all its room on the disk, and map it for writing.
+
+    Without its room, writing to the map would kill the process when the disk is full.
+
+    Raises: OSError if the room is not there.
+    """
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    free = shutil.disk_usage(path.parent).free
+    try:
+        if not hasattr(os, "posix_fallocate") and needed > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        room = f"{needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free"
+        advice = f"{room}; make room or choose another folder"
+        raise OSError(error.errno, f"{error.strerror}: {advice}", str(path)) from error
+    return array
 
 
 def printable_output() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import torch
 
-from mtl_course.base import atomic
+from mtl_course.base import atomic, check_writable
 from mtl_course.networks import Network
 
 _FORMAT = "mtl_course checkpoint 1"
 
 
 def save(network: Network, path: str | os.PathLike) -> None:
-    """Writes the network's weights and statistics to `path`, whole or not at all."""
+    """Writes the network's weights and statistics to `path`, whole or not at all.
+
+    Raises: OSError if `path` cannot be written, or its disk is full.
+    """
     write(path, network, {})
 
 
@@ -30,11 +34,17 @@ def load(network: Network, path: str | os.PathLike) -> Network:
 
 
 def write(path: str | os.PathLike, network: Network, state: dict) -> None:
-    """Writes a network, and what else `state` holds, to `path`: tensors and plain values."""
+    """Writes a network, and what else `state` holds, to `path`: tensors and plain values.
+
+    Raises: as `save` does.
+    """
+    check_writable(Path(path).parent, "choose another path for the checkpoint")
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     content = {"format": _FORMAT, "names": list(network.names), "network": weights, **state}
+    packed = io.BytesIO()  # on a full disk torch raises an error that does not say so
+    torch.save(content, packed)
     with atomic(path) as file:
-        torch.save(content, file)
+        file.write_bytes(packed.getbuffer())
 
 
 def read(path: str | os.PathLike, network: Network, about: dict | None = None) -> dict:

@@ -9,6 +9,7 @@ originals, as bytes that later readings leave on disk until they are asked for.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -25,7 +26,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from mtl_course.base import HOME, once, whole
+from mtl_course.base import HOME, check_writable, new_array, once, whole
 from mtl_course.datasets import UNKNOWN, Split, stored
 
 
@@ -154,6 +155,12 @@ class _Pictures(NamedTuple):
     pictures: Iterable[Image.Image]
 
 
+_ELSEWHERE = (
+    "let whoever may write there read them once, or put them into a folder of yours and name it by "
+    "folder= or MTL_COURSE_PHOTOGRAPHS"
+)
+
+
 def _kept(
     name: str, folder: Path, size: int, download: bool, read: Callable[[Path, str], _Pictures]
 ) -> Split:
@@ -166,6 +173,7 @@ def _kept(
             for archive in ARCHIVES[name]:
                 if not (folder / archive.holds).exists():
                     _unpack(_fetched(archive, folder, download), folder)
+            check_writable(kept.parent, _ELSEWHERE)
             found = functools.partial(read, folder, part)
             once(kept, functools.partial(_write, found, size, f"{name}, {part}"))
         parts.append(stored(kept))
@@ -176,9 +184,7 @@ def _write(read: Callable[[], _Pictures], size: int, told: str, folder: Path) ->
     found = read()
     count = len(found.labels)
     folder.mkdir()
-    images = np.lib.format.open_memmap(
-        folder / "images.npy", "w+", np.uint8, (count, 3, size, size)
-    )
+    images = new_array(folder / "images.npy", (count, 3, size, size), np.uint8)
     for row, picture in enumerate(tqdm(found.pictures, told, count, leave=False, unit="image")):
         picture = picture.convert("RGB")  # a few of COCO's are grey
         if picture.size != (size, size):
@@ -186,7 +192,7 @@ def _write(read: Callable[[], _Pictures], size: int, told: str, folder: Path) ->
         images[row] = np.asarray(picture).transpose(2, 0, 1)
     images.flush()
     del images  # closed: Windows moves no folder with an open file
-    np.save(folder / "labels.npy", found.labels)
+    new_array(folder / "labels.npy", found.labels.shape, found.labels.dtype)[:] = found.labels
     (folder / "names.json").write_text(json.dumps(found.names), encoding="utf-8")
 
 
@@ -276,13 +282,17 @@ def _fetched(archive: Archive, folder: Path, download: bool) -> Path:
     Raises: FileNotFoundError if it is not there and cannot be fetched; ValueError if it is another.
     """
     path = folder / archive.name
+    if not path.exists() and not download:
+        raise FileNotFoundError(_advice(archive, folder, "is not there"))
+    check_writable(folder, _ELSEWHERE)
     if not path.exists():
-        if not download:
-            raise FileNotFoundError(_advice(archive, folder, "is not there"))
         draft = path.with_name(f"{path.name}.part")
         try:
             _fetch(archive.url, draft)
         except OSError as error:  # urllib's are
+            if error.errno == errno.ENOSPC:
+                error.filename = str(draft)
+                raise
             raise FileNotFoundError(
                 _advice(archive, folder, f"could not be fetched ({error})")
             ) from error
@@ -339,7 +349,12 @@ def _unpack(path: Path, folder: Path) -> None:
     from torchvision.datasets.utils import extract_archive
 
     with tempfile.TemporaryDirectory(dir=folder, prefix="unpacking") as draft:
-        extract_archive(path, draft)
+        try:
+            extract_archive(path, draft)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                error.filename = str(path)
+            raise
         for made in Path(draft).iterdir():
             if not (folder / made.name).exists():
                 made.rename(folder / made.name)

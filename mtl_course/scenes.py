@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mtl_course.base import atomic, stream, threads, whole
+from mtl_course.base import atomic, new_array, printable_output, stream, threads, whole
 from mtl_course.datasets import Dataset
 from mtl_course.questions import TASKS, THE_FOUR, VISIBLE, Facts
 from mtl_course.sprites import KINDS
 from mtl_course.world import SLOTS, Order, imagine, paint, slots_of
 
-_CHUNK = 1024  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
+_CHUNK = 512  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
 _CHUNK_GPU = 65_536
 
 
@@ -197,7 +197,8 @@ def write(
 ) -> None:
     """Draws scenes to disk, in bounded memory, for `datasets.stored` to open.
 
-    Raises: FileExistsError if there is such a folder, and what `draw` raises.
+    Raises: FileExistsError if there is such a folder; OSError before anything is drawn if it cannot
+        be written, or the disk has no room for it; and what `draw` raises.
     """
     count, size = whole("count", count, least=1), whole("size", size, least=16)
     tasks = _known(tasks)
@@ -210,7 +211,7 @@ def write(
     with atomic(folder) as draft:
         draft.mkdir()
         arrays = {
-            name: np.lib.format.open_memmap(draft / f"{name}.npy", "w+", dtype, shape)
+            name: new_array(draft / f"{name}.npy", shape, dtype)
             for name, (shape, dtype) in shapes.items()
         }
         with (
@@ -297,6 +298,7 @@ def _pieces(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws driving scenes to a folder, which `mtl_course.datasets.stored` opens."""
+    printable_output()
     parser = argparse.ArgumentParser(prog="python -m mtl_course.scenes", description=main.__doc__)
     parser.add_argument("count", type=int)
     parser.add_argument("folder", type=Path)
@@ -309,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         write(asked.folder, asked.count, asked.seed, tasks=asked.tasks, size=asked.size,
               device=asked.device)  # fmt: skip
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     seconds = time.perf_counter() - start
     speed = f"{asked.count / seconds:,.0f} scenes a second"

@@ -124,6 +124,7 @@ _EARTH = ((98, 140, 72), (172, 152, 108), (226, 230, 236), (142, 138, 134))
 _UPPER_SKY = ((105, 160, 225), (88, 78, 135), (16, 20, 48))  # day, dusk, night
 _LOWER_SKY = ((195, 218, 240), (245, 165, 110), (44, 48, 86))
 _LIGHT = ((64, 64, 64), (52, 43, 44), (27, 29, 40))  # 64ths of what a thing's colour is by day
+_SHADES = range(50, 65)  # 64ths of the light that falls on a thing
 _FOG = ((206, 211, 216), (172, 144, 142), (46, 49, 62))
 _FOGGED = (0, 34, 58)  # 64ths of fog in front of the farthest things: none, thin, thick
 _NOISE = (2, 4, 8)  # grey levels, standard deviation
@@ -232,7 +233,7 @@ def imagine(key: int, index: Tensor, size: int, order: Order | None = None) -> W
     y = torch.where(sky, horizon * aside * size >> 12, y).clamp_(max=size - 1)
     x = torch.where(sky, mark["shade"] * size >> 31, x)
     x[:, ordered] = x[:, ordered].clamp(size // 8, size - 1 - size // 8)
-    shade = 50 + (mark["shade"] * 15 >> 31)  # 64ths of the light that falls on a thing
+    shade = _SHADES.start + (mark["shade"] * len(_SHADES) >> 31)
     return World(size, scene, there, distance, x, y, look, shade, choice)
 
 
@@ -244,6 +245,7 @@ _LANES = 1 | 1 << 16 | 1 << 32
 _COLOUR = 255 * _LANES
 _HALF = sprites.FULL // 2 * _LANES  # added before >> 6, it rounds to the nearest
 _OWNER = 48
+_EXACT = 2**52  # a whole number x below it is the low bits of the float64 x + 2⁵²
 
 
 def _pack(colour: Tensor) -> Tensor:
@@ -263,13 +265,13 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     # The canvas has a margin on both sides, so that a sprite may stick out of the picture. None is
     # higher than its place in it.
     aside, wide = stencils.aside, size + 2 * stencils.aside
-    canvas = _earth_and_sky(world)  # (n, size, wide)
+    canvas, row = _earth_and_sky(world)  # (n, size, wide), (n,)
     scene, slot, turns = _in_turn(world)  # (things,)
 
     first = torch.tensor([stencils.first[s.kind] for s in SLOTS], device=device)
     look, distance = world.look[scene, slot], world.distance[scene, slot]
     entry = (first[slot] + look) * len(SCALES) + distance
-    foot = (scene * size + world.y[scene, slot]) * wide + aside + world.x[scene, slot]
+    foot = (row[scene] * size + world.y[scene, slot]) * wide + aside + world.x[scene, slot]
     length = stencils.length[entry]
     total = int(length.sum())
     # From here on tensors are (total,): every pixel of every thing.
@@ -277,34 +279,50 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     skip = stencils.start[entry] - length.cumsum(0) + length
     pixel = skip.index_select(0, which) + torch.arange(total, device=device)
     spot = foot.index_select(0, which) + stencils.offset.index_select(0, pixel)
-    weights = stencils.weights.index_select(0, pixel)
-    paint = torch.full_like(weights, _HALF)
-    for part, palette in enumerate(_palettes(world, scene, slot).unbind(dim=1)):
-        paint.addcmul_(palette.index_select(0, which), weights >> 8 * part & 255)
-    through = weights >> 8 * PARTS & 255  # the weight of what is behind
-    mine = (slot + 1 << _OWNER).index_select(0, which) * (weights >> 8 * PARTS + 8)
+    owners = slot + 1 << _OWNER
+    palettes = _palettes(world, scene, slot).double().unbind(dim=1)
+    weights, through, tells, stays = _weights(size, str(device))
 
     pixels = canvas.view(-1)
     last = 0
-    for count in _sums(
-        length, turns
-    ).tolist():  # pixels of the things that are painted in this turn
+    # Pixels of the things that are painted in this turn: few enough for a processor's cache.
+    for count in _sums(length, turns).tolist():
         here = slice(last, last := last + count)
+        thing, point = which[here], pixel[here]
         behind = pixels.index_select(0, spot[here])
         colour = behind & _COLOUR
-        new = (paint[here] + colour * through[here]) >> 6 & _COLOUR
-        # Bit 9 of a lane is set where its difference is CONTRAST or more, one way or the other.
-        bias = (512 - CONTRAST) * _LANES
-        differs = (new - colour + bias | colour - new + bias) & 512 * _LANES != 0
-        owner = torch.where(through[here] * 2 < sprites.FULL, mine[here] * differs, behind - colour)
-        pixels.index_copy_(0, spot[here], new + owner)
+        new = torch.full(colour.shape, _EXACT + _HALF, dtype=torch.float64, device=device)
+        new.addcmul_(colour.double(), through.index_select(0, point))
+        for palette, weight in zip(palettes, weights, strict=True):
+            new.addcmul_(palette.index_select(0, thing), weight.index_select(0, point))
+        new = new.view(torch.int64).bitwise_right_shift_(6).bitwise_and_(_COLOUR)
+        lanes = (new.view(torch.int16) - colour.view(torch.int16)).abs_() >= CONTRAST
+        mine = owners.index_select(0, thing) & tells.index_select(0, point)
+        mine *= lanes.view(torch.int32) != 0  # any of the four
+        owner = behind & stays.index_select(0, point)
+        pixels.scatter_(0, spot[here], new.bitwise_or_(mine).bitwise_or_(owner))
 
     canvas[:, :, :aside] = canvas[:, :, -aside:] = 0  # nothing is seen in the margin
     hits = pixels.index_select(0, spot) >> _OWNER == (slot + 1).index_select(0, which)
     seen = torch.zeros(n, slots, dtype=torch.int64, device=device)
     seen[scene, slot] = _sums(hits, length)
-    lanes = canvas.view(torch.int16).view(n, size, wide, 4)[:, :, aside:-aside].permute(0, 3, 1, 2)
-    return _grain(world).add_(lanes[:, :3]).clamp_(0, 255).to(torch.uint8), seen
+    lanes = canvas[:, :, aside:-aside].index_select(0, row).view(torch.int16)
+    clean = lanes.view(n, size, size, 4).permute(0, 3, 1, 2)[:, :3].contiguous()
+    return clean.add_(_grain(world)).clamp_(0, 255).to(torch.uint8), seen
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(size: int, device: str) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """The weights of all stencils, unpacked. A pixel that a thing covers by half is its own, if
+    it tells what the thing is, or nobody's; of others the owner stays.
+
+    Returns: (pixels,) each: of each part, and of what is behind, float64; where it tells what the
+        thing is, and where the owner stays, int64 with all bits or none.
+    """
+    packed = sprites.stencils(size, device).weights
+    *parts, behind, tells = [packed >> 8 * i & 255 for i in range(PARTS + 2)]
+    stays = behind * 2 >= sprites.FULL
+    return [part.double() for part in parts], behind.double(), -tells, (-1 << _OWNER) * stays
 
 
 def _in_turn(world: World) -> tuple[Tensor, Tensor, Tensor]:
@@ -334,45 +352,49 @@ def _palettes(world: World, scene: Tensor, slot: Tensor) -> Tensor:
 
     Returns: int64 (things, PARTS), packed.
     """
-    device = scene.device
-    table = _colours(str(device))  # (slots, PARTS, CHOICES, 3)
-    parts = torch.arange(PARTS, device=device)
-    shines = torch.tensor([_SHINES.get(s.kind, -1) for s in SLOTS], device=device)
-    shines = shines[slot][:, None] == parts  # (things, PARTS)
+    device, time = scene.device, world.scene["time"][scene]
+    bright = time * len(_SHADES) + world.shade[scene, slot] - _SHADES.start  # (things,)
     choice = world.choice[scene, slot]  # (things, PARTS)
-    dark = torch.tensor([s.kind == "building" for s in SLOTS], device=device)
-    shines &= ~(dark[slot][:, None] & (choice % 2 == 1))  # windows without a light
-    colour = table[slot[:, None], parts, choice]  # (things, PARTS, 3)
-    light = torch.tensor(_LIGHT, device=device)[world.scene["time"][scene]]  # (things, 3)
-    light = light * world.shade[scene, slot][:, None] >> 6
-    colour = torch.where(shines[..., None], colour, colour * light[:, None] >> 6)
+    parts = torch.arange(PARTS, device=device)
+    colour = _colours(str(device))[slot[:, None], parts, choice, bright[:, None]]
     away = 64 - torch.tensor(SCALES, device=device)[world.distance[scene, slot]]
     fogged = torch.tensor(_FOGGED, device=device)[world.scene["fog"][scene]]
-    thick = (fogged * away // (64 - SCALES[-1]))[:, None, None]
-    return _pack(_in_fog(colour, thick, world.scene["time"][scene]))
+    thick = (fogged * away // (64 - SCALES[-1]))[:, None]
+    return _in_fog(colour, thick, time)
 
 
 @functools.lru_cache(maxsize=8)
 def _colours(device: str) -> Tensor:
-    """What each part of the thing in each slot may look like, by choice.
+    """What each part of the thing in each slot may look like, by choice and by time and shade.
 
-    Returns: int64 (slots, PARTS, CHOICES, 3).
+    Returns: int64 (slots, PARTS, CHOICES, times · shades), packed.
     """
     table = [
         [[choices[i % len(choices)] for i in range(CHOICES)] for choices in _COLOURS[slot.kind]]
         for slot in SLOTS
     ]
-    return torch.tensor(table, device=device)
+    colour = torch.tensor(table, device=device)[..., None, :]
+    light = torch.tensor(_LIGHT, device=device)[:, None]  # (times, 1, 3)
+    light = light * torch.tensor(_SHADES, device=device)[:, None] >> 6  # (times, shades, 3)
+    shines = torch.tensor([_SHINES.get(slot.kind, -1) for slot in SLOTS], device=device)
+    shines = shines[:, None] == torch.arange(PARTS, device=device)
+    shines = shines[..., None].repeat(1, 1, CHOICES)  # (slots, PARTS, CHOICES)
+    shines[slots_of("building"), :, 1::2] = False  # windows without a light
+    lit = torch.where(shines[..., None, None], colour, colour * light.view(-1, 3) >> 6)
+    return _pack(lit)
 
 
 def _in_fog(colour: Tensor, thick: Tensor, time: Tensor) -> Tensor:
-    """colour: int64 (k, parts, 3). thick: 64ths of fog, time: (k,). Returns: (k, parts, 3)."""
-    fog = torch.tensor(_FOG, device=colour.device)[time][:, None]
-    return colour * (64 - thick) + fog * thick >> 6
+    """colour: int64 (k, parts), packed. thick: 64ths of fog. time: (k,). Returns: as colour."""
+    fog = _pack(torch.tensor(_FOG, device=colour.device))[time][:, None]
+    return colour * (64 - thick) + fog * thick >> 6 & _COLOUR
 
 
-def _earth_and_sky(world: World) -> Tensor:
-    """A canvas with sky, ground and road. Returns: int64 (n, size, size + 2 aside), packed."""
+def _earth_and_sky(world: World) -> tuple[Tensor, Tensor]:
+    """A canvas with sky, ground and road.
+
+    Returns: int64 (n, size, size + 2 aside), packed; int64 (n,), where in it each scene is.
+    """
     scene, device = world.scene, world.there.device
     time, tint = scene["time"], scene["tint"][:, None]
     earth = torch.tensor(_EARTH, device=device)[scene["earth"]]  # (n, 3)
@@ -385,10 +407,10 @@ def _earth_and_sky(world: World) -> Tensor:
     lit = [layer * light >> 6 for layer in (earth, earth, road, road, line, kerb)]
     fogged = torch.tensor(_FOGGED, device=device)[scene["fog"]][:, None]
     thick = fogged * torch.tensor(_LAYER_FOG, device=device) >> 6  # (n, layers)
-    layers = _in_fog(torch.stack([upper, lower, *lit], dim=1), thick[..., None], time)
+    layers = _in_fog(_pack(torch.stack([upper, lower, *lit], dim=1)), thick, time)
     # Packed colours, weighted and summed, are whole numbers below 2⁴⁷: float64 multiplies them
     # without an error, in whatever order. Scenes that share a ground are multiplied at once.
-    layers = _pack(layers).double()  # (n, layers)
+    layers = layers.double()  # (n, layers)
     which = (scene["horizon"] * len(BENDS) + scene["bend"]) * len(WIDTHS) + scene["width"]
     order = which.argsort(stable=True)
     grounds = sprites.grounds(world.size, str(device))
@@ -398,10 +420,9 @@ def _earth_and_sky(world: World) -> Tensor:
     for ground, count in zip(grounds, counts, strict=True):
         rows = slice(last, last := last + count)
         torch.mm(layers[order[rows]], ground, out=canvas[rows])
-    # A whole number x below 2⁵² is the low bits of the float64 x + 2⁵².
-    canvas = canvas.add_(2**52 + _HALF).view(torch.int64)
+    canvas = canvas.add_(_EXACT + _HALF).view(torch.int64)
     canvas.bitwise_right_shift_(6).bitwise_and_(_COLOUR)
-    return canvas.index_select(0, order.argsort()).view(len(which), world.size, -1)
+    return canvas.view(len(which), world.size, -1), order.argsort()
 
 
 def _grain(world: World) -> Tensor:

@@ -1,7 +1,9 @@
-"""Guards mtl_course.base: streams of random numbers, counts, whole files, threads, the machine."""
+"""Guards mtl_course.base: streams of random numbers, counts, files, disks, threads, the machine."""
 
+import errno
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
+from small_disk import python_on_disk
 
 from mtl_course import base
-from mtl_course.base import atomic, stream, threads, whole
+from mtl_course.base import atomic, new_array, stream, threads, whole
 
 # ---------------------------------------------------------------------- streams
 
@@ -122,6 +125,62 @@ def test_atomic_cleans_up_where_nothing_was_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# ---------------------------------------------------------------------- full and read-only disks
+
+
+def test_an_error_of_the_disk_names_the_file_and_not_its_draft(tmp_path):
+    with pytest.raises(OSError) as full, atomic(tmp_path / "notes.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert full.value.filename == str(tmp_path / "notes.txt")
+    with pytest.raises(FileNotFoundError) as nowhere, atomic(tmp_path / "roads") as draft:
+        draft.mkdir()
+        (draft / "there" / "images.npy").write_text("")
+    assert nowhere.value.filename == str(tmp_path / "roads" / "there" / "images.npy")
+    with pytest.raises(OSError, match=r"^the server is gone$"), atomic(tmp_path / "roads"):
+        raise OSError("the server is gone")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_array_has_its_room_on_the_disk(tmp_path):
+    array = new_array(tmp_path / "images.npy", (1000, 3, 32), np.int16)
+    array[:] = 7
+    array.flush()
+    assert np.array_equal(np.load(tmp_path / "images.npy"), np.full((1000, 3, 32), 7, np.int16))
+    if hasattr(os, "posix_fallocate"):
+        new_array(tmp_path / "zeros.npy", (1000, 3, 32), np.int16)
+        assert os.stat(tmp_path / "zeros.npy").st_blocks * 512 >= 192_000, "the file has holes"
+
+
+def test_where_no_room_can_be_taken_it_is_measured(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    usage = shutil.disk_usage(tmp_path)._replace(free=900_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    new_array(tmp_path / "small.npy", (800_000,), np.int8)
+    with pytest.raises(OSError, match=r"1\.0 MB needed, 0\.9 MB free.*large\.npy"):
+        new_array(tmp_path / "large.npy", (1_000_000,), np.int8)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.npy"]
+
+
+SAVE = """import sys
+from mtl_course import checkpoints, networks
+checkpoints.save(networks.shared(("car",), width=16, seed=0), sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("room", [4_096, 12_288, 24_576, 40_960])  # it takes 72 kB
+def test_a_checkpoint_that_the_disk_has_no_room_for_is_named(tmp_path, room):
+    done = python_on_disk(tmp_path / "disk", "-c", SAVE, f"{tmp_path}/disk/trunk.pt", room=room)
+    assert "OSError: [Errno 28] No space left on device" in done.stderr, done.stderr
+    assert "disk/trunk.pt'" in done.stderr.splitlines()[-1]
+    assert not done.stdout, "something was left"
+
+
+def test_a_checkpoint_where_nothing_can_be_written_asks_for_another_path(tmp_path):
+    done = python_on_disk(tmp_path / "disk", "-c", SAVE, f"{tmp_path}/disk/new/trunk.pt")
+    assert "choose another path for the checkpoint" in done.stderr, done.stderr
+    assert "disk/new'" in done.stderr.splitlines()[-1]
+
+
 # ---------------------------------------------------------------------- threads
 
 
@@ -207,13 +266,12 @@ def test_results_lie_in_the_users_folder_if_the_course_is_read_only(tmp_path, mo
     assert base.results_folder() == Path("data of", "mtl_course")
 
 
-def test_a_folder_on_a_disk_that_refuses_files_cannot_be_written(tmp_path, monkeypatch):
-    def refuse(**_):
-        raise PermissionError("read-only file system")
-
+def test_a_folder_on_a_disk_that_refuses_files_cannot_be_written(tmp_path):
     assert base.writable(tmp_path / "new" / "rows")
-    monkeypatch.setattr(base.tempfile, "TemporaryFile", refuse)
-    assert not base.writable(tmp_path / "new" / "rows")
+    code = "import pathlib, sys; from mtl_course.base import writable as w; "
+    code += "print(w(pathlib.Path(sys.argv[1])))"
+    done = python_on_disk(tmp_path / "disk", "-c", code, str(tmp_path / "disk" / "new" / "rows"))
+    assert done.stdout.strip() == "False", done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])

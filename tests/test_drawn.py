@@ -18,6 +18,7 @@ from notebook_files import (
     read,
     result,
 )
+from small_disk import python_on_disk
 
 from mtl_course import drawn, networks, photographs, studies
 from mtl_course.datasets import UNKNOWN
@@ -84,6 +85,30 @@ def test_photographs_of_yours_come_first(
     assert drawn.or_photographs("coco", size=32) == folder, "but not at this one"
     with pytest.raises(ValueError, match="name must be one of cifar10, stl10, coco"):
         drawn.or_photographs("mnist")
+
+
+DRAW = """import pathlib, sys
+from mtl_course import base, drawn
+base.HOME = drawn.HOME = pathlib.Path(sys.argv[1])  # of the course
+print(drawn.or_photographs("coco"))
+"""
+
+
+@pytest.mark.parametrize("room", [2_000_000, 6_000_000, 20_000_000])
+def test_a_set_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, room: int):
+    place, none = tmp_path / "disk", str(tmp_path / "none")
+    done = python_on_disk(place, "-c", DRAW, str(place), room=room, MTL_COURSE_PHOTOGRAPHS=none)
+    told, there = done.stderr.splitlines()[-1], place / "results" / "drawn-1"
+    assert told == f"OSError: [Errno 28] No space left on device: '{there}'", done.stderr
+    assert done.stdout.split() == [str(there.parent)], "something was left"
+
+
+def test_in_a_course_that_cannot_be_written_to_it_goes_to_the_users_own_folder(tmp_path: Path):
+    place, own = tmp_path / "disk", tmp_path / "own"
+    where = {"MTL_COURSE_PHOTOGRAPHS": str(tmp_path / "none"), "XDG_DATA_HOME": str(own)}
+    done = python_on_disk(place, "-c", DRAW, str(place), **where)
+    assert done.stdout.split() == [str(own / "mtl_course" / "drawn-1")], done.stderr
+    assert (own / "mtl_course" / "drawn-1").is_dir()
 
 
 # -------------------------------------------------------------------------- the lesson's studies

@@ -569,6 +569,18 @@ def test_a_class_that_the_sandbox_would_see_is_refused():
     assert sandbox.hides(Path(tempfile.gettempdir()) / "class")
 
 
+def test_what_a_terminal_cannot_show_stops_nothing(folder: Path):
+    place = small_course.make(folder / "Kurs 文")
+    own(place)
+    variables = environment(place) | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        command("release", place), cwd=place, env=variables, text=True, capture_output=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Kurs ?" in done.stdout
+
+
 def test_mistakes_are_told_early(folder: Path):
     with pytest.raises(ValueError, match="instructor/NAME/NAME"):
         Course(folder / "nothing here")

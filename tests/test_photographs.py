@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import io
@@ -17,7 +18,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
+from small_disk import python_on_disk
 from torchvision.datasets import CIFAR10, STL10
 
 from mtl_course import networks, photographs, training
@@ -211,6 +214,50 @@ def test_bad_annotations_are_named(coco: Path):
     path.write_text(path.read_text()[:-10])
     with pytest.raises(ValueError, match=r"instances_train2017\.json is damaged"):
         photographs.coco(coco)
+
+
+# ----------------------------------------------------------------------- full and read-only disks
+
+
+def test_photographs_that_the_disk_has_no_room_for(coco: Path):
+    code = "from mtl_course import photographs; photographs.coco(size=256)"
+    done = python_on_disk(
+        coco / "kept", "-c", code, room=1_000_000, MTL_COURSE_PHOTOGRAPHS=str(coco)
+    )
+    told = done.stderr.splitlines()[-1]
+    assert "No space left on device: 1.2 MB needed, 1.0 MB free" in told, done.stderr
+    assert told.endswith("kept/coco-256/train/images.npy'")
+    assert "train" not in done.stdout, "something was left"
+
+
+@pytest.mark.parametrize("there", ["unpacked", "packed", "nothing"])
+def test_a_folder_that_cannot_be_written_is_told_first(coco: Path, there: str):
+    """Before an archive is read or fetched, which takes long."""
+    if there == "packed":
+        (coco / "stl10_binary.tar.gz").write_bytes(b"not yet looked at")
+    call = "coco()" if there == "unpacked" else f"stl10(download={there == 'nothing'})"
+    code = f"from mtl_course import photographs; photographs.{call}"
+    done = python_on_disk(coco, "-c", code, MTL_COURSE_PHOTOGRAPHS=str(coco))
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("OSError: [Errno 30] Read-only file system: "), done.stderr
+    assert "folder= or MTL_COURSE_PHOTOGRAPHS" in told and str(coco) in told
+
+
+@pytest.mark.parametrize("step", ["fetch", "unpack"])
+def test_a_disk_that_gets_full_on_the_way_is_told(
+    folder: Path, offered: type[Offers], monkeypatch: pytest.MonkeyPatch, step: str
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    whose, name = {
+        "fetch": (photographs, "_fetch"),
+        "unpack": (torchvision.datasets.utils, "extract_archive"),
+    }[step]
+    monkeypatch.setattr(whose, name, full)
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: '.*stl\.tar\.gz"):
+        photographs.stl10(folder, download=True)
+    assert not list(folder.glob("unpacking*"))
 
 
 # --------------------------------------------------------------------------------------- fetching

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from notebook_files import ROOT
+from small_disk import python_on_disk
 
 from mtl_course import datasets, networks, scenes, sprites, training
 from mtl_course import world as worlds
@@ -844,6 +845,26 @@ def test_the_command_says_what_is_wrong(capsys, tmp_path, monkeypatch, arguments
     assert code == 2
     assert pytest.raises(AssertionError, match=word).matches(AssertionError(told)), told
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_full_disk_is_told_before_anything_is_drawn(tmp_path):
+    folder = tmp_path / "disk" / "roads"
+    done = python_on_disk(
+        folder.parent, "-m", "mtl_course.scenes", "5000", str(folder), room=2_000_000
+    )
+    assert done.returncode == 2, done.stderr
+    told = done.stderr.splitlines()[-1]
+    assert "No space left on device: 15.4 MB needed, 2.0 MB free; make room or choose" in told
+    assert told.endswith(f"'{folder}/images.npy'"), "the file, and not its draft"
+    assert "drawing" not in done.stderr
+    assert not done.stdout, "something was left"
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_the_command(tmp_path):
+    folder = tmp_path / "disk" / "roads"
+    done = python_on_disk(folder.parent, "-m", "mtl_course.scenes", "5", str(folder))
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].endswith(f"Read-only file system: '{folder}'")
 
 
 def test_the_command_knows_all_that_write_knows(capsys, tmp_path):

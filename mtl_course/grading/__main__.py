@@ -7,11 +7,13 @@ import sys
 
 import pandas as pd
 
+from mtl_course.base import printable_output
 from mtl_course.grading.sandbox import Limits, Refused
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one step for a class. Returns: 0, or 1 after telling what is wrong."""
+    printable_output()
     parser = argparse.ArgumentParser(prog="python -m mtl_course.grading", description=__doc__)
     parser.add_argument("step", choices=("release", "grade", "feedback", "export"))
     parser.add_argument("course", help="the folder of the class")

@@ -135,7 +135,10 @@ class Course:
                 with atomic(target) as draft:
                     nbformat.write(notebook, draft)
                 stamp = target.with_name("timestamp.txt")
-                stamp.write_text(record["handed in"]) if record["handed in"] else stamp.unlink(True)
+                if record["handed in"]:
+                    stamp.write_text(record["handed in"], encoding="utf-8")
+                else:
+                    stamp.unlink(missing_ok=True)
             self._write_record(assignment.name, student, record)
         except Exception as error:  # such as a name that is too long for a file's
             print(f"{unquote(student)}: {type(error).__name__}: {error}", file=sys.stderr)
@@ -181,7 +184,7 @@ class Course:
         columns = ["student", "assignment", "points", "of", "quarantined", "notes", "seconds"]
         report = pd.DataFrame(rows, columns=columns).sort_values("student", ignore_index=True)
         with atomic(self.folder / f"report_{name}.csv") as draft:
-            report.to_csv(draft, index=False)
+            report.to_csv(draft, index=False, encoding="utf-8")
         return report
 
     # ------------------------------------------------------------------ feedback and export
@@ -234,8 +237,9 @@ class Course:
         seed = self.folder / "seed.txt"
         if not seed.exists():
             with atomic(seed) as draft:
-                draft.write_text(f"{secrets.randbelow(2**31)}\n")
-        return Assignment(name, self._released(name), checks, int(seed.read_text()), limits)
+                draft.write_text(f"{secrets.randbelow(2**31)}\n", encoding="utf-8")
+        number = int(seed.read_text(encoding="utf-8"))
+        return Assignment(name, self._released(name), checks, number, limits)
 
     def _submissions(self, name: str) -> dict[str, Path]:
         """The folders that were handed in for this assignment, by student."""
@@ -312,7 +316,8 @@ class OneRow(ExportPlugin):
         for table, columns in _COLUMNS.items():
             chosen = about[list(columns)].rename(columns=columns)
             with atomic(Path(self.to) / f"{table}.csv") as draft:
-                pd.concat([chosen, marks], axis=1).to_csv(draft, index=False)
+                rows = pd.concat([chosen, marks], axis=1)
+                rows.to_csv(draft, index=False, encoding="utf-8")
 
 
 def _shut(page: Path) -> None:
