@@ -22,7 +22,8 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
     Returns: a tensor without dimensions, in the dtype of the logits; the sums are made in float32
         or finer. Where a label is unknown the gradient is exactly 0; with every label unknown the
         loss is a 0 that has a gradient.
-    Raises: ValueError when shapes differ, a label is another value, or a logit is not finite.
+    Raises: ValueError when shapes or devices differ, a label is another value, or a logit is not
+        finite.
     """
     _check(logits, labels, tuple(logits.shape), "(m, tasks), as the logits have")
     wrong = labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]
@@ -60,7 +61,7 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
     logits: floating point (m, classes). labels: int64 (m,) in 0 … classes − 1.
     Returns: a tensor without dimensions, in the dtype of the logits.
-    Raises: ValueError when shapes differ, a label is no class, or a logit is not finite.
+    Raises: ValueError when shapes or devices differ, a label is no class, or a logit is not finite.
     """
     _check(logits, labels, tuple(logits.shape[:1]), "(m,)")
     wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
@@ -83,6 +84,10 @@ def _check(logits: Tensor, labels: Tensor, shape: tuple[int, ...], words: str) -
         raise ValueError(f"logits must be floating point (m, outputs) and not empty; got {got}.")
     if tuple(labels.shape) != shape:
         raise ValueError(f"labels must have shape {words}; got {tuple(labels.shape)}.")
+    if labels.device != logits.device:
+        raise ValueError(
+            f"labels must lie on the device of the logits, {logits.device}; got {labels.device}."
+        )
     if labels.is_floating_point():
         raise ValueError(f"labels must be whole numbers; got {labels.dtype}.")
     if logits.isnan().any():
