@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
@@ -95,6 +96,9 @@ def _run(func, args: tuple, kwargs: dict):
     there = _where(func, args, kwargs, given)
     if torch.Tag.nondeterministic_seeded in func.tags and any(there):
         raise AssertionError(f"{func} draws random numbers on the GPU: draw them on the CPU.")
+    if torch.Tag.inplace_view in func.tags:  # such as squeeze_, which gives this tensor its shape
+        with no_dispatch():
+            func(*args, **kwargs)
     known = {id(_real(x)): x for x in given if isinstance(x, Tensor)}
     there = iter(there)
 
@@ -112,8 +116,12 @@ def _run(func, args: tuple, kwargs: dict):
 
 def _where(func, args: tuple, kwargs: dict, given: list) -> list[bool]:
     """For each tensor that comes out, whether it lies on the GPU. Raises what a GPU would."""
+    if func.name().startswith("aten::_fused"):  # optimizers', which no fake tensor can run
+        if not all(isinstance(x, OnGPU) for x in given if isinstance(x, Tensor)):
+            raise RuntimeError(f"{func} expects all tensors on the same device")
+        return []
     try:
-        with FakeTensorMode() as _, torch.no_grad():
+        with FakeTensorMode(), torch.no_grad():
             found = tree_leaves(func(*tree_map(_fake, args), **tree_map(_fake, kwargs)))
         return [x.device.type == "cuda" for x in found if isinstance(x, Tensor)]
     except _DEPENDS_ON_VALUES:

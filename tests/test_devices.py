@@ -417,7 +417,24 @@ def agree(found: object, want: object, **near: object) -> None:
         assert found == want
 
 
+@contextlib.contextmanager
+def trains_on(device: str):
+    """Training and answering choose this device by themselves."""
+    there = Machine(torch.device(device), "float32", "pretended")
+    optimizers = sys.modules["torch.optim.optimizer"]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in [m for name, m in sys.modules.items() if name.startswith("mtl_course")]:
+            if hasattr(module, "machine"):
+                patch.setattr(module, "machine", lambda *_, **__: there)
+        patch.setattr(Machine, "autocast", lambda _: contextlib.nullcontext())
+        patch.setattr(Machine, "stream", lambda _: contextlib.nullcontext())
+        kinds = "_get_fused_kernels_supported_devices"
+        patch.setattr(optimizers, kinds, lambda: ["cpu", PLACE.type])
+        yield
+
+
 @pytest.mark.parametrize("case", CASES)
+@trains_on("cpu")
 def test_it_gives_the_same_wherever_things_lie(case):
     nowhere = Place()
     want = plain(CASES[case](nowhere))
@@ -430,6 +447,7 @@ def test_it_gives_the_same_wherever_things_lie(case):
                 assert layout(network) == before, "the network came back elsewhere or otherwise"
 
 
+@trains_on("cpu")
 def test_a_network_made_from_another_lies_where_that_one_does():
     for name in ("networks.new_head", "networks.fresh", "networks.copied", "transfer.adapt"):
         with gpu():
@@ -439,6 +457,7 @@ def test_a_network_made_from_another_lies_where_that_one_does():
                 assert where == {PLACE}, f"{name} made a network on {where}"
 
 
+@trains_on("cpu")
 def test_answers_come_back_on_the_cpu_and_gradients_on_the_networks_device():
     for name in ("evaluation.predict", "evaluation.occlusion"):
         with gpu():
@@ -448,22 +467,6 @@ def test_answers_come_back_on_the_cpu_and_gradients_on_the_networks_device():
         assert CASES["gradients.of_each_task"](Place(("data",))).device.type == "cpu"
 
 
-@contextlib.contextmanager
-def gpu_that_trains():
-    """A GPU that training and answering choose by themselves."""
-    there = Machine(PLACE, "float32", "pretended")
-    optimizers = sys.modules["torch.optim.optimizer"]
-    with pytest.MonkeyPatch.context() as patch, gpu():
-        for module in [m for name, m in sys.modules.items() if name.startswith("mtl_course")]:
-            if hasattr(module, "machine"):
-                patch.setattr(module, "machine", lambda *_: there)
-        patch.setattr(Machine, "autocast", lambda _: contextlib.nullcontext())
-        patch.setattr(Machine, "stream", lambda _: contextlib.nullcontext())
-        kinds = "_get_fused_kernels_supported_devices"
-        patch.setattr(optimizers, kinds, lambda: ["cpu", PLACE.type])
-        yield
-
-
 @pytest.mark.parametrize(
     "case",
     ["training.fit", "training.fit of a head", "training.fit with a backward", "gradients.Watch",
@@ -471,8 +474,10 @@ def gpu_that_trains():
      "transfer.adapt", "transfer.pretrain", "explorers.SceneMaker", "explorers.SurgeryTable"],
 )  # fmt: skip
 def test_what_a_gpu_trains_comes_back_to_the_cpu(case):
-    want, at = plain(CASES[case](Place())), Place()
-    with gpu_that_trains():
+    with trains_on("cpu"):
+        want = plain(CASES[case](Place()))
+    at = Place()
+    with trains_on(PLACE.type), gpu():
         agree(plain(CASES[case](at)), want)
     for network, before in at.given:
         assert layout(network) == before, "the network came back elsewhere or otherwise"
