@@ -483,6 +483,12 @@ def test_what_a_gpu_trains_comes_back_to_the_cpu(case):
         assert layout(network) == before, "the network came back elsewhere or otherwise"
 
 
+@pytest.mark.parametrize(("loss", "labels"), [("multi_task", KNOWN), ("softmax", CLASS)])
+def test_a_loss_names_labels_that_lie_elsewhere(loss, labels):
+    with gpu(), pytest.raises(ValueError, match="labels must lie on the device of the logits"):
+        getattr(losses, loss)(LOGITS.to(PLACE), labels)
+
+
 LEFT_AS_LAID_OUT = {
     "fit": lambda network: training.fit(network, roads(), **FIT),
     "fit_many": lambda network: training.fit_many([network, tasks()], roads(), **MANY),
