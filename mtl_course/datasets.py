@@ -81,7 +81,7 @@ class Dataset:
         Raises: ValueError if no row is left or `rows` are not whole numbers (a mask is not).
         """
         if not isinstance(rows, slice):
-            rows = torch.as_tensor(rows)
+            rows = torch.as_tensor(rows, device="cpu")  # from where every device takes them
             if len(rows) and (rows.dtype == torch.bool or rows.is_floating_point()):
                 raise ValueError(f"rows must be row numbers; got {rows.dtype}.")
             rows = rows.long()
@@ -103,12 +103,13 @@ class Dataset:
 
     def _stratified(self, order: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
         """`order` re-sorted so that its first n rows take every class in turn."""
-        present = np.unique(self.labels.numpy())
+        labels = self.labels.cpu().numpy()
+        present = np.unique(labels)
         if n < len(present):
             raise ValueError(
                 f"n must be at least {len(present)}, one image for each class; got {n}."
             )
-        labels = self.labels.numpy()[order]
+        labels = labels[order]
         turn = np.empty(len(order))
         for label in generator.permutation(present):  # which classes get one more is drawn too
             mine = labels == label
@@ -150,13 +151,14 @@ def hide(
     """
     if not data.tasks:
         raise ValueError("data must have tasks; a class cannot be hidden.")
-    weight = torch.ones(data.labels.shape) if weight is None else _weights(weight, data)
+    weight = _weights(weight, data).detach().cpu().double() if weight is not None else None
     labels = data.labels.clone()
     for j, share in enumerate(_fractions(fraction, len(data.tasks))):
         generator = np.random.default_rng(stream(seed, f"hide {data.tasks[j]}"))
         luck = generator.gumbel(size=len(data))
         # The order of log(weight) + Gumbel noise is that of drawing in proportion to weight.
-        order = np.lexsort((luck, weight[:, j].cpu().double().log().numpy() + luck))[::-1].copy()
+        even = 0.0 if weight is None else weight[:, j].log().numpy()
+        order = np.lexsort((luck, even + luck))[::-1].copy()
         order = torch.from_numpy(order)
         known = order[(data.labels[:, j].cpu() != UNKNOWN)[order]]
         labels[known[: round(share * len(known))], j] = UNKNOWN
@@ -347,7 +349,8 @@ def _glyphs(characters: tuple[str, ...]) -> Tensor:
     from matplotlib.ft2font import FT2Font, LoadFlags
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    glyphs = torch.empty(len(TYPEFACES), len(characters), _GLYPH, _GLYPH)
+    size = (len(TYPEFACES), len(characters), _GLYPH, _GLYPH)
+    glyphs = torch.empty(size, dtype=torch.float32, device="cpu")
     for face, name in enumerate(TYPEFACES):
         font = FT2Font(str(folder / f"{name}.ttf"))
         font.set_size(144, 72)  # 144 pixels to the em: outlines stay sharp when shrunk

@@ -151,10 +151,7 @@ def seeded(seed: int) -> Iterator[None]:
     This holds for the Python thread that entered, and only for it. Torch's own generators are
     neither read nor changed, so nothing that another thread draws meanwhile makes a difference,
     and whatever torch's default device is, one seed gives one network.
-
-    Raises: ValueError if torch's default dtype is not float32.
     """
-    check_dtype()
     with on_cpu(), _From(torch.Generator("cpu").manual_seed(seed)):
         yield
 
@@ -208,7 +205,7 @@ def check_gradients() -> None:
     if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
         raise ValueError(
             "gradients are switched off here (torch.no_grad, inference_mode or set_grad_enabled): "
-            "train outside of that."
+            "call this outside of that."
         )
 
 
@@ -221,21 +218,24 @@ def borrowed(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
 
     Only the place changes: its weights are the same `Parameter` objects throughout.
     """
-    tensors = [*network.parameters(), *network.buffers()]
-    homes = [(tensor.device, tensor.stride()) for tensor in tensors]
+    home = next((tensor.device for tensor in _tensors(network)), device)
+    strides = [tensor.stride() for tensor in _tensors(network)]
     with torch.inference_mode(False):  # or the weights could never learn again
         network.to(device, memory_format=torch.channels_last)
     try:
         yield network
     finally:
         with torch.inference_mode(False), torch.no_grad():
-            for tensor, (home, strides) in zip(tensors, homes, strict=True):
-                if (tensor.device, tensor.stride()) != (home, strides):
-                    size, dtype = tensor.shape, tensor.dtype
-                    moved = torch.empty_strided(size, strides, dtype=dtype, device=home)
-                    tensor.data = moved.copy_(tensor)
-                    if tensor.grad is not None:
-                        tensor.grad = tensor.grad.to(home)
+            network.to(home)
+            for tensor, own in zip(_tensors(network), strides, strict=True):
+                if tensor.stride() != own:
+                    tensor.data = torch.empty_strided(
+                        tensor.shape, own, dtype=tensor.dtype, device=home
+                    ).copy_(tensor)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
 
 
 # ---------------------------------------------------------------------- the first training

@@ -85,9 +85,9 @@ def _letters(
     """A class's letter in colour. Returns: uint8 (count, 3, side, side), int64 (count,)."""
     letters = printed_digits(count, stream(_SEED, role), characters=[LETTERS[c] for c in classes])
     ink = torch.nn.functional.interpolate(letters.images / 255, (side, side), mode="bilinear")
-    luck = torch.Generator().manual_seed(stream(_SEED, f"{role}, colours"))
-    paper, pen = torch.rand(2, count, 3, 1, 1, generator=luck)
-    grain = 0.1 * torch.randn(count, 3, side, side, generator=luck)
+    luck = torch.Generator("cpu").manual_seed(stream(_SEED, f"{role}, colours"))
+    paper, pen = torch.rand(2, count, 3, 1, 1, generator=luck, device="cpu")
+    grain = 0.1 * torch.randn(count, 3, side, side, generator=luck, device="cpu")
     coloured = torch.lerp(0.45 + 0.55 * paper, 0.35 * pen, ink) + grain
     images = (255 * coloured).round().clamp(0, 255).to(torch.uint8)
     return images.numpy(), letters.labels.numpy()

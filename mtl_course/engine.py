@@ -95,8 +95,7 @@ class Run:
         self.learner = SideBySide(learners) if many else learners[0]
         self.inputs, self.first_input = _end_to_end(inputs, device)
         self.labels, self.first_label = _end_to_end([own.labels for own in data], device)
-        loss_terms = losses.multi_task_terms if self.tasks else losses.softmax_terms
-        self.loss_terms = torch.vmap(loss_terms) if many else loss_terms
+        self.loss_terms = losses.multi_task_terms if self.tasks else losses.softmax_terms
         size = (steps, len(networks), len(self.tasks) or 1)
         self.terms = torch.zeros(size if many else size[::2], device=device)
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
@@ -218,4 +217,4 @@ def _end_to_end(parts: Sequence[Tensor], device: torch.device) -> tuple[Tensor, 
             begins[memory] = sum(map(len, kept))
             kept.append(part)
     first = [[begins[part.data_ptr(), part.shape, part.stride()]] for part in parts]
-    return torch.cat([part.to(device) for part in kept]), torch.tensor(first, device=device)
+    return torch.cat([part.to(device) for part in kept]), torch.tensor(first).to(device)

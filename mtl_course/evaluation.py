@@ -154,7 +154,8 @@ def cka(x: Tensor, y: Tensor) -> float:
     This one (Song et al. 2012, Nguyen et al. 2021) is about 0 there; chance may carry it below 0.
     x, y: float (m, any), features of the same m > 3 images.
     """
-    x, y = (features.double() @ features.double().T for features in (x, y))  # (m, m)
+    x, y = (values.detach().double() for values in (x, y))
+    x, y = x @ x.T, y @ y.T  # (m, m)
     return float(_hsic(x, y) / (_hsic(x, x) * _hsic(y, y)).sqrt())
 
 
@@ -205,7 +206,7 @@ def _ranking(logits: Tensor, labels: Tensor) -> Tensor:
     # Here, because it takes a second.
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    scores = torch.full((2, logits.shape[1]), float("nan"), dtype=torch.float64)
+    scores = torch.full((2, logits.shape[1]), float("nan"), dtype=torch.float64, device="cpu")
     for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
         known = truth != UNKNOWN
         truth = truth[known].numpy()

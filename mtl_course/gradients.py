@@ -18,6 +18,7 @@ from torch import Tensor
 from mtl_course import losses
 from mtl_course.base import stream
 from mtl_course.datasets import Dataset
+from mtl_course.devices import check_gradients, seeded
 from mtl_course.evaluation import check_fit
 from mtl_course.networks import Network
 from mtl_course.training import sum_backward
@@ -34,10 +35,12 @@ def of_each_task(network: Network, data: Dataset) -> Tensor:
     Computed as training does, with the statistics of this batch; `network` is left as it was.
 
     data: one batch, with tasks; with more images the gradient is less noisy.
-    Returns: float32 (tasks, weights of the trunk); 0 for a task without a known label.
-    Raises: ValueError if network and data do not fit together.
+    Returns: float32 (tasks, weights of the trunk), on the network's device; 0 for a task without
+        a known label.
+    Raises: ValueError if network and data do not fit together, or gradients are switched off.
     """
     check_fit(network, data)
+    check_gradients()
     network = copy.deepcopy(network).train()  # a batch moves the statistics of normalisation
     place = next(network.parameters()).device
     weights = [p for p in network.trunk.parameters() if p.requires_grad]
@@ -88,7 +91,7 @@ def weighted(weights: Sequence[float]) -> Backward:
 
     Raises: ValueError for a weight below 0, or if none is above it.
     """
-    factors = torch.tensor(weights, dtype=torch.float32)
+    factors = torch.tensor(weights, dtype=torch.float32, device="cpu")
     if factors.ndim != 1 or not (factors >= 0).all() or not factors.any():
         raise ValueError(f"weights must be numbers of 0 or above, not all 0; got {weights!r}.")
 
@@ -111,7 +114,8 @@ def uncertain(tasks: int, learning_rate: float) -> Backward:
     """
     from torchjd.scalarization import UW
 
-    combine = UW(tasks)
+    with torch.device("cpu"):  # whatever the default is
+        combine = UW(tasks).float()
     optimiser = torch.optim.Adam(combine.parameters(), learning_rate)
 
     def backward(terms: Tensor) -> None:
@@ -149,8 +153,7 @@ def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
     def backward(terms: Tensor) -> None:
         torch.autograd.backward(terms.sum(), inputs=head, retain_graph=True)
         jacobians(terms, inputs=trunk, parallel_chunk_size=1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(seed, f"step {next(steps)}"))
+        with seeded(stream(seed, f"step {next(steps)}")):
             jac_to_grad(trunk, combine)
 
     return backward

@@ -22,7 +22,8 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
     Returns: a tensor without dimensions, in the dtype of the logits; the sums are made in float32
         or finer. Where a label is unknown the gradient is exactly 0; with every label unknown the
         loss is a 0 that has a gradient.
-    Raises: ValueError when shapes differ, a label is another value, or a logit is not finite.
+    Raises: ValueError when shapes or devices differ, a label is another value, or a logit is not
+        finite.
     """
     _check(logits, labels, tuple(logits.shape), "(m, tasks), as the logits have")
     wrong = labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]
@@ -34,8 +35,11 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def multi_task_terms(logits: Tensor, labels: Tensor) -> Tensor:
-    """`multi_task` before the sum over tasks, unchecked. Returns: float32 or finer (tasks,)."""
-    return multi_task_sums(logits, labels)[0] / len(logits)
+    """`multi_task` before the sum over tasks, unchecked. Returns: float32 or finer (tasks,).
+
+    Of K networks side by side, (K, m, tasks) → (K, tasks).
+    """
+    return multi_task_sums(logits, labels)[0] / logits.shape[-2]
 
 
 def multi_task_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,7 +56,7 @@ def multi_task_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     safe = safe.to(torch.promote_types(logits.dtype, torch.float32))  # 16 bits are too few to add
     truth = torch.where(known, labels, 0).to(safe.dtype)
     each = functional.binary_cross_entropy_with_logits(safe, truth, reduction="none")
-    return (each * known).sum(dim=0), known.sum(dim=0)  # (tasks,), (tasks,)
+    return (each * known).sum(dim=-2), known.sum(dim=-2)  # (tasks,), (tasks,)
 
 
 def softmax(logits: Tensor, labels: Tensor) -> Tensor:
@@ -60,7 +64,7 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
     logits: floating point (m, classes). labels: int64 (m,) in 0 … classes − 1.
     Returns: a tensor without dimensions, in the dtype of the logits.
-    Raises: ValueError when shapes differ, a label is no class, or a logit is not finite.
+    Raises: ValueError when shapes or devices differ, a label is no class, or a logit is not finite.
     """
     _check(logits, labels, tuple(logits.shape[:1]), "(m,)")
     wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
@@ -73,8 +77,14 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def softmax_terms(logits: Tensor, labels: Tensor) -> Tensor:
-    """`softmax` of logits (m, classes) and labels (m,), unchecked. Returns: (1,), its only term."""
-    return functional.cross_entropy(logits, labels)[None]
+    """`softmax` of logits (m, classes) and labels (m,), unchecked. Returns: (1,), its only term.
+
+    Of K networks side by side, (K, m, classes) and (K, m) → (K, 1).
+    """
+    if logits.ndim == 2:
+        return functional.cross_entropy(logits, labels)[None]
+    each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return each.view(labels.shape).mean(dim=1, keepdim=True)  # (K, 1)
 
 
 def _check(logits: Tensor, labels: Tensor, shape: tuple[int, ...], words: str) -> None:
@@ -83,6 +93,10 @@ def _check(logits: Tensor, labels: Tensor, shape: tuple[int, ...], words: str) -
         raise ValueError(f"logits must be floating point (m, outputs) and not empty; got {got}.")
     if tuple(labels.shape) != shape:
         raise ValueError(f"labels must have shape {words}; got {tuple(labels.shape)}.")
+    if labels.device != logits.device:
+        raise ValueError(
+            f"labels must lie on the device of the logits, {logits.device}; got {labels.device}."
+        )
     if labels.is_floating_point():
         raise ValueError(f"labels must be whole numbers; got {labels.dtype}.")
     if logits.isnan().any():

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mtl_course.base import stream, whole
 from mtl_course.datasets import Dataset, normalise
-from mtl_course.devices import seeded
+from mtl_course.devices import check_dtype, seeded
 
 if TYPE_CHECKING:  # torchvision is imported when it is needed: it takes a second
     from torchvision.models import WeightsEnum
@@ -250,6 +250,7 @@ def _block(channels: int, width: int, pool: nn.Module) -> nn.Sequential:
 
 
 def _head(features: int, names: Sequence[str], seed: int) -> nn.Linear:
+    check_dtype()
     with seeded(stream(seed, "head")):
         return nn.Linear(features, len(names))
 

@@ -64,14 +64,17 @@ def _far(facts: Facts) -> Tensor:
 
 
 def _look(*looks: int) -> Condition:
-    return lambda facts: torch.isin(facts.world.look, torch.tensor(looks).to(facts.world.look))
+    return lambda facts: _among(facts.world.look, looks)
 
 
 def _colour(*choices: int, part: int = 0, of: int = CHOICES) -> Condition:
     """The thing's part has one of these colours, of the `of` that there are."""
-    return lambda facts: torch.isin(
-        facts.world.choice[..., part] % of, torch.tensor(choices).to(facts.world.choice)
-    )
+    return lambda facts: _among(facts.world.choice[..., part] % of, choices)
+
+
+def _among(numbers: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """Which numbers are wanted ones. Returns: bool, the shape of `numbers`."""
+    return torch.isin(numbers, torch.tensor(wanted, device=numbers.device))
 
 
 def _some(kind: str, *conditions: Condition, least: int = 1) -> Rule:
@@ -79,7 +82,7 @@ def _some(kind: str, *conditions: Condition, least: int = 1) -> Rule:
 
 
 def _scene(name: str, *values: int) -> Rule:
-    return lambda facts: torch.isin(facts.world.scene[name], torch.tensor(values).to(facts.world.x))
+    return lambda facts: _among(facts.world.scene[name], values)
 
 
 def _all(*rules: Rule) -> Rule:

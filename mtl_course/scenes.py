@@ -129,7 +129,7 @@ def compose(
         raise ValueError(f"time must be one of {', '.join(TIMES)}, fog 0, 1 or 2; got {time!r} "
                          f"and {fog!r}.")  # fmt: skip
     order = Order(things, {"time": TIMES.index(time), "fog": fog})
-    index = torch.tensor([whole("start", start, least=0)])
+    index = torch.tensor([whole("start", start, least=0)], device="cpu")
     world = imagine(stream(seed, "scenes"), index, size, order)
     images, pixels = paint(world)
     answers = _answers(Facts(world, pixels, _seen(pixels, size)), tasks)
@@ -173,13 +173,13 @@ def effort(
     count, tasks = whole("count", count, least=1), _known(tasks)
     if strange := [task for task in tasks if task not in KINDS]:
         raise ValueError(f"tasks must be kinds of things for their effort; got {strange[0]!r}.")
-    weights = torch.empty(count, len(tasks), device=device)
+    weights = torch.empty(count, len(tasks), dtype=torch.float32, device=device)
     for rows, _, piece in _pieces(count, seed, start, size, device, None):
         dark = 1 + (piece.world.scene["time"] == 2).float()
         foggy = 1 + (piece.world.scene["fog"] > 0).float()
         share = size * size / (32 * 32)
         for column, task in enumerate(tasks):
-            largest = (piece.pixels * piece.seen)[:, slots_of(task)].amax(dim=1) / share
+            largest = (piece.pixels * piece.seen)[:, slots_of(task)].amax(dim=1).float() / share
             small = torch.where(largest > 0, (40 / largest).clamp(min=0.5), 1.0)
             weights[rows, column] = dark * foggy * small
     return weights

@@ -8,6 +8,7 @@ changes every weight by that weight's gradient alone, so each learns what it wou
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -83,14 +84,14 @@ class SideBySide(nn.Module):
         features = inputs if self.trunk is None else self._features(inputs)
         parts = len(self.head) // self._count
         logits = self.head(_split(features, parts))  # (K · parts, batch, outputs of a part)
-        return _joined(logits, parts)
+        return _merged(logits, parts)
 
     def _features(self, images: Tensor) -> Tensor:
         """Return what the trunks make of the images: (K, batch, features)."""
         parts = len(self.trunk) // self._count
         images = images.transpose(0, 1)[:, :, None].expand(-1, -1, parts, -1, -1, -1)
         side_by_side = images.flatten(1, 3)  # (batch, K · parts · channels, height, width)
-        return _joined(self.trunk(normalise(side_by_side)), parts)
+        return _merged(self.trunk(normalise(side_by_side)), parts)
 
     def _together(self, modules: Sequence[nn.Module]) -> _Groups:
         """Put trunks or heads together, those that have parts part by part."""
@@ -133,12 +134,13 @@ class _Flatten(nn.Module):
         return values.unflatten(1, (self._groups, -1)).flatten(2).transpose(0, 1)
 
 
-class _Linear(nn.Linear):
+class _Linear(nn.Module):
     """One linear layer a group: (groups, batch, inputs) → (groups, batch, outputs)."""
 
-    def __init__(self, groups: int, inputs: int, outputs: int, bias: bool) -> None:
-        super().__init__(inputs, groups * outputs, bias, device="meta")
-        self._groups = groups
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        together = _joined_layer(layers)
+        self.weight, self.bias, self._groups = together.weight, together.bias, len(layers)
 
     def forward(self, values: Tensor) -> Tensor:
         weight = self.weight.unflatten(0, (self._groups, -1)).transpose(1, 2)
@@ -152,7 +154,7 @@ def _split(features: Tensor, parts: int) -> Tensor:
     return features.unflatten(2, (parts, -1)).transpose(1, 2).flatten(0, 1)
 
 
-def _joined(values: Tensor, parts: int) -> Tensor:
+def _merged(values: Tensor, parts: int) -> Tensor:
     """(K · parts, batch, values) → (K, batch, parts · values)."""
     return values.unflatten(0, (-1, parts)).transpose(1, 2).flatten(2)
 
@@ -162,24 +164,12 @@ def _joined(values: Tensor, parts: int) -> Tensor:
 
 def _convolution(layers: Sequence[nn.Conv2d]) -> nn.Conv2d:
     one, count = layers[0], len(layers)
-    together = nn.Conv2d(
-        count * one.in_channels, count * one.out_channels, one.kernel_size, one.stride,
-        one.padding, one.dilation, count * one.groups, one.bias is not None, device="meta",
-    )  # fmt: skip
-    return _with_weights(together, layers)
+    channels = {"in_channels": count * one.in_channels, "out_channels": count * one.out_channels}
+    return _joined_layer(layers, groups=count * one.groups, **channels)
 
 
 def _normalization(layers: Sequence[nn.BatchNorm2d]) -> nn.BatchNorm2d:
-    one = layers[0]
-    channels = len(layers) * one.num_features
-    settings = {"eps": one.eps, "momentum": one.momentum, "affine": one.affine}
-    return _with_weights(nn.BatchNorm2d(channels, **settings, device="meta"), layers)
-
-
-def _linear(layers: Sequence[nn.Linear]) -> _Linear:
-    one = layers[0]
-    together = _Linear(len(layers), one.in_features, one.out_features, one.bias is not None)
-    return _with_weights(together, layers)
+    return _joined_layer(layers, num_features=len(layers) * layers[0].num_features)
 
 
 def _as_it_is(layers: Sequence[nn.Module]) -> nn.Module:
@@ -189,19 +179,20 @@ def _as_it_is(layers: Sequence[nn.Module]) -> nn.Module:
 _TOGETHER: dict[type, Callable] = {
     nn.Conv2d: _convolution,
     nn.BatchNorm2d: _normalization,
-    nn.Linear: _linear,
+    nn.Linear: _Linear,
     nn.Flatten: lambda layers: _Flatten(len(layers)),
 }
 
 
-def _with_weights(together: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
-    """Give a layer on "meta" the weights and statistics of all layers, end to end."""
-    states = [layer.state_dict() for layer in layers]
-    ends = {
-        name: torch.cat([state[name] for state in states]) if value.ndim else value.clone()
-        for name, value in states[0].items()
-    }
-    together.load_state_dict(ends, assign=True)
-    for name, weight in together.named_parameters():
-        weight.requires_grad_(layers[0].get_parameter(name).requires_grad)
-    return together.train(layers[0].training)
+def _joined_layer(layers: Sequence[nn.Module], **sizes: int) -> nn.Module:
+    """The first layer with these sizes, and the weights and statistics of all, end to end."""
+    together = copy.deepcopy(layers[0])
+    for name, size in sizes.items():
+        setattr(together, name, size)
+    for name, weight in layers[0].named_parameters():
+        ends = torch.cat([layer.get_parameter(name).detach() for layer in layers])
+        setattr(together, name, nn.Parameter(ends, requires_grad=weight.requires_grad))
+    for name, statistic in layers[0].named_buffers():
+        if statistic.ndim:  # the number of batches is the same for all
+            setattr(together, name, torch.cat([layer.get_buffer(name) for layer in layers]))
+    return together

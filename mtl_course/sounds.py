@@ -23,6 +23,7 @@ _SAMPLES = 2_048
 _CHUNK = 1_024  # sounds made together
 _WINDOW = 254  # samples of one spectrum, which has 128 frequencies
 _QUIET = 50.0  # decibels below the loudest point: black
+_HERE = {"device": "cpu", "dtype": torch.float32}  # whatever the defaults are
 
 
 def draw(count: int, seed: int, *, size: int = 32, channels: int = 3) -> Dataset:
@@ -38,7 +39,7 @@ def draw(count: int, seed: int, *, size: int = 32, channels: int = 3) -> Dataset
     images, labels = [], []
     for first in range(0, count, _CHUNK):
         generator = torch.Generator().manual_seed(stream(seed, f"sounds from {first}"))
-        answers = torch.rand(_CHUNK, len(TASKS), generator=generator) < 0.5
+        answers = torch.rand(_CHUNK, len(TASKS), generator=generator, **_HERE) < 0.5
         images.append(_spectrogram(_sound(answers, generator), size)[: count - first])
         labels.append(answers[: count - first].to(torch.int8))
     grey = torch.cat(images)[:, None]  # (count, 1, size, size)
@@ -51,11 +52,11 @@ def _sound(answers: Tensor, generator: torch.Generator) -> Tensor:
     rising, both, pulsed, noisy = answers.float().T[..., None]  # (m, 1) each
 
     def between(low: float, high: float, columns: int = 1) -> Tensor:
-        return low + (high - low) * torch.rand(m, columns, generator=generator)
+        return low + (high - low) * torch.rand(m, columns, generator=generator, **_HERE)
 
-    time = torch.linspace(0, 1, _SAMPLES)  # of the half second
+    time = torch.linspace(0, 1, _SAMPLES, **_HERE)  # of the half second
     octaves = between(0.3, 1.0) * (2 * rising - 1)  # the same for both voices
-    sound = torch.zeros(m, _SAMPLES)
+    sound = torch.zeros(m, _SAMPLES, **_HERE)
     for loudness in (1.0, both * between(0.5, 1.0)):
         middle = 2 ** between(math.log2(180), math.log2(450))  # hertz: no overtone beyond RATE / 2
         pitch = middle * 2 ** (octaves * (time - 0.5))  # (m, samples)
@@ -64,13 +65,13 @@ def _sound(answers: Tensor, generator: torch.Generator) -> Tensor:
             sound += loudness * between(0.2, 1.0) / overtone * (overtone * phase).sin()
     beat = (2 * math.pi * (between(4, 9) * time + between(0, 1))).sin() > 0  # beats a half second
     sound *= 1 - pulsed * 0.9 * beat
-    noise = torch.randn(m, _SAMPLES, generator=generator)
+    noise = torch.randn(m, _SAMPLES, generator=generator, **_HERE)
     return sound + noise * torch.where(noisy > 0, between(0.15, 0.5), between(0.005, 0.02))
 
 
 def _spectrogram(sound: Tensor, size: int) -> Tensor:
     """sound: float32 (m, samples). Returns: uint8 (m, size, size)."""
-    window = torch.hann_window(_WINDOW)
+    window = torch.hann_window(_WINDOW, **_HERE)
     spectrum = torch.stft(sound, _WINDOW, hop_length=32, window=window, return_complex=True)
     power = torch.nn.functional.adaptive_avg_pool2d(spectrum.abs().square(), size)
     decibel = 10 * (power / power.amax(dim=(1, 2), keepdim=True)).clamp(min=1e-9).log10()

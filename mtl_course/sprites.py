@@ -339,7 +339,7 @@ def stencils(size: int, device: str) -> Stencils:
         for look in looks
         for distance, scale in enumerate(SCALES)
     ]
-    length = torch.tensor([len(right) for right, *_ in parts])
+    length = torch.tensor([len(right) for right, *_ in parts], device="cpu")
     right, down, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     aside = int(np.abs(right).max())
     offset = down * (size + 2 * aside) + right

@@ -174,8 +174,8 @@ def fit_many(
 ) -> list[pd.DataFrame]:
     """Does for K networks of one kind what K calls of `fit` would do, in less time.
 
-    Each has its own weights and seed, and its own `data`, unless one dataset is given for all. On
-    CUDA those that the course builds train side by side in one pass, and agree with what `fit` does
+    Each has its own weights and seed, and its own `data`, unless one dataset is given for all. On a
+    GPU those that the course builds train side by side in one pass, and agree with what `fit` does
     up to rounding; others, such as backbones, train one after another. Elsewhere each trains in a
     process of one thread, `jobs` at once (None: as many as there are cores), and agrees with `fit`
     on one thread bit for bit.
@@ -196,7 +196,7 @@ def fit_many(
                 "networks must have the same layers, answers, frozen parts and images."
             )
     place = machine(device, precision)
-    if place.device.type == "cuda":
+    if place.device.type != "cpu":
         prepare(progress)
         return _side_by_side(networks, data, seeds, place, progress, settings)
     settings |= {"device": str(place.device), "precision": place.precision}

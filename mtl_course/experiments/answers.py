@@ -74,7 +74,7 @@ def partly_known(roads: Roads, seed: int, hidden: str, fraction: float) -> Datas
     if hidden == FEWER:
         return roads.train.subset(slice(len(roads.train) // len(roads.train.tasks)))
     if hidden == ONE_LABEL:
-        generator = torch.Generator().manual_seed(stream(seed, "hide"))
+        generator = torch.Generator("cpu").manual_seed(stream(seed, "hide"))
         lottery = torch.rand(roads.train.labels.shape, generator=generator, device="cpu")
         lost = (lottery < lottery.amax(dim=1, keepdim=True)).to(roads.train.labels.device)
         return replace(roads.train, labels=roads.train.labels.masked_fill(lost, UNKNOWN))

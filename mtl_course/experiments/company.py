@@ -111,11 +111,11 @@ def in_company(data: Dataset, seed: int, way: str, task: str) -> Dataset:
 
 def shuffled(data: Dataset, seed: int, spared: int = 1) -> Dataset:
     """The labels of every task but the first ones dealt to other images, each task's by itself."""
-    generator = torch.Generator().manual_seed(stream(seed, "random labels"))
+    generator = torch.Generator("cpu").manual_seed(stream(seed, "random labels"))
     labels = data.labels.clone()
     for column in range(spared, labels.shape[1]):
         known = (labels[:, column] != UNKNOWN).nonzero()[:, 0]
-        other = known[torch.randperm(len(known), generator=generator)]
+        other = known[torch.randperm(len(known), generator=generator, device="cpu")]
         labels[known, column] = data.labels[other, column]
     return replace(data, labels=labels)
 
@@ -229,8 +229,8 @@ def companions(seed: int, kind: str, count: int) -> tuple[str, ...]:
         DISTANT: lambda task, own: own == family and task not in NEAREST,
     }.get(kind, lambda task, own: own not in (family, *mixed))
     known = [task for task in SETTLED if task != TARGET and wanted(task, TASKS[task].family)]
-    generator = torch.Generator().manual_seed(stream(seed, "companions"))
-    order = torch.randperm(len(known), generator=generator)[:count].tolist()
+    generator = torch.Generator("cpu").manual_seed(stream(seed, "companions"))
+    order = torch.randperm(len(known), generator=generator, device="cpu")[:count].tolist()
     return tuple(known[k] for k in order)
 
 

@@ -131,12 +131,14 @@ def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
 
 def _spoilt(data: Dataset, seed: int, a: str) -> Dataset:
     """Images with the labels of others, or all their pixels in one other order; or as they were."""
-    generator = torch.Generator().manual_seed(stream(seed, a))
+    generator = torch.Generator("cpu").manual_seed(stream(seed, a))
     if a == RANDOM:
-        return replace(data, labels=data.labels[torch.randperm(len(data), generator=generator)])
+        return replace(
+            data, labels=data.labels[torch.randperm(len(data), generator=generator, device="cpu")]
+        )
     if a == SHUFFLED:
         flat = data.images.flatten(2)  # (m, channels, pixels)
-        order = torch.randperm(flat.shape[2], generator=generator)
+        order = torch.randperm(flat.shape[2], generator=generator, device="cpu")
         return replace(data, images=flat[:, :, order].view_as(data.images))
     return data
 

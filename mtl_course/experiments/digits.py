@@ -52,9 +52,9 @@ def _support_vectors(train: Dataset, test: Dataset, c: float) -> float:
     """Accuracy of scikit-learn's support-vector machine (radial kernel) on raw pixels."""
     from sklearn.svm import SVC
 
-    pixels = [data.images.flatten(1).numpy() / 255 for data in (train, test)]
-    machine = SVC(C=c).fit(pixels[0], train.labels.numpy())
-    return float(machine.score(pixels[1], test.labels.numpy()))
+    pixels = [data.images.flatten(1).cpu().numpy() / 255 for data in (train, test)]
+    machine = SVC(C=c).fit(pixels[0], train.labels.cpu().numpy())
+    return float(machine.score(pixels[1], test.labels.cpu().numpy()))
 
 
 def _development() -> tuple[Dataset, Dataset]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtl_course import figures
 from mtl_course.base import stream
+from mtl_course.devices import seeded
 from mtl_course.explorers.frame import LABELS, TABLE, Explorer, answer, picture
 from mtl_course.gradients import AGGREGATORS, aggregator, cosines
 
@@ -23,7 +24,8 @@ class Compass(Explorer):
     A direction is what a way makes of the gradients, and the step goes along minus it: a task whose
     gradient lies more than 90° from the direction is opposed, and a small step raises its loss.
     It opens at the look where the plain sum is farthest from the gradient of a task.
-    looks: float32 (tasks, weights), a gradient a row, by step, as `gradients.Watch` keeps them.
+    looks: floating point (tasks, weights), a gradient a row, by step, as `gradients.Watch` keeps
+        them.
     tasks: their names.
     Raises: ValueError if there is no look, or a look has not a row for each task.
     """
@@ -35,7 +37,8 @@ class Compass(Explorer):
             if each.ndim != 2 or len(each) != len(tasks):
                 got = tuple(each.shape)
                 raise ValueError(f"looks must be ({len(tasks)}, weights); at {step} it is {got}.")
-        self._looks, self._tasks = dict(looks), tuple(tasks)
+        looks = {step: each.detach().float().cpu() for step, each in looks.items()}
+        self._looks, self._tasks = looks, tuple(tasks)
         # For each step the cosine of each way's direction (a row) with each task's gradient.
         self.cosines = {step: self._meet(each) for step, each in looks.items()}
         farthest = min(looks, key=lambda step: self.cosines[step].loc[_SUM].min())
@@ -58,7 +61,7 @@ class Compass(Explorer):
         The angle is nan if the gradient or the direction is 0.
         """
         each = self._looks[step]
-        cosine = torch.tensor(self.cosines[step].loc[way].to_numpy())
+        cosine = torch.tensor(self.cosines[step].loc[way].to_numpy(), device="cpu")
         angle, length = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))), each.norm(dim=1)
         longest = length.max() if length.any() else 1.0
         columns = {"angle": angle.tolist(), "length": (length / longest).tolist()}
@@ -74,8 +77,7 @@ class Compass(Explorer):
 
     def _meet(self, each: Tensor) -> pd.DataFrame:
         ways = {_SUM: each.sum(dim=0)}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(0, "step 0"))  # in what order PCGrad takes the tasks
+        with seeded(stream(0, "step 0")):  # in what order PCGrad takes the tasks
             ways |= {name: aggregator(name)(each) for name in AGGREGATORS}
         both = cosines(torch.cat([torch.stack(list(ways.values())), each]))
         return pd.DataFrame(

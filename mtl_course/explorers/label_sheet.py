@@ -31,7 +31,8 @@ class LabelSheet(Explorer):
         if logits.shape != data.labels.shape or not data.tasks:
             wanted, got = tuple(data.labels.shape), tuple(logits.shape)
             raise ValueError(f"logits must be (m, tasks), as data's labels: {wanted}; got {got}.")
-        self.data = data.subset(range(min(_SHOWN, len(data))))
+        shown = data.subset(slice(_SHOWN))
+        self.data = replace(shown, images=shown.images.cpu(), labels=shown.labels.cpu())
         self.labels = self.data.labels.clone()  # (shown, tasks), what the buttons say now
         self._logits = logits[:_SHOWN].detach().double().cpu()
         self._styles = {

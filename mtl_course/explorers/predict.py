@@ -109,7 +109,10 @@ def show_calibration() -> None:
     told = "; ".join(
         f"{sure:.0%} sure: right {row['sum']} times of {row['size']}" for sure, row in by.iterrows()
     )
-    columns = (torch.tensor(values.to_numpy())[:, None] for values in (table["confidence"], right))
+    columns = (
+        torch.tensor(values.to_numpy(), device="cpu")[:, None]
+        for values in (table["confidence"], right)
+    )
     figures.show(
         figures.calibration(*columns, ["your predictions"]),
         f"How often your predictions were right, by how sure you were. {told}. Mean Brier score "

@@ -172,5 +172,6 @@ def _over(image: Tensor, falls: Tensor) -> Tensor:
     weight = spread(falls.clamp(min=0)) / spread(torch.ones_like(falls)).clamp(min=1)
     weight = weight / weight.max().clamp(min=1e-9)  # in [0, 1]
     grey = image.float().mean(dim=0).expand_as(image)
-    orange = torch.tensor([230.0, 159.0, 0.0])[:, None, None]
+    orange = torch.tensor([230.0, 159.0, 0.0], dtype=torch.float32, device=image.device)
+    orange = orange[:, None, None]
     return (grey * (1 - 0.8 * weight) + orange * 0.8 * weight).round().to(torch.uint8)

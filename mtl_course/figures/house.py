@@ -12,6 +12,7 @@ import io
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ def image(picture: Figure | Tensor, alt: str, width: int | None = None) -> str:
     if isinstance(picture, Figure):
         return _image(base64.b64encode(_png(picture)).decode("ascii"), alt, width)
     drawn = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()).save(drawn, format="png")
+    Image.fromarray(array(picture.permute(1, 2, 0))).save(drawn, format="png")
     code = base64.b64encode(drawn.getvalue()).decode("ascii")
     return _image(code, alt, width, "image-rendering:pixelated;")
 
@@ -118,6 +119,12 @@ def _in_few_colours(png: bytes) -> bytes:
         few = drawn.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE)
     few.save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def array(values: Tensor) -> np.ndarray:
+    """The values of a tensor that lies anywhere and may want a gradient; floats in float32."""
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()
 
 
 def axes_of(width: float, height: float) -> tuple[Figure, Axes]:

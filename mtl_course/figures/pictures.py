@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -11,11 +12,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_course.datasets import Dataset, normalise
-from mtl_course.figures.house import COLOURS, STYLE, axes_of
-from mtl_course.networks import Network
+from mtl_course.figures.house import COLOURS, STYLE, array, axes_of
+from mtl_course.networks import Network, blocks
 
 
 def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
@@ -30,7 +31,7 @@ def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
         figure = Figure(figsize=(9.0, height), layout="constrained")
         boxes = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, (title, images) in zip(boxes, groups.items(), strict=True):
-        _paint(axes, _tile(images.permute(0, 2, 3, 1).numpy(), columns))
+        _paint(axes, _tile(array(images.permute(0, 2, 3, 1)), columns))
         axes.set_title(title, loc="left", fontsize=13)
     return figure
 
@@ -62,7 +63,7 @@ def answers(data: Dataset, shown: int = 8, notes: Sequence[Sequence[str]] | None
     gap = 0.04
     for i, image in enumerate(images):
         extent = (i + gap, i + 1 - gap, 0, 1)
-        upper.imshow(image.permute(1, 2, 0).numpy(), extent=extent, aspect="auto")
+        upper.imshow(array(image.permute(1, 2, 0)), extent=extent, aspect="auto")
     upper.set(xlim=(0, width), ylim=(0, 1))
     upper.axis("off")
     for j, row in enumerate(labels):
@@ -87,13 +88,17 @@ def architecture(network: Network, image: Tensor) -> Figure:
     """The network as a row of boxes, made from its layers and the shapes they give for `image`.
 
     image: uint8 (1, channels, height, width).
+    Raises: ValueError for a trunk that is not one row of layers, as that of `networks.separate`.
     """
     shapes = [("image", tuple(image.shape[1:]))]
-    values = normalise(image)
+    network = copy.deepcopy(network).cpu().eval()  # the caller's stays where and as it is
+    values, with_weights = normalise(image.cpu()), blocks(network)
     with torch.inference_mode():
-        for layer in network.eval().trunk:
-            if any(True for _ in layer.parameters()):
-                shapes.append(("convolution\n3 × 3, ReLU", tuple(layer[0](values).shape[1:])))
+        for layer in network.trunk:
+            if layer in with_weights:
+                # What reads the picture first: a pool behind it would already have made it smaller.
+                first = next(p for p in layer.modules() if list(p.parameters(recurse=False)))
+                shapes.append((_name(first, layer), tuple(first(values).shape[1:])))
             values = layer(values)
     shapes.append(("features", tuple(values.shape[1:])))
     figure, axes = axes_of(10.0, 3.4)
@@ -118,6 +123,17 @@ def architecture(network: Network, image: Tensor) -> Figure:
 
 
 _ARROW = {"arrowstyle": "->", "color": "0.3"}
+
+
+def _name(first: nn.Module, layer: nn.Module) -> str:
+    """What a block of the trunk is, by its first layer and whether a ReLU follows."""
+    kind = "linear" if isinstance(first, nn.Linear) else type(first).__name__
+    parts = []
+    if isinstance(first, nn.Conv2d):
+        kind, parts = "convolution", ["{} × {}".format(*first.kernel_size)]
+    if any(isinstance(part, nn.ReLU) for part in layer.modules()):
+        parts.append("ReLU")
+    return f"{kind}\n{', '.join(parts)}".strip()
 
 
 class Part(NamedTuple):
@@ -173,14 +189,21 @@ def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
 
     Filters of one channel are blue below 0 and red above it; those of three are pictures of the
     colours they look for, grey where they do not care.
-    groups: float32 (m, 1 or 3, height, width), a filter each, by title.
+    groups: floating point (m, 1 or 3, height, width), a filter each, by title.
+    Raises: ValueError if a group has another shape, as the weights of a linear layer have.
     """
-    reach = max(float(weights.abs().max()) for weights in groups.values())
+    for title, weights in groups.items():
+        if weights.ndim != 4 or weights.shape[1] not in (1, 3):
+            raise ValueError(
+                "groups must hold the weights of first convolutions, (m, 1 or 3, height, width); "
+                f"{title!r} is {tuple(weights.shape)}."
+            )
+    pictures = {title: array(w.permute(0, 2, 3, 1)) for title, w in groups.items()}
+    reach = max(float(np.abs(pixels).max()) for pixels in pictures.values())
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 1.15 * len(groups)), layout="constrained")
         boxes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
-    for axes, (title, weights) in zip(boxes, groups.items(), strict=True):
-        pixels = weights.permute(0, 2, 3, 1).numpy()
+    for axes, (title, pixels) in zip(boxes, pictures.items(), strict=True):
         if pixels.shape[-1] == 3:
             axes.imshow(_tile(127.5 + 127.5 * pixels / reach, columns) / 255)
         else:

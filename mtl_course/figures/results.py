@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
@@ -186,6 +187,9 @@ def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Fi
     labels: (m, tasks) in {0, 1}.
     """
     from scipy.stats import binomtest  # here, because it takes half a second
+
+    probability, labels = probability.detach().cpu(), labels.cpu()
+    probability = probability.to(torch.promote_types(probability.dtype, torch.float32))
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.6 * len(tasks), 3.2), layout="constrained")
