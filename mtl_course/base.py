@@ -1,4 +1,4 @@
-"""What every module here leans on: seeds, checks of counts, whole files, and threads."""
+"""Shared helpers: seeds, checks of counts, files and folders, threads."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def check_writable(folder: str | os.PathLike, advice: str) -> None:
     A folder that is not there yet is not made. Raises: OSError with the `advice` if they cannot.
     """
     folder = Path(folder).absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     trial = there / f".{uuid.uuid4().hex[:8]}"
     try:
         trial.touch(exist_ok=False)

@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -45,9 +46,11 @@ class Machine(NamedTuple):
         with torch.cuda.device(self.device):
             outside, own = torch.cuda.current_stream(), torch.cuda.Stream()
             own.wait_stream(outside)
-            with torch.cuda.stream(own):
-                yield
-            outside.wait_stream(own)
+            try:
+                with torch.cuda.stream(own):
+                    yield
+            finally:
+                outside.wait_stream(own)
 
     def worth(self, network: nn.Module, images: Tensor) -> int:
         """Return how many threads of a CPU a step on this batch should use: 2 if it is large.
@@ -97,17 +100,17 @@ def machine(device: str | None = None, precision: str | None = None) -> Machine:
     device: None takes CUDA where there is one, else Apple's MPS, else the CPU. Nothing is timed:
         the same machine always gives the same answer.
     precision: None is float32 on every machine, so that a row means the same on a laptop, on a
-        server and on a GPU. "bfloat16" is there for the asking; at the size of the course's
-        networks it is seldom faster, even where the hardware has it.
+        server and on a GPU (where convolutions may still round to TF32). "bfloat16" is there on
+        request; for networks as small as the course's it is seldom faster, even in hardware.
     Raises: ValueError if `device` is not on this machine or `precision` is not one of the two.
     """
     chosen, why = _device(device)
     if precision is None:
-        reason = "float32 gives the same rows on every machine, bfloat16 is for the asking"
+        reason = "float32 so that rows of all machines can be compared, bfloat16 on request"
         return Machine(chosen, "float32", f"{why}; {reason}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be 'float32' or 'bfloat16'; got {precision!r}.")
-    return Machine(chosen, precision, f"{why}; {precision} as asked")
+    return Machine(chosen, precision, f"{why}; {precision} on request")
 
 
 def _device(device: str | None) -> tuple[torch.device, str]:
@@ -173,8 +176,9 @@ class _From(TorchDispatchMode):
             name = operation._overloadname
             name = "generator" if name == "default" else f"{name}_generator"
             drawing = getattr(operation.overloadpacket, name, None)
-        own = {"generator": self._generator} if drawing is not None else {}
-        return (drawing or operation)(*args, **(kwargs or {}) | own)
+        if drawing is not None:
+            kwargs = {"generator": self._generator} | (kwargs or {})
+        return (drawing or operation)(*args, **(kwargs or {}))
 
 
 def _takes_generator(operation: torch._ops.OpOverload) -> bool:
@@ -216,22 +220,55 @@ def check_gradients() -> None:
 def borrowed(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     """Have a network on a device, in channels-last, and leave it where and as it lay.
 
-    Only the place changes: its weights are the same `Parameter` objects throughout.
+    Only the place changes: its weights are the same `Parameter` objects throughout. Several may
+    borrow a network for one device at once: the last of them leaves it where it lay.
     """
-    home = next((tensor.device for tensor in _tensors(network)), device)
-    strides = [tensor.stride() for tensor in _tensors(network)]
-    with torch.inference_mode(False):  # or the weights could never learn again
-        network.to(device, memory_format=torch.channels_last)
+    key = (id(network), device)
+    with _lock:
+        loan = _loans.setdefault(key, _Loan(*_layout(network, device)))
+        loan.users += 1
     try:
+        with _lock, torch.inference_mode(False):  # or the weights could never learn again
+            if not loan.there:
+                network.to(device, memory_format=torch.channels_last)
+                loan.there = True
         yield network
     finally:
-        with torch.inference_mode(False), torch.no_grad():
-            network.to(home)
-            for tensor, own in zip(_tensors(network), strides, strict=True):
-                if tensor.stride() != own:
-                    tensor.data = torch.empty_strided(
-                        tensor.shape, own, dtype=tensor.dtype, device=home
-                    ).copy_(tensor)
+        with _lock:
+            loan.users -= 1
+            if not loan.users:
+                del _loans[key]
+                _lay_out(network, loan.home, loan.strides)
+
+
+@dataclass
+class _Loan:
+    """A network that is borrowed: where and how it lay, by how many, and whether it has moved."""
+
+    home: torch.device
+    strides: list[tuple]
+    users: int = 0
+    there: bool = False
+
+
+_lock = threading.RLock()
+_loans: dict[tuple, _Loan] = {}  # by network and device
+
+
+def _layout(network: nn.Module, device: torch.device) -> tuple[torch.device, list[tuple]]:
+    tensors = _tensors(network)
+    home = tensors[0].device if tensors else device
+    return home, [tensor.stride() for tensor in tensors]
+
+
+def _lay_out(network: nn.Module, home: torch.device, strides: list[tuple]) -> None:
+    with torch.inference_mode(False), torch.no_grad():
+        network.to(home)
+        for tensor, own in zip(_tensors(network), strides, strict=True):
+            if tensor.stride() != own:
+                tensor.data = torch.empty_strided(
+                    tensor.shape, own, dtype=tensor.dtype, device=home
+                ).copy_(tensor)
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

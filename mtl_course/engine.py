@@ -101,7 +101,7 @@ class Run:
         self.at = torch.zeros(1, dtype=torch.int64, device=device)
         rates = [learning_rate * _schedule(at, steps) for at in range(steps)]
         rates = torch.tensor(rates, dtype=torch.float32)
-        self.rates, self.rate = rates.to(device), rates[0].to(device)
+        self.rates, self.rate = rates.to(device), rates[0].clone().to(device)
         self.weights = [p for p in self.learner.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.weights,
@@ -164,7 +164,8 @@ class Run:
             return
         state = checkpoints.read(path, self.networks[0], about)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.optimiser.param_groups[0]["lr"] = self.rate
+        group = self.optimiser.param_groups[0]  # the file's, perhaps of another device
+        group |= {"lr": self.rate, "capturable": self.place.device.type == "cuda"}
         self.terms[: len(state["terms"])] = state["terms"].to(self.terms.device)
         self.at.fill_(len(state["terms"]))
 

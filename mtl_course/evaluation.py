@@ -28,14 +28,12 @@ def check_fit(network: Network, data: Dataset) -> None:
         )
     weights = [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
     first = weights[0] if weights else None
-    if isinstance(first, nn.Conv2d):
-        if first.in_channels != data.images.shape[1]:
-            raise ValueError(
-                f"data must hold images of {first.in_channels} channels, which network reads; "
-                f"got {data.images.shape[1]}."
-            )
-        return
-    # A trunk of another kind, a multilayer perceptron say, is asked for its answer to one image.
+    if isinstance(first, nn.Conv2d) and first.in_channels != data.images.shape[1]:
+        raise ValueError(
+            f"data must hold images of {first.in_channels} channels, which network reads; "
+            f"got {data.images.shape[1]}."
+        )
+    # One image shows at once what a trunk of somebody's own would trip over in the first step.
     place, training = next(network.parameters()).device, network.training
     size = tuple(data.images.shape[1:])
     try:

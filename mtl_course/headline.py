@@ -3,7 +3,7 @@
     python -m mtl_course.headline
 
 It draws a million scenes, learns their four answers, and lets ten seeds learn a fifth question from
-1,000 scenes each, with that trunk and without. Broken off, it goes on where it was.
+1,000 scenes each, with that trunk and without. An interrupted run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from mtl_course import checkpoints, studies
-from mtl_course.base import Interrupted, printable_output, results_folder
+from mtl_course.base import Interrupted, check_writable, printable_output, results_folder
 from mtl_course.experiments import lecture
 from mtl_course.networks import Network
 from mtl_course.training import fit, machine
@@ -27,7 +27,7 @@ from mtl_course.training import fit, machine
 def pretrained(file: Path, count: int, device: str | None = None, progress: bool = True) -> Network:
     """The network that has learned A; it is in `file`, or is trained and put there.
 
-    A run that was broken off is in the file beside it and goes on from there.
+    An interrupted run is in the file beside it, and resumes from there.
     count: scenes of A; each is seen once. Raises: what `training.fit` and `training.load` raise.
     """
     network, run = lecture.untrained(), file.with_suffix(".run.pt")
@@ -41,7 +41,7 @@ def pretrained(file: Path, count: int, device: str | None = None, progress: bool
         device=device, checkpoint=run, progress=progress,
     )  # fmt: skip
     if history.attrs["interrupted"]:
-        there = f"{run} keeps the last checkpoint, and the same command goes on from there"
+        there = f"{run} keeps the last checkpoint: run the same command to resume"
         there = there if run.exists() else "nothing is kept yet"
         steps = f"{len(history)} of {count // lecture.MILLION_BATCH}"
         raise Interrupted(f"Interrupted after {steps} steps on A: {there}.")
@@ -63,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     start = time.perf_counter()
     try:
+        check_writable(asked.folder, "name another --folder")
         trunk = pretrained(asked.folder / "trunk.pt", asked.count, asked.device)
         if asked.ship:
             checkpoints.save(trunk, lecture.TRUNK)
             parser.exit(message=f"{lecture.TRUNK}\n")
         middle = time.perf_counter()
         rows = studies.run("headline", store=asked.folder, source=trunk)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt as stop:
         parser.exit(130, f"{str(stop) or 'Interrupted.'}\n")

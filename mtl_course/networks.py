@@ -282,14 +282,28 @@ def fresh(network: Network, data: Dataset, seed: int) -> Network:
             trunk = copy.deepcopy(network.trunk).requires_grad_(True)
             # Random numbers are drawn on the CPU, and fill memory in the order that it has there.
             trunk.to("cpu", memory_format=torch.contiguous_format)
-            for layer in trunk.modules():
-                if hasattr(layer, "reset_parameters"):
-                    layer.reset_parameters()
+            for name, layer in trunk.named_modules():
+                _draw_again(name, layer)
     return _with_head(trunk, network, data, seed)
 
 
+def _draw_again(name: str, layer: nn.Module) -> None:
+    """Give a layer's own weights random values, as when it was made.
+
+    Raises: ValueError if it does not say how.
+    """
+    reset = getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
+    if reset is not None:
+        reset()
+    elif list(layer.parameters(recurse=False)):
+        raise ValueError(
+            f"network: layer {name or 'trunk'!r} ({type(layer).__name__}) has weights that cannot "
+            "be drawn anew: give it a method reset_parameters()."
+        )
+
+
 def _with_head(trunk: nn.Module, network: Network, data: Dataset, seed: int) -> Network:
-    """The trunk with a random head for `data`, on the device where `network` lies."""
+    """Return the trunk with a random head for `data`, on the device where `network` lies."""
     target = Network(trunk, _head(network.head.in_features, data.names, seed), data.names)
     return target.to(next(network.parameters()).device)
 
@@ -338,7 +352,7 @@ def trainable(module: nn.Module) -> int:
 
 
 def signature(module: nn.Module) -> tuple:
-    """What two networks must share to train side by side: their layers and what of them is frozen.
+    """Return what networks must share to train side by side: their layers, and what is frozen.
 
     For each layer its place, its kind with its settings, and its weights' shapes.
     """

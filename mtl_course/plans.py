@@ -7,7 +7,7 @@ that have one shape go to `fit_many` together; a call with a `backward` of its o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
@@ -54,6 +54,7 @@ def carry_out_together(
 
     place: device and precision, for `fit_many`.
     Yields: the key and the result of each plan, as soon as it has ended.
+    Raises: KeyboardInterrupt once a training is interrupted, after the results that it left whole.
     """
     asked: dict[Key, Fit] = {}
 
@@ -74,7 +75,7 @@ def carry_out_together(
         calls = [asked[key] for key in keys]
         settings = {k: v for k, v in calls[0].settings.items() if k not in ("seed", "progress")}
         if "backward" in settings:
-            histories = [fit(c.network, c.data, **c.settings, **place) for c in calls]
+            histories = _until_interrupted(calls, place)
         else:
             histories = fit_many(
                 [call.network for call in calls],
@@ -84,8 +85,20 @@ def carry_out_together(
                 **settings,
                 **place,
             )
-        for key, history in zip(keys, histories, strict=True):
+        for key, history in zip(keys, histories, strict=False):
             yield from advance(key, history)
+        if histories[-1].attrs["interrupted"]:
+            raise KeyboardInterrupt
+
+
+def _until_interrupted(calls: Sequence[Fit], place: Mapping) -> list[pd.DataFrame]:
+    """Make calls of `fit` one after another, until one of them is interrupted."""
+    histories = []
+    for call in calls:
+        histories.append(fit(call.network, call.data, **call.settings, **place))
+        if histories[-1].attrs["interrupted"]:
+            break
+    return histories
 
 
 def _kind(call: Fit) -> Hashable:

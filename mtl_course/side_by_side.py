@@ -29,16 +29,23 @@ def groupable(learner: nn.Module) -> bool:
     parts = [learner.trunk, learner.head] if type(learner) is Network else [learner]
     trunks = list(parts[0]) if type(parts[0]) is _Trunks else parts[:-1]
     heads = list(parts[-1]) if type(parts[-1]) is _Heads else parts[-1:]
-    shared = len(list(learner.parameters())) < len(list(learner.named_parameters(
-        remove_duplicate=False)))  # fmt: skip
-    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in learner.modules())
     alike = all(len({signature(part) for part in some}) <= 1 for some in (trunks, heads))
     known = all(map(_row_known, trunks)) and all(type(head) is nn.Linear for head in heads)
-    return known and alike and not shared and not hooked
+    return known and alike and not _altered(learner)
+
+
+def _altered(learner: nn.Module) -> bool:
+    """Return whether a layer or a weight stands twice, or somebody has hung something on one."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    parts, weights = list(learner.modules()), list(learner.parameters())
+    twice = len(weights) < len(list(learner.named_parameters(remove_duplicate=False)))
+    hooked = any(getattr(part, name) for part in parts for name in hooks)
+    hooked = hooked or any(weight._backward_hooks for weight in weights)
+    return twice or hooked or any("forward" in vars(part) for part in parts)
 
 
 def _row_known(trunk: nn.Module) -> bool:
-    """Whether a trunk is a row of layers that are known: of pictures, then of features."""
+    """Return whether a trunk is a row of known layers: of images, then of features."""
     flat = False
     for layer in _row(trunk):
         if type(layer) is nn.Flatten and not flat:
@@ -73,22 +80,20 @@ class SideBySide(nn.Module):
         super().__init__()
         whole = type(learners[0]) is Network
         self._learners, self._count = learners, len(learners)
-        self._pairs: list[
-            tuple[nn.Module, list[nn.Module]]
-        ] = []  # a layer, and those it stands for
+        self._pairs: list[tuple[nn.Module, tuple]] = []  # a layer, and those it stands for
         self.trunk = self._together([learner.trunk for learner in learners]) if whole else None
         self.head = self._together([learner.head for learner in learners] if whole else learners)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: uint8 images (K, batch, channels, height, width), or features (K, batch, any)."""
         features = inputs if self.trunk is None else self._features(inputs)
-        parts = len(self.head) // self._count
+        parts = self.head.groups // self._count
         logits = self.head(_split(features, parts))  # (K · parts, batch, outputs of a part)
         return _merged(logits, parts)
 
     def _features(self, images: Tensor) -> Tensor:
         """Return what the trunks make of the images: (K, batch, features)."""
-        parts = len(self.trunk) // self._count
+        parts = self.trunk.groups // self._count
         images = images.transpose(0, 1)[:, :, None].expand(-1, -1, parts, -1, -1, -1)
         side_by_side = images.flatten(1, 3)  # (batch, K · parts · channels, height, width)
         return _merged(self.trunk(normalise(side_by_side)), parts)
@@ -107,20 +112,17 @@ class SideBySide(nn.Module):
         with torch.no_grad():
             for layer, owners in self._pairs:
                 for name, value in layer.state_dict().items():
-                    shares = value.chunk(len(owners)) if value.ndim else [value] * len(owners)
-                    for owner, share in zip(owners, shares, strict=True):
-                        owner.state_dict()[name].copy_(share)
+                    for owner, share in zip(owners, value.chunk(len(owners)), strict=True):
+                        own = owner.state_dict()[name]
+                        own.copy_(share.view_as(own))
 
 
 class _Groups(nn.Sequential):
-    """Layers that serve `len` groups."""
+    """A row of layers that serve so many groups."""
 
     def __init__(self, layers: Sequence[nn.Module], groups: int) -> None:
         super().__init__(*layers)
-        self._groups = groups
-
-    def __len__(self) -> int:
-        return self._groups
+        self.groups = groups
 
 
 class _Flatten(nn.Module):
@@ -185,14 +187,14 @@ _TOGETHER: dict[type, Callable] = {
 
 
 def _joined_layer(layers: Sequence[nn.Module], **sizes: int) -> nn.Module:
-    """The first layer with these sizes, and the weights and statistics of all, end to end."""
+    """Return the first layer with these sizes, and the weights and statistics of all in a row."""
     together = copy.deepcopy(layers[0])
     for name, size in sizes.items():
         setattr(together, name, size)
     for name, weight in layers[0].named_parameters():
         ends = torch.cat([layer.get_parameter(name).detach() for layer in layers])
         setattr(together, name, nn.Parameter(ends, requires_grad=weight.requires_grad))
-    for name, statistic in layers[0].named_buffers():
-        if statistic.ndim:  # the number of batches is the same for all
-            setattr(together, name, torch.cat([layer.get_buffer(name) for layer in layers]))
+    for name, _ in layers[0].named_buffers():
+        own = [torch.atleast_1d(layer.get_buffer(name)) for layer in layers]
+        setattr(together, name, torch.cat(own))
     return together

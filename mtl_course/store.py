@@ -6,6 +6,7 @@ whatever their recipe; of the reader's own, those of another recipe are moved as
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -19,7 +20,7 @@ import filelock
 import pandas as pd
 
 from mtl_course import golden
-from mtl_course.base import atomic
+from mtl_course.base import atomic, writable
 from mtl_course.devices import Machine
 
 _log = logging.getLogger(__name__)
@@ -115,15 +116,15 @@ def stored(
         there = ", ".join(sorted(both["recipe"].iloc[len(rows) :].unique()))
         warn_once(
             f"{name}: {used} shipped rows have the recipe {there}, and today's is "
-            f"{recipe(chosen)}: training or a setting has changed since they were made. They are "
-            "used as they are, and rows that are trained now may not be comparable with them. "
-            f"To train them again: python -m mtl_course.studies {name} --fresh"
+            f"{recipe(chosen)}: training or a setting has changed since they were made. They stay "
+            "in use, but new rows may not be comparable with them. To compare: "
+            f"python -m mtl_course.studies {name} --fresh trains all rows again into results/fresh."
         )
     return both
 
 
 def _once(parts: Sequence[pd.DataFrame], chosen: Study) -> pd.DataFrame:
-    """The parts as one table; of rows of one cell and seed, the first."""
+    """Join the parts to one table, with the first of the rows of one cell and seed."""
     parts = [part for part in parts if len(part)]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return rows[~pd.Index(marks(rows, chosen)).duplicated()] if len(rows) else rows
@@ -139,7 +140,7 @@ class _Wrong(NamedTuple):
 def _read(
     path: Path, chosen: Study, *, made_here: bool = False
 ) -> tuple[pd.DataFrame, _Wrong | None]:
-    """The rows of a file that have the stored recipe, and what else is in it.
+    """Read the rows of a file that have the stored recipe, and what else is in it.
 
     made_here: rows with the recipe of this machine are as good.
     """
@@ -162,20 +163,19 @@ def _read(
 
 
 def _own(path: Path, chosen: Study, ships: bool = False) -> pd.DataFrame:
-    """The reader's own rows. What cannot be used is moved aside, never overwritten.
+    """Read the reader's own rows. What cannot be used is moved aside, never overwritten.
 
     Where they ship it stays: rows that are trained now take the place of older ones.
     """
-    rows, wrong = _read(path, chosen, made_here=True)
-    if not wrong:
-        return rows
-    if ships:
-        if wrong.rows is None:
-            raise ValueError(f"{path} is damaged ({wrong.why}): restore it from git.")
-        return rows
-    with _locked(path):
-        rows, wrong = _read(path, chosen, made_here=True)  # another process may have been quicker
-        if wrong:
+    if not path.exists():
+        return pd.DataFrame()
+    # Windows replaces no file that somebody is reading.
+    with _locked(path) if writable(path.parent) else contextlib.nullcontext():
+        rows, wrong = _read(path, chosen, made_here=True)
+        if wrong and ships:
+            if wrong.rows is None:
+                raise ValueError(f"{path} is damaged ({wrong.why}): restore it from git.")
+        elif wrong:
             aside = _aside(path, "damaged" if wrong.rows is None else "older")
             if len(rows):
                 _write(path, rows)
@@ -193,7 +193,7 @@ def _aside(path: Path, why: str) -> Path:
 
 
 def _locked(path: Path) -> filelock.BaseFileLock:
-    """A lock for those who change a file: two at once would each lose the other's rows."""
+    """Return the lock of a file: two that change it at once would lose each other's rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(path.with_name(f".{path.name}.lock"))
 
@@ -231,8 +231,8 @@ def begun(path: Path, chosen: Study, wanted: set[tuple]) -> pd.DataFrame:
     rows = rows[[mark in wanted for mark in marks(rows, chosen)]] if len(rows) else rows
     if len(rows):
         _log.warning(
-            "fresh=True goes on with %d of %d networks that a run which was broken off has left in "
-            "%s; delete that file to begin anew.", len(rows), len(wanted), path,
+            "fresh=True resumes an interrupted run: %d of %d networks are in %s already; delete "
+            "that file to start over.", len(rows), len(wanted), path,
         )  # fmt: skip
     return rows
 

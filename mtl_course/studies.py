@@ -37,6 +37,7 @@ from mtl_course.base import (
     whole,
     writable,
 )
+from mtl_course.devices import on_cpu
 from mtl_course.plans import Plan, carry_out, carry_out_together
 from mtl_course.store import (
     Study,
@@ -76,6 +77,7 @@ def study(name: str) -> Study:
 # ---------------------------------------------------------------------- running
 
 
+@on_cpu()
 def run(
     name: str | Study,
     seeds: Iterable[int] | None = None,
@@ -96,7 +98,7 @@ def run(
     name: of a study in `experiments`; or a study of your own, whose rows are not stored.
     seeds: None takes those that ship with the course. only: ``{"labels": [100]}`` keeps the cells
     with these values. fresh: True trains every row, and keeps them apart, in the folder ``fresh``
-    of the store, from which only a call that was broken off goes on. With a source, none is kept.
+    of the store, from which only an interrupted call resumes. With a source, none is kept.
     shipped: False leaves aside the rows that ship with the course.
     store: the folder for new rows, each of which is in it as soon as it is trained; None takes
     `results_folder()`.
@@ -152,7 +154,7 @@ def run(
         what = (
             "and none is kept: the same call begins anew"
             if kept is None
-            else f"new ones are kept in {kept}, and the same call goes on from there"
+            else f"new ones are in {kept}, and the same call resumes from there"
         )
         raise Interrupted(f"Interrupted: {done}, {what}.") from None
     rows = rows[[mark in wanted for mark in marks(rows, chosen)]]
@@ -195,9 +197,11 @@ def _train(
     if not groups:
         return
     if golden.digest(chosen.golden) != golden.stored(chosen.golden):
+        lines = golden.differences(chosen.golden)
         warn_once(
             "training gives other numbers here than where the shipped rows were made: "
-            + "; ".join(golden.differences(chosen.golden))
+            + "; ".join(lines[:3])
+            + f"; and {len(lines) - 3} more" * (len(lines) > 3)
         )
     train = _side_by_side if training.machine().device.type == "cuda" else _in_processes
     bar = tqdm(total=len(missing), desc=name, unit="network", disable=not progress, leave=False)
@@ -265,33 +269,47 @@ def _waves(groups: Iterable[tuple], count: int) -> Iterator[list[tuple]]:
 def _side_by_side(
     chosen: Study, groups: Mapping, source: object, jobs: int | None
 ) -> Iterator[dict]:
-    """All networks of one shape in one pass, on the GPU, whatever `jobs` says."""
+    """Train networks of one kind in one pass, on the GPU, whatever `jobs` says."""
     for now in _waves(groups, _GROUPS_TOGETHER):
-        start = time.perf_counter()
-        sources = _sources(chosen, now) if source is None else dict.fromkeys(now, source)
-        source_seconds = (time.perf_counter() - start) / len(now)
-        start = time.perf_counter()
-        plans = {
-            (group, number): _plan(chosen.train(sources[group], seed=group[0], **cell))
-            for group in now
-            for number, cell in enumerate(groups[group])
-        }
-        for done, ((group, number), scores) in enumerate(carry_out_together(plans), start=1):
-            seconds = (time.perf_counter() - start) / done  # a share of what all took together
-            cell = groups[group][number]
-            yield _as_row(recipe_here(chosen), group[0], cell, scores, seconds, source_seconds)
+        yield from _wave(chosen, [(g, cell) for g in now for cell in groups[g]], source)
 
 
-def _sources(chosen: Study, groups: Sequence[tuple]) -> dict[tuple, object]:
-    """What each group shares; where a GPU has no memory for all at once, one half after another."""
+def _wave(chosen: Study, asked: Sequence[tuple], source: object) -> Iterator[dict]:
+    """Train a network for each group and cell; without the memory for all, half after half."""
+    left = list(asked)
     try:
-        return dict(carry_out_together({g: _plan(_shared(chosen, *g)) for g in groups}))
+        for pair, row in _at_once(chosen, asked, source):
+            left.remove(pair)
+            yield row
+        return
     except torch.OutOfMemoryError:
-        if len(groups) == 1:
+        if len(left) == 1:
             raise
     torch.cuda.empty_cache()
-    half = len(groups) // 2
-    return _sources(chosen, groups[:half]) | _sources(chosen, groups[half:])
+    half = len(left) // 2
+    yield from _wave(chosen, left[:half], source)
+    yield from _wave(chosen, left[half:], source)
+
+
+def _at_once(chosen: Study, asked: Sequence[tuple], source: object) -> Iterator[tuple[tuple, dict]]:
+    """Train them all at once. Yields: group and cell, and the row."""
+    now = list(dict.fromkeys(group for group, _ in asked))
+    start = time.perf_counter()
+    if source is None:
+        sources = dict(carry_out_together({g: _plan(_shared(chosen, *g)) for g in now}))
+    else:
+        sources = dict.fromkeys(now, source)
+    source_seconds = (time.perf_counter() - start) / len(now)
+    start = time.perf_counter()
+    plans = {
+        number: _plan(chosen.train(sources[group], seed=group[0], **cell))
+        for number, (group, cell) in enumerate(asked)
+    }
+    for done, (number, scores) in enumerate(carry_out_together(plans), start=1):
+        seconds = (time.perf_counter() - start) / done  # a share of what all took together
+        (seed, _), cell = asked[number]
+        recipe = recipe_here(chosen)
+        yield asked[number], _as_row(recipe, seed, cell, scores, seconds, source_seconds)
 
 
 def _plan(outcome: object) -> Plan:
@@ -374,7 +392,7 @@ def recipe(name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains the rows of a study that are missing; broken off, it goes on there when run again."""
+    """Trains the rows of a study that are missing; an interrupted run resumes when run again."""
     parser = argparse.ArgumentParser(prog="python -m mtl_course.studies", description=main.__doc__)
     parser.add_argument("name", nargs="?", help="a study; without it, the studies are listed")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those that ship")

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import joblib
 import pandas as pd
@@ -20,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mtl_course import engine
-from mtl_course.base import threads, whole
+from mtl_course.base import check_writable, threads, whole
 from mtl_course.checkpoints import load, save
 from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.devices import (
@@ -86,12 +87,15 @@ def fit(
         came twice counts twice). The network keeps the history of all its training as
         `network.history`.
     Raises: ValueError for arguments that do not fit together, where gradients are switched off, or
-        under another default dtype than float32; FloatingPointError when the loss is no longer
-        finite, with the step, the task and what to do.
+        under another default dtype than float32; OSError if no checkpoint can be written there;
+        FloatingPointError when the loss is no longer finite, with the step, the task and what to
+        do.
     """
     settings = _settings(steps, batch_size, learning_rate)
     place = machine(device, precision)
     _check(network, data)
+    if checkpoint:
+        check_writable(Path(checkpoint).parent, "choose another path for the checkpoint")
     prepare(progress)
     count = place.worth(network, data.images[:batch_size])
     with threads(count), place.stream(), borrowed(network, place.device):
@@ -189,9 +193,10 @@ def fit_many(
     if not len(networks) == len(data) == len(seeds) > 0:
         got = f"{len(networks)} networks, {len(data)} datasets and {len(seeds)} seeds"
         raise ValueError(f"networks, data and seeds must be as many, and at least one; got {got}.")
+    first = kind(networks[0], data[0])
     for network, own in zip(networks, data, strict=True):
         _check(network, own)
-        if kind(network, own) != kind(networks[0], data[0]):
+        if kind(network, own) != first:
             raise ValueError(
                 "networks must have the same layers, answers, frozen parts and images."
             )
@@ -218,15 +223,14 @@ def _side_by_side(
 ) -> list[pd.DataFrame]:
     """Train those whose batches have one size in one pass, if their layers can be grouped."""
     groups: dict[int, list[int]] = {}
-    learner = networks[0].head if frozen(networks[0].trunk) else networks[0]
-    together = groupable(learner)
-    if not together:
-        _log.info("These networks have layers that do not train side by side: one after another.")
     for k, own in enumerate(data):
-        group = min(settings["batch_size"], len(own)) if together else -k
-        groups.setdefault(group, []).append(k)
+        groups.setdefault(min(settings["batch_size"], len(own)), []).append(k)
+    parts = list(groups.values())
+    if not all(groupable(n.head if frozen(n.trunk) else n) for n in networks):
+        _log.warning("These networks have layers that cannot train side by side: one by one.")
+        parts = [[k] for k in range(len(networks))]
     histories: dict[int, pd.DataFrame] = {}
-    for group in groups.values():
+    for group in parts:
         own = [[values[k] for k in group] for values in (networks, data, seeds)]
         with contextlib.ExitStack() as stack:
             for context in (
@@ -242,6 +246,8 @@ def _side_by_side(
             about = _describe(networks[k], data[k], place, seed=seeds[k], **settings)
             part = (terms, rows) if len(group) == 1 else (terms[:, at], rows[:, at])
             histories[k] = _remember(networks[k], data[k], *part, done, about)
+        if done < settings["steps"] and len(histories) < len(networks):
+            raise KeyboardInterrupt  # there would be networks that nobody has begun to train
     return [histories[k] for k in range(len(networks))]
 
 

@@ -101,7 +101,7 @@ def gain(
 
 
 def _keys(rows: pd.DataFrame, keys: Sequence[str] | None, across: Sequence[str]) -> list[str]:
-    """The columns that name a cell, but for its way."""
+    """Return the columns that name a cell, but for its way."""
     if keys is None:
         if "keys" not in rows.attrs:
             raise ValueError(

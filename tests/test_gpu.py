@@ -55,29 +55,44 @@ def of_the_cell(rows, cell):
     return rows[pd.concat([rows[key] == value for key, value in cell.items()], axis=1).all(axis=1)]
 
 
-def cheapest(name):
-    """The cell of a study that trains a network in the least time, and its rows that ship."""
+def steadiest(name):
+    """The cell whose score differs least from seed to seed, of those that are soon trained.
+
+    It learns something from an A where the study has one. Returns: the cell and its shipped rows.
+    """
     rows, chosen = pd.read_csv(studies.SHIPPED / f"{name}.csv"), experiments.STUDIES[name]
     rows = rows[rows[chosen.score].notna()]
     untrained = (digits.MACHINE, digits.ZERO_SHOT)
-    cells = [cell for cell in chosen.grid if cell.get("way") not in untrained]
-    parts = [(cell, own) for cell in cells if len(own := of_the_cell(rows, cell))]
-    return min(parts, key=lambda part: (part[1]["seconds"] + part[1]["source_seconds"]).mean())
+    cells = [
+        cell
+        for cell in chosen.grid
+        if cell.get("way") not in untrained
+        and not any(cell[key] == value for key, value in chosen.blank.items())
+    ]
+    parts = [(cell, own) for cell in cells if len(own := of_the_cell(rows, cell)) > 1]
+
+    def seconds(part):
+        return (part[1]["seconds"] + part[1]["source_seconds"]).mean()
+
+    soon = 3 * min(map(seconds, parts))
+    soon_trained = [part for part in parts if seconds(part) <= soon]
+    return min(soon_trained, key=lambda part: part[1][chosen.score].std(ddof=1))
 
 
 @pytest.mark.parametrize("name", experiments.STUDIES)
 def test_a_row_of_each_study_is_one_that_a_cpu_might_have_given(name, tmp_path):
-    """Of one seed; as near to the CPU's row as ten seeds lie to each other, and twice that."""
-    cell, rows = cheapest(name)
+    """Of two seeds side by side, each as near to the CPU's as seeds lie to each other."""
+    cell, rows = steadiest(name)
     chosen = experiments.STUDIES[name]
     only = {key: [value] for key, value in cell.items()}
-    seed = int(rows["seed"].iloc[0])
-    new = studies.run(name, [seed], only=only, shipped=False, store=tmp_path, progress=False)
-    assert new["device"].tolist() == [DEVICE]
-    assert new["precision"].tolist() == ["float32"]
-    here, there = new[chosen.score].item(), rows[chosen.score].iloc[0]
-    spread = rows[chosen.score].std(ddof=1)
-    assert abs(here - there) < max(4 * spread, 0.02), f"{cell}: {here} here, {there} on a CPU"
+    rows = rows.set_index("seed")[chosen.score]
+    seeds = list(rows.index[:2])
+    new = studies.run(name, seeds, only=only, shipped=False, store=tmp_path, progress=False)
+    assert set(new["device"]) == {DEVICE}
+    assert set(new["precision"]) == {"float32"}
+    near = min(max(4 * rows.std(ddof=1), 0.02), 0.1)
+    for seed, here in new.set_index("seed")[chosen.score].items():
+        assert abs(here - rows[seed]) < near, f"{cell}: {here} here, {rows[seed]} on a CPU"
 
 
 LESSONS = [path for path in notebooks() if path.parent == ROOT / "notebooks"]

@@ -8,6 +8,7 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from small_disk import python_on_disk
 
 from mtl_course import checkpoints, engine, experiments, headline, scenes, studies
 from mtl_course.base import stream
@@ -149,3 +150,10 @@ def test_the_readme_shows_what_the_shipped_rows_say(monkeypatch):
     monkeypatch.undo()
     shown = (studies.HOME / "README.md").read_text(encoding="utf-8")
     assert headline.report(studies.run("headline")) in shown
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_drawn(tmp_path):
+    command = ("-m", "mtl_course.headline", "--count", "1000000", "--folder")
+    done = python_on_disk(tmp_path / "disk", *command, str(tmp_path / "disk" / "headline"))
+    assert done.returncode == 2
+    assert "name another --folder" in done.stderr.splitlines()[-1]

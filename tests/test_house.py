@@ -155,8 +155,9 @@ def test_public_things_are_documented(thing):
 
 
 def test_training_imports_little():
-    heavy = ["matplotlib", "sklearn", "scipy.stats", "torch._dynamo", "torchvision"]
-    code = f"import sys, mtl_course.training; print([m for m in {heavy} if m in sys.modules])"
+    heavy = ["matplotlib", "sklearn", "scipy.stats", "torch._dynamo", "torchmetrics", "torchvision"]
+    code = "import sys, mtl_course.training, mtl_course.studies; "
+    code += f"print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -512,6 +512,32 @@ def test_every_draw_comes_from_the_seed_and_torchs_generator_stays(draw):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_generator_that_somebody_names_is_taken():
+    own = torch.Generator("cpu").manual_seed(7)
+    want = torch.rand(3, generator=torch.Generator("cpu").manual_seed(7))
+    with seeded(3):
+        assert torch.equal(torch.rand(3, generator=own), want)
+
+
+def test_a_layer_that_cannot_be_drawn_again_is_named():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(2))
+
+        def forward(self, features):
+            return features + self.shift
+
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 2), Shifted())
+    network = Network(trunk, nn.Linear(2, 3), ("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"layer '2' \(Shifted\) has weights that cannot be drawn"):
+        fresh(network, toy(), 0)
+    attention = nn.Sequential(nn.Flatten(0), nn.MultiheadAttention(4, 2))
+    network = Network(attention, nn.Linear(4, 3), ("a", "b", "c"))
+    again = fresh(network, toy(), 0).trunk[1].in_proj_weight
+    assert not torch.equal(again, attention[1].in_proj_weight), "A's weights were taken over"
+
+
 def test_random_weights_are_drawn_on_the_cpu_whatever_the_default_device_is():
     source = shared(["car", "sign"], width=2, seed=5)
     images = toy(channels=3).images

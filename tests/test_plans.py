@@ -128,6 +128,32 @@ def test_an_error_in_a_plan_reaches_who_carries_it_out():
         list(carry_out_together({"one": broken()}))
 
 
+def test_an_interrupt_stops_calls_with_a_backward_and_keeps_those_that_ended(monkeypatch):
+    begun = []
+
+    def fit(network, data, **settings):
+        begun.append(network)
+        history = training.fit(network, data, **settings)
+        history.attrs["interrupted"] = len(begun) == 2
+        return history
+
+    monkeypatch.setattr(plans, "fit", fit)
+
+    def plan(seed):
+        network = classifier(toy(16, 0), width=2, seed=seed)
+        backward = training.sum_backward
+        yield Fit(network, toy(16, 0), RUN | {"seed": 3, "backward": backward})
+        return seed
+
+    ended = []
+    place = {"device": "cpu", "precision": "float32"}
+    with pytest.raises(KeyboardInterrupt):
+        for key, _ in carry_out_together({seed: plan(seed) for seed in range(4)}, **place):
+            ended.append(key)
+    assert len(begun) == 2, "after the interrupt another network was begun"
+    assert 0 in ended, "the network that was trained to its end is lost"
+
+
 def test_a_call_with_a_backward_of_its_own_goes_to_fit(monkeypatch):
     asked = []
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_course import plans, training
+from mtl_course import engine, plans, training
 from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.networks import Network, classifier, freeze, new_head, separate, shared, signature
 from mtl_course.side_by_side import SideBySide, groupable
@@ -169,6 +169,9 @@ UNKNOWN_KINDS = {
     "a forward pass of its own": lambda n: setattr(n, "trunk", Own(*n.trunk)),
     "a shared layer": lambda n: setattr(n.trunk[2], "0", n.trunk[0][0]),
     "a hook": lambda n: n.trunk[0].register_forward_hook(lambda *_: None),
+    "a hook backwards": lambda n: n.trunk[0].register_full_backward_hook(lambda *_: None),
+    "a weight's hook": lambda n: n.head.weight.register_hook(lambda gradient: 2 * gradient),
+    "an instance's own forward pass": lambda n: setattr(n.head, "forward", torch.sigmoid),
     "mirrored borders": lambda n: setattr(n.trunk[0][0], "padding_mode", "reflect"),
     "no row of features": lambda n: n.trunk.pop(-1),
 }
@@ -196,6 +199,41 @@ def test_networks_that_cannot_go_together_train_one_after_another(caplog):
     for network, other in zip(together, alone, strict=True):
         for name, value in other.state_dict().items():
             assert torch.equal(network.state_dict()[name], value), name
+
+
+def test_one_network_with_a_hook_keeps_all_from_going_together():
+    data = with_classes()
+    networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
+    seen = []
+    networks[1].head.register_forward_hook(lambda *_: seen.append(1))
+    training._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
+    assert len(seen) == RUN["steps"], "a hook was passed over"
+
+
+def test_batches_that_a_normalization_has_seen_are_counted_for_each():
+    data = with_classes()
+    networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
+    training.fit(networks[1], data, seed=0, progress=False, device="cpu", **RUN)
+    training._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
+    assert [n.trunk[0][1].num_batches_tracked.item() for n in networks] == [5, 10]
+
+
+def test_an_interrupt_stops_networks_that_train_one_after_another(monkeypatch):
+    data = with_classes()
+    networks = [altered(UNKNOWN_KINDS["dropout"]) for _ in range(3)]
+    steps, real = [], engine.step
+
+    def step(run):
+        steps.append(run.networks[0])
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        real(run)
+
+    monkeypatch.setattr(engine, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        training._side_by_side(networks, [data] * 3, range(3), training.machine("cpu"), False, RUN)
+    assert steps == [networks[0]] * 3, "another network was begun"
+    assert len(networks[0].history) == 2, "what the first had learned is not told"
 
 
 def test_layers_of_one_size_and_another_kind_are_told_apart():

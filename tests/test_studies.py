@@ -1104,18 +1104,37 @@ def test_the_controls_cost_what_their_names_say():
     assert digits.CONTROLS["from scratch, to its plateau"] == digits.PLATEAU
 
 
-def test_where_a_gpu_has_no_memory_for_all_sources_they_are_made_in_parts(monkeypatch):
-    asked = []
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_where_a_gpu_has_no_memory_for_all_networks_they_are_trained_in_parts(monkeypatch, room):
+    trained, real = [], studies.carry_out_together
 
     def carry_out_together(plans):
-        asked.append(len(plans))
-        if len(plans) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return [(group, f"source of {group}") for group in plans]
+        for done, (key, result) in enumerate(real(plans)):
+            if done == room:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield key, result
+
+    def train(source, *, seed, way):
+        trained.append((seed, way))
+        return {"accuracy": float(source + way)}
 
     monkeypatch.setattr(studies, "carry_out_together", carry_out_together)
-    chosen = studies.Study("?", [{"way": "one"}], lambda seed: seed, None, range(5), {})
-    groups = [(seed, None) for seed in range(5)]
-    found = studies._sources(chosen, groups)
-    assert found == {group: f"source of {group}" for group in groups}
-    assert asked == [5, 2, 3, 1, 2]
+    grid = [{"way": way} for way in range(3)]
+    chosen = studies.Study("?", grid, lambda seed: 10 * seed, train, range(2), {})
+    if room == 1:  # not even two sources fit: each group is done by itself
+        monkeypatch.setattr(studies, "_GROUPS_TOGETHER", 1)
+    groups = {(seed, None): grid for seed in range(2)}
+    rows = list(studies._side_by_side(chosen, groups, None, None))
+    want = {(seed, way, 10.0 * seed + way) for seed in range(2) for way in range(3)}
+    assert {(row["seed"], row["way"], row["accuracy"]) for row in rows} == want
+    assert len(rows) == len(want)
+
+
+def test_a_network_that_is_too_large_by_itself_says_so(monkeypatch):
+    def carry_out_together(plans):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(studies, "carry_out_together", carry_out_together)
+    chosen = studies.Study("?", [{"way": 0}], lambda seed: seed, None, range(2), {})
+    with pytest.raises(torch.OutOfMemoryError):
+        list(studies._side_by_side(chosen, {(0, None): [{"way": 0}]}, None, None))

@@ -3,12 +3,15 @@
 import pickle
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
+from small_disk import python_on_disk
 from torch import nn
 
 from mtl_course import devices, engine, evaluation, losses, training, transfer
@@ -912,6 +915,20 @@ def test_a_network_of_other_layers_or_names_is_refused(tmp_path):
         training.load(build(toy(classes="xyz")), tmp_path / "network.pt")
 
 
+FIT_WITH_A_CHECKPOINT = """import sys
+from mtl_course import datasets, networks, training
+data = datasets.handwritten_digits().train
+network = networks.classifier(data, width=2)
+training.fit(network, data, steps=10**6, seed=0, checkpoint=sys.argv[1], progress=False)
+"""
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(tmp_path):
+    file = str(tmp_path / "disk" / "run.pt")
+    done = python_on_disk(tmp_path / "disk", "-c", FIT_WITH_A_CHECKPOINT, file)
+    assert "choose another path for the checkpoint" in done.stderr.splitlines()[-1]
+
+
 def test_a_checkpoint_that_is_not_there_is_said_to_be_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
         training.load(build(toy()), tmp_path / "nowhere.pt")
@@ -972,11 +989,12 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     training.save(network, file)
     content = file.read_bytes()
 
-    def half(_, target):
-        target.write_bytes(b"half of it")
+    def half(target, content):
+        with target.open("wb") as there:
+            there.write(content[: len(content) // 2])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="no space"):
         training.save(build(toy(), seed=5), file)
     assert file.read_bytes() == content
@@ -986,14 +1004,12 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- device and precision
 
 
-@pytest.mark.parametrize("amx", [False, True])
-def test_float32_is_what_every_machine_trains_in_and_bfloat16_is_asked_for(monkeypatch, amx):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+def test_float32_is_the_default_and_bfloat16_is_asked_for():
     place = training.machine("cpu")
     assert (place.device.type, place.precision) == ("cpu", "float32")
-    assert place.reason.startswith("as asked; float32 gives the same rows on every machine")
+    assert place.reason.startswith("as asked; float32 so that rows of all machines")
     asked = training.machine("cpu", "bfloat16")
-    assert (asked.precision, asked.reason) == ("bfloat16", "as asked; bfloat16 as asked")
+    assert (asked.precision, asked.reason) == ("bfloat16", "as asked; bfloat16 on request")
 
 
 def test_without_a_gpu_the_cpu_is_taken(monkeypatch):
@@ -1048,6 +1064,55 @@ def test_a_network_comes_back_as_it_lay_in_memory(layout):
     evaluation.similarity(network, network, data)
     assert strides() == before
     assert all(now is then for now, then in zip(network.parameters(), weights, strict=True))
+
+
+def test_a_network_that_two_borrow_goes_home_when_the_last_is_done():
+    network, first, second = build(toy(channels=3)), threading.Event(), threading.Event()
+    before, inside = network.trunk[0][0].weight.stride(), []
+
+    def other():
+        with devices.borrowed(network, torch.device("cpu")):
+            first.set()
+            second.wait(60)
+            inside.append(network.trunk[0][0].weight.stride())
+
+    thread = threading.Thread(target=other)
+    with devices.borrowed(network, torch.device("cpu")):
+        thread.start()
+        first.wait(60)
+    second.set()
+    thread.join()
+    assert inside != [before], "it went home while somebody still had it"
+    assert network.trunk[0][0].weight.stride() == before
+    assert not devices._loans
+
+
+def test_a_network_that_cannot_be_borrowed_stays_where_it_is(monkeypatch):
+    network = build(toy())
+    monkeypatch.setattr(network, "to", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError), devices.borrowed(network, torch.device("cpu")):
+        pass
+    assert not devices._loans
+
+
+def test_a_checkpoint_of_another_device_is_gone_on_with(tmp_path):
+    """One that CUDA wrote says "capturable", which a CPU cannot do, and the other way round."""
+    file, data = tmp_path / "run.pt", toy()
+    part = build(data)
+    training.fit(part, data, **RUN, checkpoint=file)
+    state = torch.load(file, weights_only=True)
+    state["optimiser"]["param_groups"][0]["capturable"] = True
+    state["terms"] = state["terms"][:6]
+    torch.save(state, file)
+    run = engine.Run(
+        [part], [data], [RUN["seed"]], training.machine("cpu"), training.sum_backward,
+        **{name: RUN[name] for name in ("steps", "batch_size", "learning_rate")},
+    )  # fmt: skip
+    run.resume(file, state["about"])
+    assert run.done == 6
+    assert run.optimiser.param_groups[0]["capturable"] is False
+    engine.step(run)
+    assert run.done == 7
 
 
 def test_a_network_that_answered_in_inference_mode_can_still_learn():
@@ -1129,6 +1194,10 @@ def test_a_trunk_that_does_not_take_the_images_is_refused():
     network.trunk.pop(0)
     with pytest.raises(ValueError, match="network does not take images"):
         training.evaluate(network, toy())
+    network = classifier(toy(channels=3), width=2)
+    network.trunk.pop(-1)  # the row of features
+    with pytest.raises(ValueError, match="network does not take images"):
+        training.fit(network, toy(channels=3), **RUN)
     network = Network(nn.Identity(), nn.Linear(8, 3), ("a", "b", "c"))
     with pytest.raises(ValueError, match=r"flat row of features \(nn.Flatten\)"):
         training.fit(network, toy(), **RUN)

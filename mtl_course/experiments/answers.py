@@ -197,12 +197,12 @@ def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, fl
     chance = [predict(network, data).softmax(dim=1)[:, : len(tasks)] for data in roads[:2]]
     truth = [data.labels.cpu() == 1 for data in roads[:2]]
     if tuned:
-        cuts = chance[0].quantile(torch.linspace(0, 1, 201), dim=0)  # (201, tasks)
+        cuts = chance[0].quantile(torch.linspace(0, 1, 201, device="cpu"), dim=0)  # (201, tasks)
         right = ((chance[0] > cuts[:, None]) == truth[0]).double().mean(dim=1)
         yes = chance[1] > cuts.gather(0, right.argmax(dim=0, keepdim=True))
     else:
         top = predict(network, roads.test).argmax(dim=1, keepdim=True)
-        yes = top == torch.arange(len(tasks))
+        yes = top == torch.arange(len(tasks), device="cpu")
     accuracy = (yes == truth[1]).double().mean(dim=0)
     auc = roc_auc_score(truth[1].numpy(), chance[1].numpy())
     means = {"accuracy": accuracy.mean().item(), "auc": float(auc)}

@@ -29,7 +29,7 @@ def cells(**grid: Sequence) -> list[dict[str, object]]:
 
 
 def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Dataset:
-    """Scenes on the device that learns from them, drawn by one thread: a worker has no more."""
+    """Draw scenes on the device that learns from them, in one thread: a worker has no more."""
     return scenes.draw(count, seed, tasks=tasks, device=for_drawing(), jobs=1)
 
 

@@ -122,7 +122,10 @@ def _in_few_colours(png: bytes) -> bytes:
 
 
 def array(values: Tensor) -> np.ndarray:
-    """The values of a tensor that lies anywhere and may want a gradient; floats in float32."""
+    """Return the values of a tensor that lies anywhere and may want a gradient, floats as float32.
+
+    values: of any shape, such as (m, height, width, channels), which the array has too.
+    """
     values = values.detach().cpu()
     return (values.float() if values.is_floating_point() else values).numpy()
 

@@ -126,7 +126,7 @@ _ARROW = {"arrowstyle": "->", "color": "0.3"}
 
 
 def _name(first: nn.Module, layer: nn.Module) -> str:
-    """What a block of the trunk is, by its first layer and whether a ReLU follows."""
+    """Return what a block of the trunk is, by its first layer and whether a ReLU follows."""
     kind = "linear" if isinstance(first, nn.Linear) else type(first).__name__
     parts = []
     if isinstance(first, nn.Conv2d):
