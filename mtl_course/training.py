@@ -227,7 +227,9 @@ def _side_by_side(
         groups.setdefault(min(settings["batch_size"], len(own)), []).append(k)
     parts = list(groups.values())
     if not all(groupable(n.head if frozen(n.trunk) else n) for n in networks):
-        _log.warning("These networks have layers that cannot train side by side: one by one.")
+        _log.warning(
+            "These networks have layers that do not train side by side: one after another."
+        )
         parts = [[k] for k in range(len(networks))]
     histories: dict[int, pd.DataFrame] = {}
     for group in parts:
