@@ -7,6 +7,8 @@ it says, and what it was given comes back where it lay.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -286,6 +288,7 @@ def prepare(progress: bool = True) -> None:
     """
     if _ready.is_set():
         return
+    _keep_freed_memory()
     thread = threading.Thread(target=_first_step)
     thread.start()
     bar = tqdm(
@@ -299,6 +302,20 @@ def prepare(progress: bool = True) -> None:
 
 
 _ready = threading.Event()
+
+_KEPT = 1 << 30  # bytes
+
+
+def _keep_freed_memory() -> None:
+    """Have Linux's allocator keep what one training step frees for the next.
+
+    Otherwise it gives large pieces back to the system and asks for them again: on two cores a step
+    on 128 scenes at width 16 took 5,000 page faults, and a sixth of its time, for that.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):  # glibc's
+        libc.mallopt(-3, _KEPT)  # M_MMAP_THRESHOLD: larger pieces are the system's
+        libc.mallopt(-1, _KEPT)  # M_TRIM_THRESHOLD: so much may lie unused
 
 
 def _first_step() -> None:
