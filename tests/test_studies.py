@@ -97,6 +97,9 @@ def test_a_run_trains_every_cell_of_every_seed_from_one_source_a_seed(fake, stor
     about = {"study", "seconds", "source_seconds", "device", "precision", "processor", "torch"}
     assert about | {"recipe"} <= set(rows.columns)
     assert set(rows["recipe"]) == {studies.recipe("toy")}
+    assert rows.attrs["keys"] == list(GRID[0])
+    ways = list(dict.fromkeys(cell["way"] for cell in GRID))
+    assert set(studies.gain(rows, ways[0], over=ways[1])["seeds"]) == {3}
 
 
 def test_a_source_can_depend_on_a_key_of_the_grid(monkeypatch, tmp_path):
