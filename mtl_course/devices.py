@@ -310,7 +310,7 @@ def _keep_freed_memory() -> None:
     """Have Linux's allocator keep what one training step frees for the next.
 
     Otherwise it may give large pieces back to the system and ask for them again: on two cores a
-    step on 128 scenes at width 16 often took 5,000 page faults, and a quarter of its time, for that.
+    step on 128 scenes at width 16 often took 5,000 page faults, a quarter of its time, for that.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):  # glibc's
