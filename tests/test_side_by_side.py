@@ -110,15 +110,21 @@ def test_networks_in_one_pass_learn_what_each_learns_alone(kind):
             assert torch.allclose(network.state_dict()[name], value, rtol=1e-3, atol=1e-4), name
 
 
+def moved(network, start):
+    """How training has changed the weights that it trains, end to end."""
+    pairs = zip(network.parameters(), start.parameters(), strict=True)
+    return torch.cat([(a - b).detach().flatten() for a, b in pairs if a.requires_grad])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_do_so_in_bfloat16_too(kind):
     alone, together, want, found = train_each(kind, "bfloat16")
-    for network, other, history, expected in zip(together, alone, found, want, strict=True):
-        pd.testing.assert_frame_equal(history, expected, rtol=0.03, atol=0.03)
-        for name, value in other.state_dict().items():
-            here = network.state_dict()[name]
-            # Where a gradient is all rounding, AdamW's step may go either way: RUN's five steps.
-            assert torch.allclose(here, value, rtol=0.03, atol=2 * 5 * 3e-3), name
+    build, _ = KINDS[kind]
+    for seed, (network, other) in enumerate(zip(together, alone, strict=True)):
+        pd.testing.assert_frame_equal(found[seed], want[seed], rtol=0.03, atol=0.03)
+        # Where a gradient is all rounding, AdamW's step may go either way; most are not.
+        here, there = moved(network, build(seed)), moved(other, build(seed))
+        assert torch.cosine_similarity(here, there, dim=0) > 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)
