@@ -8,10 +8,9 @@ import math
 import operator
 import os
 import shutil
-import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ HOME = Path(__file__).parent.parent
 """The folder of the course, with ``assets`` and ``results``."""
 
 
-def stream(seed: int, role: str) -> int:
-    """A seed of its own for one role of one experiment, such as ``stream(3, "A")``.
+def derive_seed(seed: int, role: str) -> int:
+    """A seed of its own for one role of one experiment, such as ``derive_seed(3, "A")``.
 
     Task A, task B, the initial weights and the order of batches each draw from their own stream,
     so that none of them ever sees another's random numbers (numpy's `SeedSequence`).
@@ -31,11 +30,11 @@ def stream(seed: int, role: str) -> int:
     Returns: an int in [0, 2⁶³), the same on every machine.
     Raises: ValueError if `seed` is negative or not an integer.
     """
-    words = np.random.SeedSequence([whole("seed", seed, least=0), *role.encode()])
+    words = np.random.SeedSequence([check_count("seed", seed, least=0), *role.encode()])
     return int(words.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def whole(name: str, value: int, least: int) -> int:
+def check_count(name: str, value: int, least: int) -> int:
     """`value` as an int, or an error that names the argument: the check every count here shares.
 
     Raises: ValueError if `value` is not an integer or is below `least`.
@@ -72,21 +71,6 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
-def once(path: Path, make: Callable[[Path], None]) -> Path:
-    """`path`, which `make` writes under another name if it is not there yet.
-
-    Where another process was quicker, what that made stays.
-    """
-    if not path.exists():
-        try:
-            with atomic(path) as draft:
-                make(draft)
-        except OSError:
-            if not path.exists():
-                raise
-    return path
-
-
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Lets torch use at most `count` threads of the CPU, and no more than it is set to.
@@ -100,7 +84,7 @@ def threads(count: int) -> Iterator[None]:
     """
     import torch  # commands that need none of it start at once
 
-    count = whole("count", count, least=1)
+    count = check_count("count", count, least=1)
     with _threads.lock:
         now = torch.get_num_threads()  # asked in any case: a new thread forgets what is set before
         if not _threads.inside:
@@ -189,13 +173,6 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap
         advice = f"{room}; make room or choose another folder"
         raise OSError(error.errno, f"{error.strerror}: {advice}", str(path)) from error
     return array
-
-
-def printable_output() -> None:
-    """Print "?" for a character that the terminal's encoding lacks, in place of an error."""
-    for output in (sys.stdout, sys.stderr):
-        if hasattr(output, "reconfigure"):  # in Jupyter there is no need
-            output.reconfigure(errors="replace")
 
 
 class Interrupted(KeyboardInterrupt):

@@ -40,7 +40,7 @@ class Machine(NamedTuple):
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low)
 
     @contextlib.contextmanager
-    def stream(self) -> Iterator[None]:
+    def derive_seed(self) -> Iterator[None]:
         """Enter a stream in which CUDA can record a training step; elsewhere, do nothing."""
         if self.device.type != "cuda":
             yield

@@ -1,9 +1,8 @@
-"""The tasks' gradients on the trunk they share: how they meet, and ways to combine them.
+"""The tasks' gradients on the trunk they share: the angles between them, and ways to combine them.
 
-Beyond the lecture (lesson 06). A way to combine them is a `backward` for `training.fit`: it is
-given the terms of the loss and adds to the weights' `grad` what the step goes down. The
-aggregators are torchjd's (Quinton and Rey 2024), which ``requirements.txt`` and the extra
-``aggregators`` bring.
+Beyond the lecture (lesson 06). A way to combine them is a `backward` for `training.fit`: it takes
+the task losses and adds to each weight's `grad`. The aggregators are torchjd's (Quinton and Rey
+2024), which ``requirements.txt`` and the extra ``aggregators`` install.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mtl_course import losses
-from mtl_course.base import stream
+from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.devices import check_gradients, seeded
 from mtl_course.evaluation import check_fit
@@ -30,7 +29,7 @@ CAGRAD_C = 0.5  # how far from the mean it may go; its authors' scripts use 0.4 
 
 
 def of_each_task(network: Network, data: Dataset) -> Tensor:
-    """The gradient of each task's part of the lecture's loss with respect to the trunk's weights.
+    """Return the gradient of each task's part of the lecture's loss with respect to the trunk.
 
     Computed as training does, with the statistics of this batch; `network` is left as it was.
 
@@ -42,16 +41,16 @@ def of_each_task(network: Network, data: Dataset) -> Tensor:
     check_fit(network, data)
     check_gradients()
     network = copy.deepcopy(network).train()  # a batch moves the statistics of normalisation
-    place = next(network.parameters()).device
+    device = next(network.parameters()).device
     weights = [p for p in network.trunk.parameters() if p.requires_grad]
-    logits = network(data.images.to(place))  # (m, tasks)
-    terms = losses.multi_task_terms(logits, data.labels.to(place))  # (tasks,)
-    rows = [torch.autograd.grad(term, weights, retain_graph=True) for term in terms]
+    logits = network(data.images.to(device))  # (m, tasks)
+    task_losses = losses.multi_task_losses(logits, data.labels.to(device))  # (tasks,)
+    rows = [torch.autograd.grad(loss, weights, retain_graph=True) for loss in task_losses]
     return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
 def cosines(gradients: Tensor) -> Tensor:
-    """The cosine of the angle between each pair of gradients; below 0 they conflict.
+    """Return the cosine between each pair of gradients; below 0 they conflict.
 
     gradients: (tasks, weights). Returns: (tasks, tasks); nan beside a gradient that is 0.
     """
@@ -60,26 +59,26 @@ def cosines(gradients: Tensor) -> Tensor:
 
 
 class Watch:
-    """A `backward` that goes down the plain sum, and looks at the tasks' gradients now and then.
+    """A `backward` for the plain sum that also records the tasks' gradients now and then.
 
-    data: the batch on which it looks, the same every time. at: the steps before which it looks,
-    counted from 0. gradients: float32 (tasks, weights of the trunk), by step.
+    data: the batch whose gradients are recorded, the same every time. at: the steps before which
+    they are, counted from 0. gradients: float32 (tasks, weights of the trunk), by step.
     """
 
     def __init__(self, network: Network, data: Dataset, at: Collection[int]) -> None:
         self._network, self._data, self._at, self._step = network, data, set(at), 0
         self.gradients: dict[int, Tensor] = {}
 
-    def __call__(self, terms: Tensor) -> None:
-        """terms: of the loss, float32 (tasks,)."""
+    def __call__(self, task_losses: Tensor) -> None:
+        """Record if it is time, then add the gradient of the sum. task_losses: float32 (tasks,)."""
         if self._step in self._at:
             self.gradients[self._step] = of_each_task(self._network, self._data).cpu()
         self._step += 1
-        sum_backward(terms)
+        sum_backward(task_losses)
 
     @property
     def found(self) -> dict[int, Tensor]:
-        """The cosines at each look, float32 (tasks, tasks), by step."""
+        """The cosines of each record, float32 (tasks, tasks), by step."""
         return {step: cosines(each) for step, each in self.gradients.items()}
 
 
@@ -87,7 +86,7 @@ class Watch:
 
 
 def weighted(weights: Sequence[float]) -> Backward:
-    """The gradient of Σⱼ wⱼ times task j's part of the loss. weights: one a task, 0 or above.
+    """Return a `backward` for Σⱼ wⱼ times task j's part of the loss. weights: one a task, ≥ 0.
 
     Raises: ValueError for a weight below 0, or if none is above it.
     """
@@ -95,16 +94,16 @@ def weighted(weights: Sequence[float]) -> Backward:
     if factors.ndim != 1 or not (factors >= 0).all() or not factors.any():
         raise ValueError(f"weights must be numbers of 0 or above, not all 0; got {weights!r}.")
 
-    def backward(terms: Tensor) -> None:
-        if len(terms) != len(factors):
-            raise ValueError(f"weights must be one a task, {len(terms)}; got {len(factors)}.")
-        sum_backward(terms * factors.to(terms.device))
+    def backward(task_losses: Tensor) -> None:
+        if len(task_losses) != len(factors):
+            raise ValueError(f"weights must be one a task, {len(task_losses)}; got {len(factors)}.")
+        sum_backward(task_losses * factors.to(task_losses.device))
 
     return backward
 
 
 def uncertain(tasks: int, learning_rate: float) -> Backward:
-    """Uncertainty weighting (Kendall et al. 2018): Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, and each sⱼ is learned.
+    """Weight by uncertainty (Kendall et al. 2018): Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, where sⱼ is learned.
 
     This is torchjd's form, for every kind of loss; for classification the paper leaves the first ½
     out, which moves each sⱼ by log 2.
@@ -116,19 +115,19 @@ def uncertain(tasks: int, learning_rate: float) -> Backward:
 
     with torch.device("cpu"):  # whatever the default is
         combine = UW(tasks).float()
-    optimiser = torch.optim.Adam(combine.parameters(), learning_rate)
+    optimizer = torch.optim.Adam(combine.parameters(), learning_rate)
 
-    def backward(terms: Tensor) -> None:
-        combine.to(terms.device)
-        optimiser.zero_grad()
-        combine(terms).backward()
-        optimiser.step()
+    def backward(task_losses: Tensor) -> None:
+        combine.to(task_losses.device)
+        optimizer.zero_grad()
+        combine(task_losses).backward()
+        optimizer.step()
 
     return backward
 
 
 def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
-    """A `backward` in which an aggregator of torchjd combines the tasks' gradients on the trunk.
+    """Return a `backward` in which one of torchjd's aggregators combines the trunk's gradients.
 
     The head's weights serve one task each, so there is nothing to combine there.
 
@@ -150,17 +149,17 @@ def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
     if not trunk:
         raise ValueError("network must have a trunk that trains, or there is nothing to combine.")
 
-    def backward(terms: Tensor) -> None:
-        torch.autograd.backward(terms.sum(), inputs=head, retain_graph=True)
-        jacobians(terms, inputs=trunk, parallel_chunk_size=1)
-        with seeded(stream(seed, f"step {next(steps)}")):
+    def backward(task_losses: Tensor) -> None:
+        torch.autograd.backward(task_losses.sum(), inputs=head, retain_graph=True)
+        jacobians(task_losses, inputs=trunk, parallel_chunk_size=1)
+        with seeded(derive_seed(seed, f"step {next(steps)}")):
             jac_to_grad(trunk, combine)
 
     return backward
 
 
 def aggregator(name: str) -> Callable[[Tensor], Tensor]:
-    """torchjd's aggregator of that name: a matrix of gradients (tasks, weights) → (weights,).
+    """Return torchjd's aggregator of that name: gradients (tasks, weights) → (weights,).
 
     Raises: ValueError if it is not one of `AGGREGATORS`.
     """

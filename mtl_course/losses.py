@@ -1,7 +1,7 @@
 """The lecture's loss for many yes/no tasks, and softmax's for one question with many classes.
 
-Each public function checks its input. Beside it stands the core that training calls on a `Dataset`,
-which was checked when it was made; the core gives one term a task, so that a history can show them.
+`multi_task` and `softmax` check their input. Training calls the unchecked functions beside them,
+on a `Dataset` that was checked when it was made; they give one loss a task, which a history shows.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(f"labels must be 0, 1 or UNKNOWN (-1); got {wrong[0].item()}.")
     if logits[labels != UNKNOWN].isinf().any():
         raise ValueError("logits must be finite where a label is known; got an infinite one.")
-    return multi_task_terms(logits, labels).sum().to(logits.dtype)
+    return multi_task_losses(logits, labels).sum().to(logits.dtype)
 
 
-def multi_task_terms(logits: Tensor, labels: Tensor) -> Tensor:
+def multi_task_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """`multi_task` before the sum over tasks, unchecked. Returns: float32 or finer (tasks,).
 
     Of K networks side by side, (K, m, tasks) → (K, tasks).
@@ -76,8 +76,8 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits, labels)
 
 
-def softmax_terms(logits: Tensor, labels: Tensor) -> Tensor:
-    """`softmax` of logits (m, classes) and labels (m,), unchecked. Returns: (1,), its only term.
+def softmax_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """`softmax` of logits (m, classes) and labels (m,), unchecked. Returns: (1,), its only loss.
 
     Of K networks side by side, (K, m, classes) and (K, m) → (K, 1).
     """

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from mtl_course import datasets, figures, gradients, scenes, sounds
+from mtl_course import datasets, figures, gradients, scenes
 from mtl_course.datasets import Dataset
 from mtl_course.explorers.compass import Compass
 from mtl_course.explorers.label_sheet import LabelSheet
 from mtl_course.explorers.scene_maker import _over
+from mtl_course.studies import spectrograms
 
 LUCK = np.random.default_rng(0)
 NUMBERS = torch.from_numpy(LUCK.standard_normal((40, 4)).astype(np.float32))
@@ -65,7 +66,7 @@ def everything() -> dict[str, object]:
     effort = scenes.effort(40, seed=0, start=3, size=48)
     printed, written = datasets.printed_digits(30, seed=0), datasets.handwritten_digits()
     composed, pixels = scenes.compose(0, {"car": 3, "cyclist": None}, fog=1)
-    heard = sounds.draw(5, seed=0)
+    heard = spectrograms.draw(5, seed=0)
     sheet = LabelSheet(four, NUMBERS)
     compass = Compass({0: NUMBERS.T}, four.tasks)
     return {

@@ -16,14 +16,14 @@ from IPython.core.interactiveshell import InteractiveShell
 from small_disk import python_on_disk
 
 from mtl_course import base
-from mtl_course.base import atomic, new_array, stream, threads, whole
+from mtl_course.base import atomic, check_count, derive_seed, new_array, threads
 
 # ---------------------------------------------------------------------- streams
 
 
 def test_streams_of_roles_and_seeds_are_all_different():
     roles = ["A", "B", "A network", "B network", "trunk", "head", "sample", "epoch 0", "epoch 1"]
-    words = [stream(seed, role) for seed, role in itertools.product(range(50), roles)]
+    words = [derive_seed(seed, role) for seed, role in itertools.product(range(50), roles)]
     assert len(set(words)) == len(words), "two roles or seeds share a stream of random numbers"
     assert all(0 <= word < 2**63 for word in words)
 
@@ -31,12 +31,12 @@ def test_streams_of_roles_and_seeds_are_all_different():
 def test_a_stream_is_the_same_on_every_machine():
     # Worked out from numpy's documented SeedSequence, whose output numpy promises not to change.
     state = np.random.SeedSequence([3, 65]).generate_state(1, np.uint64)[0]
-    assert stream(3, "A") == int(state) // 2
+    assert derive_seed(3, "A") == int(state) // 2
 
 
 def test_streams_share_no_draws():
     draws = [
-        set(np.random.default_rng(stream(seed, role)).random(1000).tolist())
+        set(np.random.default_rng(derive_seed(seed, role)).random(1000).tolist())
         for seed, role in itertools.product(range(3), ["A", "B", "test"])
     ]
     assert not any(one & other for one, other in itertools.combinations(draws, 2))
@@ -45,16 +45,16 @@ def test_streams_share_no_draws():
 @pytest.mark.parametrize("seed", [-1, 1.5, "3", None])
 def test_a_seed_that_is_no_whole_number_is_named(seed):
     with pytest.raises(ValueError, match="seed"):
-        stream(seed, "A")
+        derive_seed(seed, "A")
 
 
 # ---------------------------------------------------------------------- counts
 
 
 def test_numpy_integers_are_whole_numbers():
-    assert stream(np.int64(3), "A") == stream(3, "A")
-    assert whole("steps", torch.tensor(3), least=3) == 3
-    assert type(whole("steps", np.int32(3), least=0)) is int
+    assert derive_seed(np.int64(3), "A") == derive_seed(3, "A")
+    assert check_count("steps", torch.tensor(3), least=3) == 3
+    assert type(check_count("steps", np.int32(3), least=0)) is int
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_numpy_integers_are_whole_numbers():
 )
 def test_a_count_that_is_wrong_is_named(value, word):
     with pytest.raises(ValueError, match=word):
-        whole("steps", value, least=3)
+        check_count("steps", value, least=3)
 
 
 # ---------------------------------------------------------------------- whole files
@@ -162,8 +162,9 @@ def test_where_no_room_can_be_taken_it_is_measured(tmp_path, monkeypatch):
 
 
 SAVE = """import sys
-from mtl_course import checkpoints, networks
-checkpoints.save(networks.shared(("car",), width=16, seed=0), sys.argv[1])
+from mtl_course.training import _checkpoints
+from mtl_course import networks
+_checkpoints.save(networks.shared(("car",), width=16, seed=0), sys.argv[1])
 """
 
 

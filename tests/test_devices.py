@@ -28,6 +28,7 @@ from pretended_gpu import PLACE, gpu
 from torch import Tensor, nn
 
 from mtl_course import (
+    analysis,
     datasets,
     evaluation,
     explorers,
@@ -42,9 +43,9 @@ from mtl_course import (
 )
 from mtl_course.datasets import Dataset
 from mtl_course.devices import Machine, machine
-from mtl_course.experiments import answers, common, company, conflict, dials
-from mtl_course.experiments import digits as digits_studies
 from mtl_course.explorers import compass, frame, label_sheet, scene_maker, surgery
+from mtl_course.studies import common, lesson_02, lesson_04, lesson_05, lesson_06
+from mtl_course.studies import lesson_01 as digits_studies
 
 FIT = {"steps": 3, "batch_size": 16, "seed": 0, "progress": False}
 MANY = {"steps": 3, "batch_size": 16, "seeds": [0, 1], "progress": False, "jobs": 1}
@@ -108,7 +109,7 @@ def step(at: Place, backward, network=None) -> dict:
     network = at.network(network).train()
     data = at.data(roads())
     where = next(network.parameters()).device
-    terms = losses.multi_task_terms(network(data.images.to(where)), data.labels.to(where))
+    terms = losses.multi_task_losses(network(data.images.to(where)), data.labels.to(where))
     (backward(network) if callable(backward) else backward)(terms)
     return {name: p.grad for name, p in network.named_parameters()}
 
@@ -198,10 +199,14 @@ CASES = {
     )(at.network(classes())),
     "networks.blocks": lambda at: len(networks.blocks(at.network(classes()))),
     "networks.classifier": lambda at: networks.classifier(at.data(digits()), width=2),
-    "networks.copied": lambda at: networks.copied(at.network(classes()), at.data(digits()), 1, 2),
+    "networks.with_copied_layers": lambda at: networks.with_copied_layers(
+        at.network(classes()), at.data(digits()), 1, 2
+    ),
     "networks.freeze": lambda at: networks.freeze(at.network(classes())),
-    "networks.fresh": lambda at: networks.fresh(at.network(classes()), at.data(digits()), 1),
-    "networks.fresh of a backbone": lambda at: networks.fresh(
+    "networks.reinitialized": lambda at: networks.reinitialized(
+        at.network(classes()), at.data(digits()), 1
+    ),
+    "networks.reinitialized of a backbone": lambda at: networks.reinitialized(
         at.network(networks.backbone("resnet18", ["a"], pretrained=False)), at.data(digits()), 1
     ),
     "networks.frozen": lambda at: networks.frozen(at.network(classes())),
@@ -221,17 +226,17 @@ CASES = {
     "evaluation.check_fit": lambda at: evaluation.check_fit(
         at.network(classes()), at.data(digits())
     ),
-    "evaluation.cka": lambda at: evaluation.cka(at.data(FEATURES), at.data(FEATURES[:, :9])),
+    "analysis.cka": lambda at: analysis.cka(at.data(FEATURES), at.data(FEATURES[:, :9])),
     "evaluation.evaluate": lambda at: evaluation.evaluate(at.network(tasks()), at.data(roads())),
     "evaluation.evaluate of classes": lambda at: evaluation.evaluate(
         at.network(classes()), at.data(digits())
     ),
-    "evaluation.occlusion": lambda at: evaluation.occlusion(
+    "analysis.occlusion": lambda at: analysis.occlusion(
         at.network(tasks()), at.data(roads()).images[0], "car", 8, 8
     ),
     "evaluation.portions": lambda at: list(evaluation.portions(at.data(roads()), machine("cpu"))),
     "evaluation.predict": lambda at: evaluation.predict(at.network(tasks()), at.data(roads())),
-    "evaluation.similarity": lambda at: evaluation.similarity(
+    "analysis.similarity": lambda at: analysis.similarity(
         at.network(tasks()), networks.shared(roads().tasks, width=2, seed=1), at.data(roads())
     ),
     "gradients.Watch": watched,
@@ -269,9 +274,11 @@ CASES = {
     "datasets.one_label": lambda at: datasets.one_label(at.data(roads()), seed=1),
     "losses.multi_task": lambda at: losses.multi_task(at.data(LOGITS), at.data(KNOWN)),
     "losses.multi_task_sums": lambda at: losses.multi_task_sums(at.data(LOGITS), at.data(KNOWN)),
-    "losses.multi_task_terms": lambda at: losses.multi_task_terms(at.data(LOGITS), at.data(KNOWN)),
+    "losses.multi_task_losses": lambda at: losses.multi_task_losses(
+        at.data(LOGITS), at.data(KNOWN)
+    ),
     "losses.softmax": lambda at: losses.softmax(at.data(LOGITS), at.data(CLASS)),
-    "losses.softmax_terms": lambda at: losses.softmax_terms(at.data(LOGITS), at.data(CLASS)),
+    "losses.softmax_losses": lambda at: losses.softmax_losses(at.data(LOGITS), at.data(CLASS)),
     "figures.answers": lambda at: figures.answers(at.data(roads())),
     "figures.architecture": lambda at: figures.architecture(
         at.network(classes()), at.data(digits()).images[:1]
@@ -453,7 +460,12 @@ def test_it_gives_the_same_wherever_things_lie(case):
 
 @trains_on("cpu")
 def test_a_network_made_from_another_lies_where_that_one_does():
-    for name in ("networks.new_head", "networks.fresh", "networks.copied", "transfer.adapt"):
+    for name in (
+        "networks.new_head",
+        "networks.reinitialized",
+        "networks.with_copied_layers",
+        "transfer.adapt",
+    ):
         with gpu():
             made = CASES[name](Place(("network",)))
             for network in made if isinstance(made, list) else [made]:
@@ -463,7 +475,7 @@ def test_a_network_made_from_another_lies_where_that_one_does():
 
 @trains_on("cpu")
 def test_answers_come_back_on_the_cpu_and_gradients_on_the_networks_device():
-    for name in ("evaluation.predict", "evaluation.occlusion"):
+    for name in ("evaluation.predict", "analysis.occlusion"):
         with gpu():
             assert CASES[name](Place(("data", "network"))).device.type == "cpu", name
     with gpu():
@@ -475,7 +487,7 @@ def test_answers_come_back_on_the_cpu_and_gradients_on_the_networks_device():
     "case",
     ["training.fit", "training.fit of a head", "training.fit with a backward",
      "training.fit_many", "gradients.Watch",
-     "gradients.aggregated", "evaluation.evaluate", "evaluation.predict", "evaluation.similarity",
+     "gradients.aggregated", "evaluation.evaluate", "evaluation.predict", "analysis.similarity",
      "transfer.adapt", "transfer.pretrain", "explorers.SceneMaker", "explorers.SurgeryTable"],
 )  # fmt: skip
 def test_what_a_gpu_trains_comes_back_to_the_cpu(case):
@@ -496,33 +508,33 @@ def drawn(count, seed, tasks=scenes.THE_FOUR):
 
 
 def with_gaps(hidden: str) -> Dataset:
-    some = answers.Roads(drawn(60, 1), drawn(60, 2), torch.ones(60, 4))
-    return answers.partly_known(some, 0, hidden, 0.2)
+    some = lesson_04.Roads(drawn(60, 1), drawn(60, 2), torch.ones(60, 4))
+    return lesson_04.partly_known(some, 0, hidden, 0.2)
 
 
 def softmax(tuned: bool) -> dict:
-    some = answers.Roads(drawn(60, 1), drawn(60, 2), torch.ones(60, 4))
+    some = lesson_04.Roads(drawn(60, 1), drawn(60, 2), torch.ones(60, 4))
     one = datasets.one_label(some.train, seed=0)
-    return answers.softmax_answers(networks.classifier(one, width=2), some, tuned)
+    return lesson_04.softmax_answers(networks.classifier(one, width=2), some, tuned)
 
 
-HIDDEN = (*answers.HIDDEN, answers.ONE_LABEL, answers.FEWER)
+HIDDEN = (*lesson_04.HIDDEN, lesson_04.ONE_LABEL, lesson_04.FEWER)
 OF_STUDIES = {
     **{f"labels hidden: {how}": functools.partial(with_gaps, how) for how in HIDDEN},
     **{
         f"'?' treated: {way}": functools.partial(
-            lambda way: answers.treat(with_gaps(answers.HIDDEN[0]), way, 0, 1e-2, 2), way
+            lambda way: lesson_04.treat(with_gaps(lesson_04.HIDDEN[0]), way, 0, 1e-2, 2), way
         )
-        for way in answers.TREATMENTS
+        for way in lesson_04.TREATMENTS
     },
     "one softmax": lambda: softmax(tuned=False),
     "one softmax, tuned": lambda: softmax(tuned=True),
-    "random labels": lambda: company.shuffled(drawn(60, 1), 0),
-    "a hundred tasks": lambda: company.hundred(0, company.FAMILY, 2),
-    "a pair": lambda: conflict.in_pair(0, *conflict.SIX[:2]),
-    "A beside B": lambda: company.side_by_side(0, 1_000, company.MIXED),
-    "shuffled pixels": lambda: dials.images_of(0, dials.SHUFFLED),
-    "labels of others": lambda: dials.images_of(0, dials.RANDOM),
+    "random labels": lambda: lesson_05.shuffled(drawn(60, 1), 0),
+    "a hundred tasks": lambda: lesson_05.hundred(0, lesson_05.FAMILY, 2),
+    "a pair": lambda: lesson_06.in_pair(0, *lesson_06.SIX[:2]),
+    "A beside B": lambda: lesson_05.side_by_side(0, 1_000, lesson_05.MIXED),
+    "shuffled pixels": lambda: lesson_02.images_of(0, lesson_02.SHUFFLED),
+    "labels of others": lambda: lesson_02.images_of(0, lesson_02.RANDOM),
     "support vectors": lambda: digits_studies._support_vectors(digits(), digits(), 1.0),
     "scores": lambda: common.scored(
         learned(networks.shared(scenes.THE_FOUR, width=2)), 0, scenes.THE_FOUR[0]
@@ -537,14 +549,14 @@ def learned(network: networks.Network) -> networks.Network:
 
 @pytest.mark.parametrize("name", OF_STUDIES)
 def test_studies_give_the_same_on_a_gpu(name, monkeypatch):
-    for module in (answers, common, company, conflict, dials):
+    for module in (lesson_04, common, lesson_05, lesson_06, lesson_02):
         monkeypatch.setattr(module, "draw", drawn)
-    for module in (company, conflict):
+    for module in (lesson_05, lesson_06):
         monkeypatch.setattr(module, "THOUSAND", 20)
     for name_of, value in (("STEPS_OF_A", {1_000: 2}), ("BATCH", 5), ("BATCH_OF_A", 9)):
-        monkeypatch.setattr(company, name_of, value)
-    monkeypatch.setattr(company, "STEPS", 4)
-    monkeypatch.setattr(answers, "TOO_FEW", 1)
+        monkeypatch.setattr(lesson_05, name_of, value)
+    monkeypatch.setattr(lesson_05, "STEPS", 4)
+    monkeypatch.setattr(lesson_04, "TOO_FEW", 1)
     with trains_on("cpu"):
         want = plain(OF_STUDIES[name]())
     with trains_on(PLACE.type), gpu():
@@ -562,7 +574,7 @@ LEFT_AS_LAID_OUT = {
     "fit_many": lambda network: training.fit_many([network, tasks()], roads(), **MANY),
     "predict": lambda network: evaluation.predict(network, roads()),
     "evaluate": lambda network: evaluation.evaluate(network, roads()),
-    "similarity": lambda network: evaluation.similarity(network, network, roads()),
+    "similarity": lambda network: analysis.similarity(network, network, roads()),
     "of_each_task": lambda network: gradients.of_each_task(network, roads()),
     "architecture": lambda network: figures.architecture(network, roads().images[:1]),
 }
@@ -617,7 +629,7 @@ def half(values: Tensor) -> Tensor:
 
 
 TAKEN = {
-    "cka": lambda to: evaluation.cka(to(FEATURES), to(FEATURES[:, :9])),
+    "cka": lambda to: analysis.cka(to(FEATURES), to(FEATURES[:, :9])),
     "cosines": lambda to: gradients.cosines(to(GRADIENTS)),
     "hide": lambda to: datasets.hide(roads(), 0.5, seed=1, weight=to(WEIGHT)),
     "Dataset.sample": lambda to: laid_out(to).sample(20, seed=1),
@@ -625,9 +637,9 @@ TAKEN = {
     "normalise": lambda to: datasets.normalise(to(roads().images)),
     "multi_task": lambda to: losses.multi_task(to(LOGITS), to(KNOWN)),
     "multi_task_sums": lambda to: losses.multi_task_sums(to(LOGITS), to(KNOWN)),
-    "multi_task_terms": lambda to: losses.multi_task_terms(to(LOGITS), to(KNOWN)),
+    "multi_task_losses": lambda to: losses.multi_task_losses(to(LOGITS), to(KNOWN)),
     "softmax": lambda to: losses.softmax(to(LOGITS), to(CLASS)),
-    "softmax_terms": lambda to: losses.softmax_terms(to(LOGITS), to(CLASS)),
+    "softmax_losses": lambda to: losses.softmax_losses(to(LOGITS), to(CLASS)),
     "answers": lambda to: figures.answers(laid_out(to)),
     "architecture": lambda to: figures.architecture(classes(), to(digits().images[:1])),
     "calibration": lambda to: figures.calibration(to(WEIGHT), to(KNOWN[:, :4]), roads().tasks),
@@ -637,7 +649,7 @@ TAKEN = {
     "Compass": lambda to: compass.Compass({0: to(GRADIENTS)}, roads().tasks).static(),
     "LabelSheet": lambda to: label_sheet.LabelSheet(laid_out(to), to(LOGITS[:, :4])).static(),
     "predict": lambda to: evaluation.predict(tasks(), laid_out(to)),
-    "occlusion": lambda to: evaluation.occlusion(tasks(), to(roads().images[:1])[0], "car", 8, 8),
+    "occlusion": lambda to: analysis.occlusion(tasks(), to(roads().images[:1])[0], "car", 8, 8),
     "of_each_task": lambda to: gradients.of_each_task(tasks(), laid_out(to)),
     "fit": lambda to: training.fit(tasks(), laid_out(to), **FIT),
 }

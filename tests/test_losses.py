@@ -71,9 +71,9 @@ def test_multi_task_is_the_lectures_double_sum(batch):
 
 @settings(max_examples=40, deadline=None)
 @given(multi_task_batches())
-def test_multi_task_terms_and_sums_leave_each_task_its_own(batch):
+def test_multi_task_losses_and_sums_leave_each_task_its_own(batch):
     logits, labels = batch
-    terms = losses.multi_task_terms(logits, labels)
+    terms = losses.multi_task_losses(logits, labels)
     sums, known = losses.multi_task_sums(logits, labels)
     assert terms.shape == sums.shape == (logits.shape[1],)
     assert terms.sum().item() == pytest.approx(losses.multi_task(logits, labels).item())
@@ -169,7 +169,7 @@ def test_softmax_is_its_formula(batch):
             gradient[i, k] = (math.exp(row[k] - highest) / total - (k == y)) / m
     assert loss.item() == pytest.approx(want, rel=1e-9, abs=1e-12)
     assert torch.allclose(logits.grad, gradient, rtol=1e-9, atol=1e-12)
-    assert losses.softmax_terms(logits, labels).tolist() == [loss.item()]
+    assert losses.softmax_losses(logits, labels).tolist() == [loss.item()]
 
 
 NAN = torch.tensor([[0.0, float("nan")]])

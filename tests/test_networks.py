@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.transforms.v2.functional import normalize
 
 from mtl_course import training
-from mtl_course.base import stream
+from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.devices import seeded
 from mtl_course.networks import (
@@ -27,6 +27,7 @@ from mtl_course.networks import (
     layers,
     moved,
     new_head,
+    reinitialized,
     separate,
     shared,
     trainable,
@@ -95,7 +96,7 @@ def test_building_leaves_torchs_own_generator_alone():
     torch.manual_seed(0)
     source = classifier(toy(), width=2, seed=1)
     new_head(source, toy(), seed=1)
-    fresh(source, toy(), seed=1)
+    reinitialized(source, toy(), seed=1)
     assert torch.equal(torch.rand(3), want)
 
 
@@ -137,7 +138,7 @@ def test_a_separate_network_is_a_network_for_each_task(width):
     logits = network(images)
     assert logits.shape == (12, 3)
     for j, task in enumerate(TASKS):
-        part = shared([task], width=width, seed=stream(3, f"network for {task}")).eval()
+        part = shared([task], width=width, seed=derive_seed(3, f"network for {task}")).eval()
         assert torch.equal(logits[:, [j]], part(images)), f"{task} does not start as if alone"
     assert trainable(network) == 3 * trainable(shared(["car"], width=width))
     assert len(logits[0].unique()) == 3, "two tasks start from the same weights"
@@ -233,7 +234,7 @@ def test_a_new_head_is_random_and_paired_by_seed(trained):
     assert same(state(heads[0]), state(heads[1]))
     assert not torch.equal(heads[0].weight, heads[2].weight)
     assert not torch.equal(heads[0].weight, trained.head.weight)
-    assert same(state(heads[0]), state(fresh(trained, toy(), seed=3).head))
+    assert same(state(heads[0]), state(reinitialized(trained, toy(), seed=3).head))
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -241,7 +242,7 @@ def test_fresh_is_what_classifier_makes_bit_for_bit(width):
     source = classifier(toy(), width=width, seed=0)
     training.fit(source, toy(), steps=3, seed=0, batch_size=4, **QUICK)
     before, data = state(source), toy("vwxyz")
-    network = fresh(source, data, seed=9)
+    network = reinitialized(source, data, seed=9)
     assert same(state(network), state(classifier(data, width=width, seed=9)))
     assert network.names == tuple("vwxyz")
     assert same(state(source), before)
@@ -413,7 +414,7 @@ def test_from_scratch_a_backbone_starts_as_torchvision_starts_it(name, coloured)
     source = backbone(name, ["x"], pretrained=False, seed=0)
     training.fit(source, tasked(coloured), steps=1, seed=0, batch_size=4, **QUICK)
     want = backbone(name, coloured.names, pretrained=False, seed=7)
-    assert same(fresh(source, coloured, seed=7).state_dict(), want.state_dict())
+    assert same(reinitialized(source, coloured, seed=7).state_dict(), want.state_dict())
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -531,10 +532,10 @@ def test_a_layer_that_cannot_be_drawn_again_is_named():
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 2), Shifted())
     network = Network(trunk, nn.Linear(2, 3), ("a", "b", "c"))
     with pytest.raises(ValueError, match=r"layer '2' \(Shifted\) has weights that cannot be drawn"):
-        fresh(network, toy(), 0)
+        reinitialized(network, toy(), 0)
     attention = nn.Sequential(nn.Flatten(0), nn.MultiheadAttention(4, 2))
     network = Network(attention, nn.Linear(4, 3), ("a", "b", "c"))
-    again = fresh(network, toy(), 0).trunk[1].in_proj_weight
+    again = reinitialized(network, toy(), 0).trunk[1].in_proj_weight
     assert not torch.equal(again, attention[1].in_proj_weight), "A's weights were taken over"
 
 
@@ -544,7 +545,7 @@ def test_random_weights_are_drawn_on_the_cpu_whatever_the_default_device_is():
     roads = Dataset(images, torch.zeros(len(images), 2, dtype=torch.int8), tasks=("car", "sign"))
     with torch.device("meta"):
         network = shared(["car", "sign"], width=2, seed=5)
-        again = fresh(source, roads, 5)
+        again = reinitialized(source, roads, 5)
     for one, other, want in zip(
         network.parameters(), again.parameters(), source.parameters(), strict=True
     ):

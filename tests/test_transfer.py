@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from mtl_course import engine, plans, training, transfer
+from mtl_course import training, transfer
 from mtl_course.datasets import Dataset
-from mtl_course.networks import blocks, classifier, fresh, new_head
+from mtl_course.networks import blocks, classifier, fresh, new_head, reinitialized
+from mtl_course.training import _fit
 
 QUICK = {"device": "cpu", "precision": "float32", "progress": False}
 RUN = {"steps": 6, "batch_size": 8, **QUICK}
@@ -174,7 +175,7 @@ def test_ctrl_c_in_the_first_half_ends_the_whole_adaptation(source, monkeypatch)
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "step", interrupt)
+    monkeypatch.setattr(_fit, "step", interrupt)
     target = transfer.adapt(source, B, "head then all", seed=3, **RUN)
     assert target.history.attrs["interrupted"]
     assert len(target.history) == 0
@@ -214,7 +215,7 @@ def test_the_copied_layers_stand_still_and_the_others_train(source, layers):
     target = transfer.adapt(source, B, "new head", seed=3, layers=layers, **RUN)
     mine, its = first(target, layers), first(source, layers)
     assert all(torch.equal(mine[name], its[name]) for name in its)
-    start = fresh(source, B, seed=3)
+    start = reinitialized(source, B, seed=3)
     for block, new in zip(blocks(target)[layers:], blocks(start)[layers:], strict=True):
         assert moved(block, new) == set(new.state_dict())
 
@@ -224,7 +225,7 @@ def test_copied_layers_are_where_tuning_starts(source, monkeypatch, layers):
     calls = spy(monkeypatch)
     transfer.adapt(source, B, "all layers", seed=3, layers=layers, **RUN)
     start = calls[0]["start"]
-    new = fresh(source, B, seed=3)
+    new = reinitialized(source, B, seed=3)
     assert not moved(*(torch.nn.ModuleList(blocks(n)[:layers]) for n in (start, source)))
     assert not moved(*(torch.nn.ModuleList(blocks(n)[layers:]) for n in (start, new)))
     assert same(start.head, new.head)

@@ -9,10 +9,9 @@ import pandas as pd
 
 from mtl_course import figures, studies
 from mtl_course.base import threads
-from mtl_course.claims import Comparison
-from mtl_course.explorers.frame import LABELS, Explorer, Live, Run, answer, picture
-from mtl_course.plans import carry_out
-from mtl_course.verdicts import predicted
+from mtl_course.explorers._frame import LABELS, Explorer, Live, Run, answer, picture
+from mtl_course.studies.claims import Comparison
+from mtl_course.studies.statistics import predicted
 
 Cell = tuple
 """A value for each dial."""
@@ -90,7 +89,7 @@ class Cells(Explorer):
             drawn,
             f"Gains over {studies.study(self._study).over} along {next(iter(self._dials.values()))}"
             f", with 95 % intervals, each cell by itself. {told}",
-            again=f"python -m mtl_course.studies {self._study} --fresh",
+            again=f"python -m mtl_course studies {self._study} --fresh",
         )
 
     def _parts(self, cell: Cell) -> list[Mapping[str, object]]:
@@ -186,7 +185,7 @@ class Cells(Explorer):
         scores = []
         for part in self._parts(cell):
             run.tell("Drawing what it learns from …")
-            row = carry_out(studies.row_plan(self._study, seed, part), run.fit)
+            row = studies.train_row(self._study, seed, part, fit=run.fit)
             scores.append(row[studies.study(self._study).score])
         run.check()  # a run that was stopped leaves no dot
         difference = scores[0] - scores[1]

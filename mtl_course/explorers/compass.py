@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from mtl_course import figures
-from mtl_course.base import stream
+from mtl_course.base import derive_seed
 from mtl_course.devices import seeded
-from mtl_course.explorers.frame import LABELS, TABLE, Explorer, answer, picture
+from mtl_course.explorers._frame import LABELS, TABLE, Explorer, answer, picture
 from mtl_course.gradients import AGGREGATORS, aggregator, cosines
 
 _SUM = "plain sum"
@@ -77,7 +77,7 @@ class Compass(Explorer):
 
     def _meet(self, each: Tensor) -> pd.DataFrame:
         ways = {_SUM: each.sum(dim=0)}
-        with seeded(stream(0, "step 0")):  # in what order PCGrad takes the tasks
+        with seeded(derive_seed(0, "step 0")):  # in what order PCGrad takes the tasks
             ways |= {name: aggregator(name)(each) for name in AGGREGATORS}
         both = cosines(torch.cat([torch.stack(list(ways.values())), each]))
         return pd.DataFrame(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_course import figures
 from mtl_course.datasets import UNKNOWN, Dataset
-from mtl_course.explorers.frame import TABLE, Explorer, answer, button, picture
+from mtl_course.explorers._frame import TABLE, Explorer, answer, button, picture
 
 _NEXT = {0: 1, 1: UNKNOWN, UNKNOWN: 0}
 _TEXT = {0: "0", 1: "1", UNKNOWN: "?"}

@@ -17,7 +17,7 @@ import torch
 
 from mtl_course import figures
 from mtl_course.base import atomic, results_folder
-from mtl_course.explorers.frame import LABELS, Explorer, answer
+from mtl_course.explorers._frame import LABELS, Explorer, answer
 
 _CONFIDENCE = {"a coin toss": 0.5, "rather sure": 0.75, "very sure": 0.95}
 _NOBODY = "(choose)"

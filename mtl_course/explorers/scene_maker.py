@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_course import figures
+from mtl_course.analysis import occlusion
 from mtl_course.datasets import Dataset
-from mtl_course.evaluation import occlusion, predict
-from mtl_course.explorers.frame import LABELS, TABLE, Explorer, answer, picture
+from mtl_course.evaluation import predict
+from mtl_course.explorers._frame import LABELS, TABLE, Explorer, answer, picture
 from mtl_course.networks import Network
 from mtl_course.scenes import THE_FOUR, TIMES, VISIBLE, compose, distances
 

@@ -13,12 +13,12 @@ import pandas as pd
 from torch import nn
 
 from mtl_course import figures
-from mtl_course.base import stream
+from mtl_course.base import derive_seed
 from mtl_course.datasets import Split
-from mtl_course.experiments.digits import ZERO_SHOT
-from mtl_course.explorers.frame import LABELS, TABLE, Explorer, Live, Run, answer, picture
-from mtl_course.networks import Network, blocks, freeze, fresh, frozen, trainable
+from mtl_course.explorers._frame import LABELS, TABLE, Explorer, Live, Run, answer, picture
+from mtl_course.networks import Network, blocks, freeze, frozen, reinitialized, trainable
 from mtl_course.studies import interval
+from mtl_course.studies.lesson_01 import ZERO_SHOT
 from mtl_course.training import evaluate
 from mtl_course.transfer import LEARNING_RATES, WAYS
 
@@ -87,8 +87,8 @@ class SurgeryTable(Explorer):
         return figures.bundle(figures.surgery(rows), alt)
 
     def _operated(self, choice: Choice, seed: int = 0) -> Network:
-        """The network of a choice before it trains. What is random is as `fresh` draws it."""
-        network = fresh(self._source, self._written.train, seed)
+        """The network of a choice before it trains. What is random is as `reinitialized` draws it."""
+        network = reinitialized(self._source, self._written.train, seed)
         for part, own, learned in zip(choice, _parts(network), _parts(self._source), strict=True):
             if _from_a(part):
                 own.load_state_dict(learned.state_dict())
@@ -140,7 +140,7 @@ class SurgeryTable(Explorer):
         return {"number": self._presses, "choice": choice, "labels": labels}
 
     def _train(self, run: Run, number: int, choice: Choice, labels: int) -> str:
-        start, seed = time.perf_counter(), stream(number, "try it yourself")
+        start, seed = time.perf_counter(), derive_seed(number, "try it yourself")
         network = self._operated(choice, seed)
         if trains := trainable(network):
             sample = self._written.train.sample(labels, seed=seed)

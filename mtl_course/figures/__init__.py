@@ -1,8 +1,7 @@
 """The pictures of the course in one house style, and `show`, which gives each its alt text."""
 
-from mtl_course.figures.house import COLOURS, MARKERS, bundle, image, show
-from mtl_course.figures.pictures import Part, answers, architecture, filters, sheet, surgery
-from mtl_course.figures.results import (
+from mtl_course.figures._pictures import Part, answers, architecture, filters, sheet, surgery
+from mtl_course.figures._results import (
     arrows,
     by_task,
     calibration,
@@ -16,6 +15,7 @@ from mtl_course.figures.results import (
     ladder,
     matrices,
 )
+from mtl_course.figures._style import COLOURS, MARKERS, bundle, image, show
 
 __all__ = [
     "COLOURS",

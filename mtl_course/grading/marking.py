@@ -24,7 +24,7 @@ import nbformat
 import numpy as np
 from nbformat import NotebookNode
 
-from mtl_course.base import stream
+from mtl_course.base import derive_seed
 from mtl_course.grading import sandbox, wire
 from mtl_course.grading.checks import Student, Wrong
 from mtl_course.grading.intake import Quarantined, kind, read, rebuilt, whole
@@ -180,7 +180,7 @@ def _ask(
     for name, checks in assignment.exercises().items():
         parts = []
         for check in checks:
-            draw = np.random.default_rng(stream(assignment.seed, f"{name}: {check.__name__}"))
+            draw = np.random.default_rng(derive_seed(assignment.seed, f"{name}: {check.__name__}"))
             said = ""
             try:
                 check(student, draw)

@@ -3,7 +3,7 @@
     python tests/benchmarks/grading.py --write assets/benchmarks/grading.json
 
 Hands in copies of honest, wrong and hostile answers to the multi-task assignment, starts
-`python -m mtl_course.grading grade` as an ordinary user, kills it half way, starts it again, and
+`python -m mtl_course grading grade` as an ordinary user, kills it half way, starts it again, and
 compares every score with what that kind of submission must get.
 """
 
@@ -84,7 +84,16 @@ def memory(root: int) -> int:
 
 def grade(place: Path, jobs: int, until: int | None, seen: list[int]) -> None:
     """One run of the command; killed as soon as `until` submissions are marked."""
-    command = [sys.executable, "-m", "mtl_course.grading", "grade", str(place), "--jobs", str(jobs)]
+    command = [
+        sys.executable,
+        "-m",
+        "mtl_course",
+        "grading",
+        "grade",
+        str(place),
+        "--jobs",
+        str(jobs),
+    ]
     with (place / "log").open("a") as log:
         running = subprocess.Popen(
             as_ordinary_user(command), cwd=place, stdout=log, stderr=log,
@@ -139,7 +148,7 @@ def main() -> None:
             for path in (place, *place.rglob("*")):
                 os.lchown(path, USER, USER)
         subprocess.run(
-            as_ordinary_user([sys.executable, "-m", "mtl_course.grading", "release", str(place)]),
+            as_ordinary_user([sys.executable, "-m", "mtl_course", "grading", "release", str(place)]),
             cwd=place, env={"PATH": os.environ["PATH"], "HOME": str(place)}, check=True,
             stdout=sys.stderr,
         )  # fmt: skip

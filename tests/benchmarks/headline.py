@@ -2,7 +2,7 @@
 
     python tests/benchmarks/headline.py --write assets/benchmarks/headline.json
 
-Runs `python -m mtl_course.headline` in an empty folder.
+Runs `python -m mtl_course headline` in an empty folder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--device", default=training.machine().device.type)
     parser.add_argument("--count", type=int, default=1_000_000, help="scenes of A")
     asked = parser.parse_args()
-    command = [sys.executable, "-m", "mtl_course.headline", "--device", asked.device]
+    command = [sys.executable, "-m", "mtl_course", "headline", "--device", asked.device]
     seconds, parts, peak = [], [], [0]
     for _ in range(asked.runs):
         with tempfile.TemporaryDirectory() as folder:

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mtl_course import engine, losses
+from mtl_course import losses
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
+from mtl_course.training import _run
 
 WEIGHT_DECAY = 1e-4
 
 
 def loss_of(data: Dataset) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss that `fit` takes for this dataset."""
-    terms = losses.multi_task_terms if data.tasks else losses.softmax_terms
+    terms = losses.multi_task_losses if data.tasks else losses.softmax_losses
     return lambda logits, labels: terms(logits, labels).sum()
 
 
@@ -34,7 +35,7 @@ def _loader(data: Dataset, batch_size: int) -> DataLoader:
 
 def _optimiser(weights, rate: float, steps: int) -> tuple:
     optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=WEIGHT_DECAY)
-    share = lambda step: engine._schedule(min(step, steps - 1), steps)  # noqa: E731
+    share = lambda step: _run._schedule(min(step, steps - 1), steps)  # noqa: E731
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, share)
 
 
@@ -110,7 +111,7 @@ def fastai(
         """Ends after `steps`, and moves the learning rate as everybody does."""
 
         def before_batch(self) -> None:
-            self.learn.opt.set_hyper("lr", rate * engine._schedule(self.train_iter, steps))
+            self.learn.opt.set_hyper("lr", rate * _run._schedule(self.train_iter, steps))
 
         def after_batch(self) -> None:
             if self.train_iter >= steps:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 import joblib
 import torch
 from common import Elsewhere, a_busy_core, finish, interleaved, options, ratio, serve
+from mtl_course.plans import Plan
 from rivals import lightning, plain_loop
 
 from mtl_course import datasets, experiments, networks, studies, training, transfer
-from mtl_course.base import stream
+from mtl_course.base import derive_seed
 from mtl_course.networks import Network
-from mtl_course.plans import Plan
 
 STEPS, LABELS, SEEDS = 200, (10, 30, 100, 300, 500, 800), range(10)
 RATE = transfer.LEARNING_RATES["all layers"]
@@ -28,7 +28,7 @@ RATE = transfer.LEARNING_RATES["all layers"]
 def train(source: Network, seed: int, way: str, labels: int) -> Plan[dict]:
     """One network of the study, as `studies.run` trains it."""
     written = datasets.handwritten_digits()
-    sample = written.train.sample(labels, seed=stream(seed, "B"))
+    sample = written.train.sample(labels, seed=derive_seed(seed, "B"))
     settings = {"steps": STEPS, "seed": seed, "progress": False}
     target = yield from transfer.adaptation(source, sample, way, **settings)
     return {"accuracy": training.evaluate(target, written.test)["accuracy"].item()}
@@ -39,7 +39,7 @@ def by_hand(source: Network, fit: Callable, device: str) -> None:
     written = datasets.handwritten_digits()
     for seed in SEEDS:
         for labels in LABELS:
-            sample = written.train.sample(labels, seed=stream(seed, "B"))
+            sample = written.train.sample(labels, seed=derive_seed(seed, "B"))
             target = networks.new_head(source, sample, seed)
             fit(target, sample, steps=STEPS, batch_size=64, rate=RATE, device=device)
             training.evaluate(target, written.test, device)

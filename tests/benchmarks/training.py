@@ -19,11 +19,12 @@ import torch
 from common import Elsewhere, a_busy_core, finish, interleaved, options, ratio, serve
 from rivals import RIVALS, plain_loop
 
-from mtl_course import datasets, engine, losses, networks, scenes, training
-from mtl_course.base import stream, threads
+from mtl_course import datasets, losses, networks, scenes, training
+from mtl_course.base import derive_seed, threads
 from mtl_course.datasets import normalise
 from mtl_course.devices import Machine, machine
 from mtl_course.networks import Network
+from mtl_course.training import _run
 
 STEPS, BATCH, WIDTH, RATE = 64, 128, 16, 1e-2
 LONGER = 1_280  # steps, on a GPU
@@ -41,7 +42,7 @@ def bare(network: Network, images: torch.Tensor, labels: torch.Tensor, place: Ma
             for _ in range(STEPS):
                 with place.autocast():
                     logits = network(images)
-                loss = losses.multi_task_terms(logits.float(), labels).sum()
+                loss = losses.multi_task_losses(logits.float(), labels).sum()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -68,10 +69,10 @@ def frozen(place: Machine) -> dict[str, Callable]:
         networks.freeze(target.trunk)
         optimiser = torch.optim.AdamW(target.head.parameters(), 3e-3, weight_decay=1e-4, fused=True)
         images, labels = data.images.to(place.device), data.labels.to(place.device)
-        for rows in engine._rows(len(data), 64, 300, 0).to(place.device):
+        for rows in _run._rows(len(data), 64, 300, 0).to(place.device):
             with torch.no_grad(), place.autocast():
                 features = target.trunk(normalise(images[rows]))
-            loss = losses.multi_task_terms(target.head(features.float()), labels[rows]).sum()
+            loss = losses.multi_task_losses(target.head(features.float()), labels[rows]).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -119,7 +120,7 @@ def main() -> None:
     place = machine(asked.device, asked.precision)
     device = place.device.type
     roads = scenes.draw(STEPS * BATCH, seed=0, device=device if device == "cuda" else "cpu")
-    start = networks.shared(roads.tasks, width=WIDTH, seed=stream(0, "benchmark"))
+    start = networks.shared(roads.tasks, width=WIDTH, seed=derive_seed(0, "benchmark"))
 
     def fit(steps: int = STEPS) -> None:
         training.fit(copy.deepcopy(start), roads, steps=steps, seed=0, batch_size=BATCH,

@@ -1,0 +1,90 @@
+"""Labels made unknown (M4), or one label where there were many (against M3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl_course.base import derive_seed
+from mtl_course.datasets._dataset import UNKNOWN, Dataset
+
+
+def hide(
+    data: Dataset, fraction: float | Sequence[float], *, seed: int, weight: Tensor | None = None
+) -> Dataset:
+    """The same images with some of their labels made UNKNOWN: the lecture's '?' (M4).
+
+    Of the n labels of a task that are known, round(fraction × n) are hidden. Which ones depends on
+    (seed, the task's name), not on the other tasks, and from one seed a larger fraction hides what
+    a smaller one hides and more.
+
+    fraction: a number in [0, 1], or one for each task, in order.
+    weight: floating point (m, tasks), finite, at least 0; None hides at random. With weights the
+        labels of a task are drawn one after another, each in proportion to its weight among those
+        left; weight 0 is hidden only after all others. That is hiding *not* at random.
+    Raises: ValueError if `data` has classes, `fraction` or `weight` is not as stated here, or no
+        known label would be left.
+    Source: P. Efraimidis and P. Spirakis, Weighted random sampling with a reservoir, 2006.
+    """
+    if not data.tasks:
+        raise ValueError("data must have tasks; a class cannot be hidden.")
+    weight = _weights(weight, data).detach().cpu().double() if weight is not None else None
+    labels = data.labels.clone()
+    for j, share in enumerate(_fractions(fraction, len(data.tasks))):
+        generator = np.random.default_rng(derive_seed(seed, f"hide {data.tasks[j]}"))
+        luck = generator.gumbel(size=len(data))
+        # The order of log(weight) + Gumbel noise is that of drawing in proportion to weight.
+        even = 0.0 if weight is None else weight[:, j].log().numpy()
+        order = np.lexsort((luck, even + luck))[::-1].copy()
+        order = torch.from_numpy(order)
+        known = order[(data.labels[:, j].cpu() != UNKNOWN)[order]]
+        labels[known[: round(share * len(known))], j] = UNKNOWN
+    if not (labels != UNKNOWN).any():
+        raise ValueError(f"fraction hides every label, so nothing can be learned; got {fraction}.")
+    return replace(data, labels=labels)
+
+
+def _fractions(fraction: float | Sequence[float], tasks: int) -> list[float]:
+    try:
+        shares = np.asarray(fraction, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"fraction must be a number or one a task; got {fraction!r}.") from None
+    if shares.shape not in ((), (tasks,)):
+        raise ValueError(f"fraction must be one number or {tasks}, one a task; got {fraction}.")
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"fraction must be in [0, 1]; got {fraction}.")
+    return np.broadcast_to(shares, tasks).tolist()
+
+
+def _weights(weight: Tensor, data: Dataset) -> Tensor:
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        got = getattr(weight, "dtype", type(weight).__name__)
+        raise ValueError(f"weight must be a tensor of floating point; got {got}.")
+    if weight.shape != data.labels.shape:
+        want = tuple(data.labels.shape)
+        raise ValueError(f"weight must have shape {want}; got {tuple(weight.shape)}.")
+    wrong = weight[~(weight.isfinite() & (weight >= 0))]
+    if len(wrong):
+        raise ValueError(f"weight must be finite and at least 0; got {wrong[0].item()}.")
+    return weight
+
+
+def one_label(data: Dataset, *, seed: int) -> Dataset:
+    """The same images with one class each, as softmax regression wants them (against M3).
+
+    The classes are the tasks and "none of them". An image's class is one of the tasks whose answer
+    is 1, drawn at random, or "none of them"; an unknown answer counts as not 1.
+
+    Raises: ValueError if `data` has no tasks, or one that is called "none of them".
+    """
+    if not data.tasks:
+        raise ValueError("data must have tasks; it has one class an image already.")
+    generator = np.random.default_rng(derive_seed(seed, "one label"))
+    lots = torch.from_numpy(generator.random(data.labels.shape)).to(data.labels.device)
+    highest, task = lots.masked_fill(data.labels != 1, -1).max(dim=1)  # (m,)
+    labels = task.masked_fill(highest < 0, len(data.tasks))
+    return replace(data, labels=labels, classes=(*data.tasks, "none of them"), tasks=())

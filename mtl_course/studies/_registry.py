@@ -1,0 +1,12 @@
+"""All studies of the course by name."""
+
+from mtl_course.studies import headline, lesson_01, lesson_02, lesson_04, lesson_05, lesson_06
+
+STUDIES = (
+    lesson_01.STUDIES
+    | lesson_02.STUDIES
+    | headline.STUDIES
+    | lesson_04.STUDIES
+    | lesson_05.STUDIES
+    | lesson_06.STUDIES
+)

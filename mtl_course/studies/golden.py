@@ -1,0 +1,210 @@
+"""The golden run: a tiny training of everything, by which stored rows know that it changed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+
+import torch
+from torch import Tensor
+
+from mtl_course import datasets, networks, scenes, training, transfer
+from mtl_course.analysis import similarity
+from mtl_course.base import HOME, atomic, threads
+from mtl_course.datasets import LETTERS, Dataset
+from mtl_course.networks import Network
+from mtl_course.studies import spectrograms
+
+FILE = HOME / "assets" / "golden_run.json"
+
+_TOLERANCE = 1e-3
+"""Relative. On x86 the numbers move by less than 5e-6 between instruction sets (SSE to AVX-512, in
+torch 2.15, MKL, oneDNN), and an error of 1e-6 in the output of each layer moves them by up to 3e-4.
+What changes training moves one in each world by 1e-2 or more: see ``tests/test_golden.py``."""
+
+
+def run(world: str) -> dict[str, float]:
+    """Run through everything that makes a row, on a tiny scale: drawing, training, answers.
+
+    world: "digits" pretrains on printed digits and adapts in each way; "scenes" trains a shared
+        network, a separate one and a softmax on driving scenes, with labels hidden; "dials" draws
+        sounds and letters, and copies a layer of a network that has learned four questions about
+        scenes to another one. Each world also trains a head alone.
+    Returns: losses, mean squared logits and the like by name, in float32 on one thread of the CPU.
+    Raises: KeyboardInterrupt when interrupted, where `training.fit` would keep what it has.
+    """
+    with threads(1), torch.device("cpu"):
+        return _WORLDS[world]()
+
+
+_SETTINGS = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
+
+
+def _digits() -> dict[str, float]:
+    printed, written = (datasets.printed_digits(256, seed=0), datasets.handwritten_digits())
+    source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **_SETTINGS)
+    sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))
+    numbers = _learned("printed digits", source)
+    for how in transfer.WAYS:
+        target = transfer.adapt(source, sample, how, steps=6, learning_rate=3e-3, **_SETTINGS)
+        numbers |= _learned(how, target, seen)
+    return numbers | _head_alone(printed)
+
+
+def _scenes() -> dict[str, float]:
+    roads = scenes.draw(128, seed=0, jobs=1)
+    hidden = datasets.hide(roads, 0.5, seed=0, weight=scenes.effort(128, seed=0))
+    one = datasets.one_label(roads, seed=0)
+    numbers = {}
+    for name, network, data in (
+        ("shared", networks.shared(roads.tasks, width=4, seed=0), hidden),
+        ("separate", networks.separate(roads.tasks, width=2, seed=0), hidden),
+        ("softmax", networks.classifier(one, width=4, seed=0), one),
+    ):
+        training.fit(network, data, steps=4, batch_size=32, **_SETTINGS)
+        numbers |= _learned(name, network, data)
+    return numbers | _head_alone(roads)
+
+
+def _dials() -> dict[str, float]:
+    letters = datasets.printed_digits(64, seed=0, characters=LETTERS)
+    numbers = _brightness("letters", letters.images) | _heard(spectrograms.draw(128, seed=0))
+    four = scenes.draw(128, seed=3, jobs=1)
+    roads = scenes.draw(128, seed=0, tasks=["two cars"], jobs=1)
+    rate = {"learning_rate": 1e-3}  # at three times that, a rounding error grows more
+    source = networks.shared(four.tasks, width=4, seed=0)
+    training.fit(source, four, steps=4, batch_size=32, **rate, **_SETTINGS)
+    how = {"how": "head then all", "layers": 1, "steps": 4}
+    target = transfer.adapt(source, roads, **how, **rate, **_SETTINGS)
+    numbers |= _learned("four questions", source) | _learned("another question", target, roads)
+    for block, alike in enumerate(similarity(source, target, roads)):
+        numbers[f"similarity of block {block}"] = alike
+    return numbers | _head_alone(roads)
+
+
+_WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
+
+
+def _heard(heard: Dataset) -> dict[str, float]:
+    """Return how bright the pictures of sounds are: by pitch, from the top, and by answer.
+
+    Nothing is trained on them: the last bits of a spectrum decide which grey a few hundred pixels
+    are rounded to, and four steps of training make a deviation of 0.5 % of that.
+    """
+    numbers = {}
+    for band, images in enumerate(heard.images.chunk(4, dim=2)):
+        numbers |= _brightness(f"sounds, band {band}", images)
+    for task, labels in zip(heard.tasks, heard.labels.T, strict=True):
+        numbers |= _brightness(f"sounds, {task}", heard.images[labels == 1])
+    return numbers
+
+
+def _brightness(name: str, images: Tensor) -> dict[str, float]:
+    return {f"{name}: brightness": images.double().mean().item()}
+
+
+def _head_alone(data: Dataset) -> dict[str, float]:
+    """Train a head for long enough to show the rules of all training: rates and the optimiser.
+
+    A tenth of 20 steps is two; of fewer it is one, whatever the warm-up is. Weight decay would be
+    lost in rounding, so it acts once more, without a gradient and at a rate that makes it large.
+
+    With the trunk frozen, the numbers follow the weights smoothly. If 20 steps trained all layers,
+    a ReLU or a maximum that rounding turns the other way could move a number by 1 %.
+    """
+    width = {"width": 4, "seed": 1}
+    network = (
+        networks.shared(data.tasks, **width) if data.tasks else networks.classifier(data, **width)
+    )
+    networks.freeze(network.trunk)
+    settings = {"steps": 20, "batch_size": 32, **_SETTINGS}
+    training.fit(network, data, learning_rate=3e-2, **settings)
+    numbers = _learned("head alone", network, data)
+    still = {"backward": lambda terms: (0 * terms).sum().backward()}
+    training.fit(network, data, learning_rate=100.0, **still, **settings)
+    _check_whole(network)
+    return numbers | {"decay alone: mean squared weight": _square(network.head.weight)}
+
+
+def _learned(name: str, network: Network, seen: Dataset | None = None) -> dict[str, float]:
+    """Return the losses of the training so far and, of what was seen, the mean squared logit."""
+    _check_whole(network)
+    losses = network.history["loss"].tolist()
+    numbers = {f"{name}: loss at step {step}": loss for step, loss in enumerate(losses)}
+    if seen:
+        logits = training.predict(network, seen, "cpu", "float32")
+        numbers[f"{name}: mean squared logit"] = _square(logits)
+    return numbers
+
+
+def _check_whole(network: Network) -> None:
+    if network.history.attrs["interrupted"]:
+        raise KeyboardInterrupt
+
+
+def _square(values: Tensor) -> float:
+    return values.square().mean().item()
+
+
+# ---------------------------------------------------------------------- against the stored one
+
+
+@functools.lru_cache(maxsize=3)
+def numbers(world: str) -> dict[str, float]:
+    """Return what `run` gives here, which runs once in a process."""
+    return run(world)
+
+
+def stored(world: str) -> str:
+    """Return the digest in ``assets/golden_run.json``. It trains nothing."""
+    return _known()[world]["digest"]
+
+
+def differences(world: str) -> list[str]:
+    """Return a line for each number of a golden run here that is not the stored one."""
+    here, there = numbers(world), _known()[world]["numbers"]
+    lines = []
+    for name in there | here:
+        if name not in here or name not in there:
+            lines.append(f"{world}, {name}: only {'here' if name in here else 'stored'}")
+            continue
+        x, y = here[name], there[name]
+        apart = abs(x - y) / abs(y)
+        if not apart <= _TOLERANCE:  # so that nan differs too
+            line = f"{world}, {name}: {x:.6g} here, {y:.6g} stored, {100 * apart:.2g} % apart"
+            lines.append(line)
+    return lines
+
+
+def digest(world: str) -> str:
+    """Return the stored digest while a golden run here agrees, else one of the numbers here."""
+    return _digest_of(numbers(world)) if differences(world) else stored(world)
+
+
+def _known() -> dict:
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def _digest_of(numbers: dict[str, float]) -> str:
+    rounded = json.dumps([f"{x:.3e}" for x in numbers.values()])
+    return hashlib.sha256(rounded.encode()).hexdigest()[:8]
+
+
+def write() -> dict[str, str]:
+    """Make today's golden runs those in ``assets``, where they differ. Returns: the digests.
+
+    A run that agrees with the one that is there stays as it is, and so do the rows it guards.
+    """
+    numbers.cache_clear()
+    content = _known() if FILE.exists() else {}
+    digests = {}
+    for world in _WORLDS:
+        known = world in content
+        digests[world] = digest(world) if known else _digest_of(numbers(world))
+        if not known or differences(world):
+            rounded = {name: float(f"{x:.6g}") for name, x in numbers(world).items()}
+            content[world] = {"digest": digests[world], "numbers": rounded}
+    with atomic(FILE) as file:
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return digests

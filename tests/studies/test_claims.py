@@ -1,0 +1,438 @@
+"""Guards mtl_course.studies.claims and what the lessons say: rows that ship, and new runs, hold it."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t, ttest_1samp
+
+from mtl_course import studies
+from mtl_course.base import Interrupted, results_folder
+from mtl_course.studies import claims, headline, lesson_01, lesson_05
+from mtl_course.studies.claims import Comparison
+from mtl_course.studies.lesson_04 import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, ONE_LABEL
+
+VERDICTS = {
+    "02": {
+        "T2, 1,000,000 → 1,000: A gains": "supported",
+        "… also over ten times the steps": "supported",
+        "T2, 1,000,000 → 30,000: A gains": "supported",
+        "… also over ten times the steps there": "opposite",
+        "T2 reversed, 1,000 → 30,000: A gains": "opposite",
+        "… at the rate of from scratch": "no difference",
+        "B = 100: new head beats all layers": "supported",
+        "B = 30,000: new head beats all layers": "opposite",
+        "T1, the same x: the four gain": "supported",
+        "T1: shuffled pixels gain": "opposite",
+        "T1: sounds gain": "opposite",
+        "T3: B itself gains": "supported",
+        "T3: other things gain": "opposite",
+        "T3: random labels gain": "cannot tell",
+        "T3, round signs, 100: the four gain": "cannot tell",
+        "given the shipped trunk: pedestrian on the road gains": "supported",
+        "given the shipped trunk: two cars gains": "supported",
+        "given the shipped trunk: lit windows gains": "cannot tell",
+        "given the shipped trunk: cyclist gains": "cannot tell",
+        "given the shipped trunk: round sign gains": "opposite",
+        "clear days, asked on clear days: new head beats all layers": "opposite",
+        "… asked at night": "cannot tell",
+        "… asked in thick fog": "supported",
+        "handwriting, 30: digits gain": "supported",
+        "handwriting, 30: letters gain": "cannot tell",
+        "handwriting, 30: thickness gains": "opposite",
+    },
+    "05": {
+        "M5, 300 scenes: its own family help “pedestrian”": "cannot tell",
+        "M5, 300 scenes: its own family help “car”": "cannot tell",
+        "M5, 300 scenes: its own family help “stop sign”": "cannot tell",
+        "M5, 300 scenes: its own family help “traffic light”": "opposite",
+        "M5, 300 scenes: the other three help “pedestrian”": "opposite",
+        "M5, 300 scenes: the other three help “car”": "opposite",
+        "M5, 300 scenes: the other three help “stop sign”": "opposite",
+        "M5, 300 scenes: the other three help “traffic light”": "opposite",
+        "M5, 3,000 scenes: its own family help “pedestrian”": "supported",
+        "M5, 3,000 scenes: its own family help “car”": "opposite",
+        "M5, 3,000 scenes: its own family help “stop sign”": "cannot tell",
+        "M5, 3,000 scenes: its own family help “traffic light”": "opposite",
+        "M5, 3,000 scenes: the other three help “pedestrian”": "opposite",
+        "M5, 3,000 scenes: the other three help “car”": "opposite",
+        "M5, 3,000 scenes: the other three help “stop sign”": "opposite",
+        "M5, 3,000 scenes: the other three help “traffic light”": "opposite",
+        "M6, 10,000 and 1,000: joint gains over A first, then B": "cannot tell",
+        "… with B as often as alone": "cannot tell",
+        "M6: 3 relatives help": "supported",
+        "M6: 9 relatives help": "supported",
+        "… over ten times the steps alone": "supported",
+        "… without the two nearest": "supported",
+        "… at width 2": "supported",
+        "… at width 16": "supported",
+        "… on the same images": "cannot tell",
+        "… with their labels hidden": "supported",
+        "… over those with their labels hidden": "supported",
+        "… in as few steps as alone": "cannot tell",
+        "M6: ten times the steps alone help": "opposite",
+        "M6: 9 strangers help": "opposite",
+        "… over random labels": "opposite",
+        "… strangers at width 16": "opposite",
+        "M6: 9 with random labels help": "opposite",
+        "M7, 1,000 scenes: sharing gains at width 2": "opposite",
+        "M7, 1,000 scenes: sharing gains at width 16": "opposite",
+        "M7, 4,000 scenes: sharing gains at width 16": "opposite",
+        "M7, 1,000 scenes, equal parameters: sharing gains at 32 over 16": "opposite",
+        "M7, 4,000 scenes, equal parameters: sharing gains at 32 over 16": "no difference",
+        "M7, 1,000 scenes, four times the steps: sharing gains at width 8": "opposite",
+        "M7, 4,000 scenes, four times the steps: sharing gains at width 8": "no difference",
+        "M7, 4,000 scenes, four times the steps: sharing gains at width 16": "supported",
+        "M7, four about cars, equal parameters: sharing gains at 16 over 8": "cannot tell",
+        "M6: 99 of all families help": "supported",
+        "… over 9 relatives": "opposite",
+        "M6, 1,000,000 and 1,000: joint gains over alone": "supported",
+        "… joint gains over A first, then B": "cannot tell",
+        "… over A first, then B's head, then all": "opposite",
+    },
+    "06": {
+        "gradients, the four: the cosine is larger than under random labels": "cannot tell",
+        "gradients, four about cars: the cosine is larger than under random labels": "supported",
+        "gradients, four strangers: the cosine is larger than under random labels": "cannot tell",
+        "weights, 0.9 for stop signs: stop signs gain over 0.5": "supported",
+        "… traffic lights gain": "opposite",
+        "weights, all for stop signs: stop signs gain over 0.5": "supported",
+        "the four: sum, one task doubled gains over a plain sum": "cannot tell",
+        "the four: uncertainty gains over a plain sum": "cannot tell",
+        "the four: PCGrad gains over a plain sum": "cannot tell",
+        "the four: MGDA gains over a plain sum": "cannot tell",
+        "the four: CAGrad gains over a plain sum": "cannot tell",
+        "the four: UPGrad gains over a plain sum": "cannot tell",
+        "the four: plain sum, width 16 gains over a plain sum": "supported",
+        "the four: one network each gains over a plain sum": "supported",
+        "four strangers: sum, one task doubled gains over a plain sum": "cannot tell",
+        "four strangers: uncertainty gains over a plain sum": "opposite",
+        "four strangers: PCGrad gains over a plain sum": "opposite",
+        "four strangers: MGDA gains over a plain sum": "cannot tell",
+        "four strangers: CAGrad gains over a plain sum": "no difference",
+        "four strangers: UPGrad gains over a plain sum": "no difference",
+        "four strangers: plain sum, width 16 gains over a plain sum": "supported",
+        "four strangers: one network each gains over a plain sum": "supported",
+        "the four: uncertainty gains in the worst task": "opposite",
+        "the four: PCGrad gains in the worst task": "cannot tell",
+        "the four: MGDA gains in the worst task": "cannot tell",
+        "the four: CAGrad gains in the worst task": "supported",
+        "the four: UPGrad gains in the worst task": "cannot tell",
+        "four strangers: uncertainty gains in the worst task": "opposite",
+        "four strangers: PCGrad gains in the worst task": "cannot tell",
+        "four strangers: MGDA gains in the worst task": "supported",
+        "four strangers: CAGrad gains in the worst task": "cannot tell",
+        "four strangers: UPGrad gains in the worst task": "cannot tell",
+        "the four: one network each gains over a plain sum, width 16": "supported",
+        "four strangers: one network each gains over a plain sum, width 16": "supported",
+        "“car from the side” helps “two cars”, together": "cannot tell",
+        "“two cars” helps “car from the side”, together": "cannot tell",
+        "“green light” helps “red light”, together": "cannot tell",
+        "“red light” helps “green light”, together": "cannot tell",
+        "“two pedestrians” helps “adult”, together": "supported",
+        "“adult” helps “two pedestrians”, together": "supported",
+        "“car from the side” helps “two cars”, one after the other": "cannot tell",
+        "“two cars” helps “car from the side”, one after the other": "cannot tell",
+        "“green light” helps “red light”, one after the other": "cannot tell",
+        "“red light” helps “green light”, one after the other": "cannot tell",
+        "“two pedestrians” helps “adult”, one after the other": "cannot tell",
+        "“adult” helps “two pedestrians”, one after the other": "cannot tell",
+    },
+}
+
+
+def _digits(way: str, over: str, labels: int) -> Comparison:
+    return Comparison("digits", {"way": way, "labels": labels}, over)
+
+
+def _four(over: str, score: str | None = None) -> Comparison:
+    return Comparison("four_answers", {"way": FOUR_WAYS[0], "images": 2000}, over, score)
+
+
+def _unknown(way: str, over: str, hidden: str = HIDDEN[0], fraction: float = 0.5, **more: str):
+    cell = {"way": way, "hidden": hidden, "fraction": fraction}
+    return Comparison("unknown", cell, over, **more)
+
+
+OTHERS = [
+    (_digits("new head", "from scratch", 10), "supported"),
+    (_digits("new head", "all layers", 10), "cannot tell"),
+    (_digits("all layers", "new head", 800), "supported"),
+    (_digits("all layers", "from scratch", 800), "supported"),
+    (_digits("all layers", lesson_01.MACHINE, 800), "supported"),
+    *[
+        (
+            Comparison("headline", {"way": "all layers", "images": headline.THOUSAND}, score=score),
+            "cannot tell",
+        )
+        for score in ("accuracy", "auc")
+    ],
+    (_four(FOUR_WAYS[1]), "supported"),
+    (_four(FOUR_WAYS[2]), "supported"),
+    (_four(FOUR_WAYS[1], "auc"), "supported"),
+    (_unknown("mask", "call it 0"), "supported"),
+    (_unknown("mask", "drop the image"), "supported"),
+    (_unknown("guess it", "mask"), "supported"),
+    (_unknown("guess it", LONGER), "opposite"),
+    (_unknown("mask", FEWER, ONE_LABEL, 0.75, column="hidden"), "cannot tell"),
+    (_unknown("mask", HIDDEN[0], HIDDEN[1], 0.8, column="hidden"), "cannot tell"),
+    (_unknown("mask", HIDDEN[1], HIDDEN[0], 0.8, column="hidden", score="yes"), "supported"),
+]
+"""What lessons 01, 03 and 04 claim, and the headline."""
+
+SHIPPED = [
+    *OTHERS,
+    *[
+        (compared, VERDICTS[lesson][claim])
+        for lesson, own in claims.LESSONS.items()
+        for claim, compared in (own.claims | own.expensive).items()
+    ],
+]
+
+
+@pytest.mark.parametrize(("compared", "verdict"), SHIPPED, ids=str)
+def test_the_shipped_rows_hold_the_claim(compared, verdict):
+    found = compared.found()
+    assert found["seeds"] >= 10
+    assert found["verdict"] == verdict
+
+
+DEAR = [
+    (compared, VERDICTS[lesson][claim])
+    for lesson, own in claims.LESSONS.items()
+    for claim, compared in own.expensive.items()
+]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("compared", "verdict"), [*OTHERS, *DEAR], ids=str)
+def test_ten_other_seeds_hold_the_claim(compared, verdict):
+    assert compared.found(claims.OTHER_SEEDS)["verdict"] == verdict
+
+
+# ---------------------------------------------------------------------- ten other seeds, shipped
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Rows that are missing are an error, and not trained."""
+
+    def train(name, chosen, missing, *_):
+        assert not missing, f"{name} lacks rows: {missing[:3]}"
+        yield from ()
+
+    monkeypatch.setattr(studies, "_train", train)
+
+
+ON_THE_EDGE = {
+    "02": {
+        "T1: shuffled pixels gain": "cannot tell",
+        "T3: other things gain": "cannot tell",
+        "given the shipped trunk: lit windows gains": "no difference",
+        "given the shipped trunk: round sign gains": "no difference",
+        "handwriting, 30: letters gain": "supported",
+        "handwriting, 30: thickness gains": "cannot tell",
+    },
+    "05": {
+        "M5, 300 scenes: its own family help “pedestrian”": "opposite",
+        "M5, 3,000 scenes: its own family help “pedestrian”": "cannot tell",
+        "M5, 3,000 scenes: its own family help “stop sign”": "opposite",
+        "M6, 10,000 and 1,000: joint gains over A first, then B": "supported",
+        "… with B as often as alone": "supported",
+        "… over random labels": "cannot tell",
+        "M7, 4,000 scenes, equal parameters: sharing gains at 32 over 16": "opposite",
+        "M7, 4,000 scenes, four times the steps: sharing gains at width 8": "cannot tell",
+        "M7, 4,000 scenes, four times the steps: sharing gains at width 16": "no difference",
+        "M7, four about cars, equal parameters: sharing gains at 16 over 8": "opposite",
+    },
+    "06": {
+        "gradients, four about cars: the cosine is larger than under random labels": "cannot tell",
+        "the four: CAGrad gains over a plain sum": "supported",
+        "four strangers: sum, one task doubled gains over a plain sum": "no difference",
+        "four strangers: MGDA gains over a plain sum": "supported",
+        "four strangers: CAGrad gains over a plain sum": "cannot tell",
+        "four strangers: PCGrad gains in the worst task": "opposite",
+        "four strangers: UPGrad gains in the worst task": "opposite",
+        "“two pedestrians” helps “adult”, together": "cannot tell",
+        "“adult” helps “two pedestrians”, one after the other": "supported",
+    },
+}
+"""Claims that ten other seeds do not keep, and their verdict."""
+
+
+@pytest.mark.parametrize("lesson", claims.LESSONS)
+def test_ten_other_seeds_keep_the_claims_but_for_those_on_the_edge(lesson, untrained):
+    verdicts = claims.table(claims.LESSONS[lesson].claims)["ten others", "verdict"].to_dict()
+    own = {claim: VERDICTS[lesson][claim] for claim in claims.LESSONS[lesson].claims}
+    assert verdicts == own | ON_THE_EDGE[lesson]
+
+
+KEPT = {"02": (10, 16, 163), "05": (9, 9, 90), "06": (7, 8, 79)}
+"""How many of a lot keep their verdict, how many it has, and of how many it was drawn."""
+
+
+@pytest.mark.parametrize("lesson", claims.LESSONS)
+def test_the_lot_of_a_lesson_ships_and_no_verdict_turns_round(lesson, untrained):
+    table = claims.table(claims.random_sample(lesson))
+    both = table["these seeds", "verdict"] + table["ten others", "verdict"]
+    assert not set(both) & {"supportedopposite", "oppositesupported"}
+    kept = table["the verdict", "stays"].sum()
+    assert (kept, len(table), len(claims.comparisons(lesson))) == KEPT[lesson]
+
+
+NOTHING_TO_BE_SET_AGAINST = {
+    "02": lambda name, cell: cell["way"] == "from scratch",
+    "05": lambda name, cell: (
+        cell["way"] in ("alone", "four networks")
+        or (name == "amounts" and cell["way"] == lesson_05.MIXED)
+        or cell == {**cell, "way": lesson_05.SHARED, "width": 32}
+    ),
+    "06": lambda name, cell: cell["way"] in ("random labels", "plain sum", "alone"),
+}
+
+
+@pytest.mark.parametrize("lesson", claims.LESSONS)
+def test_a_lot_is_a_tenth_of_all_cells_that_have_a_baseline(lesson):
+    every = [
+        (name, cell)
+        for name in claims.LESSONS[lesson].studies
+        for cell in studies.study(name).grid
+        if not NOTHING_TO_BE_SET_AGAINST[lesson](name, cell)
+    ]
+    assert [(each.study, each.cell) for each in claims.comparisons(lesson)] == every
+    drawn = claims.random_sample(lesson).values()
+    assert len(drawn) == round(len(every) / 10)
+    assert all((each.study, each.cell) in every for each in drawn)
+
+
+def test_the_other_seeds_are_others_and_all_of_them_are_used():
+    used = {
+        (name, *cell.values(), seed)
+        for own in claims.LESSONS
+        for each in (*claims.LESSONS[own].claims.values(), *claims.random_sample(own).values())
+        for name, cell in ((each.study, each.cell), each.baseline())
+        for seed in claims.OTHER_SEEDS
+    } | {
+        (name, *cell.values(), seed)
+        for own in claims.LESSONS.values()
+        for name in own.complete
+        for cell in studies.study(name).grid
+        for seed in claims.OTHER_SEEDS
+    }
+    found = []
+    for path in (studies.SHIPPED / studies.OTHERS).glob("*.csv"):
+        rows, chosen = pd.read_csv(path, dtype={"recipe": str}), studies.study(path.stem)
+        assert not set(rows["seed"]) & set(chosen.seeds)
+        assert set(rows["recipe"]) == {studies.recipe(path.stem)}
+        cells = rows[[*chosen.keys, "seed"]].itertuples(index=False, name=None)
+        found += [(path.stem, *cell) for cell in cells]
+    assert sorted(map(str, found)) == sorted(map(str, used))
+
+
+def test_a_comparison_is_the_difference_of_two_cells_seed_by_seed():
+    compared = claims.LESSONS["02"].claims["T3: B itself gains"]
+    rows = pd.read_csv(studies.SHIPPED / "relatedness.csv").set_index("seed").sort_index()
+    mine = rows.query("a == 'B itself' and way == 'all layers' and layers == 3 and labels == 1000")
+    other = rows.query(
+        "a == 'nothing' and way == 'from scratch' and task == 'two cars' and labels == 1000"
+    )
+    differences = (mine["auc"] - other["auc"]).to_numpy()
+    test = ttest_1samp(differences, 0)
+    found = compared.found()
+    np.testing.assert_allclose(found["mean"], differences.mean())
+    np.testing.assert_allclose(found[["low", "high"]].tolist(), test.confidence_interval(0.95))
+
+
+def test_a_comparison_may_reach_into_another_study():
+    scratch = {"a": 0, "b": 1_000, "way": "from scratch"}
+    cell = {"way": "same family", "count": 9, "width": 8}
+    compared = Comparison("companions", cell, against=("size_map", scratch))
+    assert compared.baseline() == ("size_map", scratch)
+    assert str(compared).endswith("over size_map, a 0, b 1,000, way from scratch")
+    mine = studies.run("companions", only={key: [value] for key, value in cell.items()})
+    other = studies.run("size_map", only={key: [value] for key, value in scratch.items()})
+    differences = mine.set_index("seed")["auc"] - other.set_index("seed")["auc"]
+    np.testing.assert_allclose(compared.found()["mean"], differences.mean())
+    assert (
+        Comparison("companions", cell, against=("size_map", scratch | {"b": 7})).baseline() is None
+    )
+
+
+@pytest.mark.parametrize("over", ["prayer", None])
+def test_a_baseline_that_is_not_in_the_grid_is_refused(over):
+    with pytest.raises(ValueError, match="over"):
+        Comparison("digits", {"way": "new head", "labels": 10}, over).found()
+
+
+@pytest.mark.parametrize(
+    ("option", "folder"),
+    [
+        ("--fresh", results_folder() / "fresh" / "other_seeds"),
+        ("--ship", studies.SHIPPED / "other_seeds"),
+        (None, None),
+    ],
+)
+def test_the_command_keeps_new_rows_where_it_is_told(
+    option, folder, untrained, monkeypatch, capsys
+):
+    asked = set()
+
+    def run(name, seeds=None, **where):
+        if seeds == claims.OTHER_SEEDS:
+            asked.add((where.pop("store", None), where.pop("shipped", True)))
+        return real(name, seeds, **where)
+
+    real = studies.run
+    monkeypatch.setattr(studies, "run", run)
+    claims.main(["02", *([option] if option else [])])
+    out = capsys.readouterr().out
+    assert "T1: sounds gain" in out
+    assert next(iter(claims.random_sample("02"))) in out
+    assert asked == {(folder, option != "--fresh")}
+
+
+def test_the_table_can_be_printed_anywhere():
+    """It says "→", which this encoding lacks."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl_course", "claims", "02"],
+        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"1,000,000 ? 1,000: A gains" in done.stdout
+
+
+def test_the_command_says_in_one_line_that_it_was_interrupted(monkeypatch, capsys):
+    def run(*_, **__):
+        raise Interrupted("Interrupted: 3 of 12 are kept.")
+
+    monkeypatch.setattr(studies, "run", run)
+    with pytest.raises(SystemExit) as stop:
+        claims.main(["02"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "Interrupted: 3 of 12 are kept.\n"
+
+
+# ---------------------------------------------------------------------- one new seed, here
+
+
+@pytest.mark.parametrize(
+    ("study", "only"),
+    [
+        ("digits", {"labels": [100], "way": ["new head", lesson_01.MACHINE]}),
+        ("unknown", {"hidden": [ALL_KNOWN]}),
+    ],
+)
+def test_a_new_seed_lands_where_the_shipped_rows_say(study, only, tmp_path):
+    """Cheap cells of a new seed with its own draws; chance alone fails one once in 1,000 runs."""
+    stored = studies.run(study, only=only)
+    seed = 20
+    new = studies.run(study, [seed], only=only, fresh=True, store=tmp_path, jobs=1, progress=False)
+    for way, values in stored.groupby("way")["accuracy"]:
+        here = new.loc[new["way"] == way, "accuracy"].item()
+        z = (here - values.mean()) / (values.std(ddof=1) * (1 + 1 / len(values)) ** 0.5)
+        logging.getLogger(__name__).info("seed %d, %s: %.3f, z = %.2f", seed, way, here, z)
+        assert abs(z) < t.ppf(0.9995, len(values) - 1), f"{way}: {here:.3f} is far from the rows"

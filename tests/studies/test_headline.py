@@ -1,0 +1,160 @@
+"""Guards mtl_course.studies.headline: one command from A to the verdict, also when it is broken off."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from small_disk import python_on_disk
+
+from mtl_course import experiments, scenes, studies
+from mtl_course.base import derive_seed
+from mtl_course.studies import common, headline
+from mtl_course.training import _checkpoints, _fit, _run
+
+COUNT = 1024  # scenes of A: 8 steps
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Everything in this process, and little of it."""
+    monkeypatch.setattr(studies.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(headline, "SCENE_STEPS", 2)
+    monkeypatch.setattr(common, "TEST_SCENES", 100)
+
+
+def main(folder, capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        headline.main(
+            ["--folder", str(folder), "--count", str(COUNT), "--device", "cpu", *arguments]
+        )
+    return end.value.code or 0, capsys.readouterr()
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_one_command_goes_from_a_to_the_verdict(tmp_path, capsys, monkeypatch):
+    code, said = main(tmp_path, capsys)
+    assert code == 0
+    assert "all layers − from scratch" in said.out
+    assert "s for A" in said.err
+    rows = pd.read_csv(tmp_path / "headline.csv")
+    assert rows.groupby("way").size().to_dict() == {"all layers": 10, "from scratch": 10}
+    assert not (tmp_path / "trunk.run.pt").exists()
+    # Again, nothing is left to do.
+    monkeypatch.setattr(_fit, "step", lambda run: pytest.fail("it was trained again"))
+    monkeypatch.setattr(headline, "million", lambda *_, **__: pytest.fail("drawn again"))
+    code, again = main(tmp_path, capsys)
+    assert code == 0
+    assert again.out == said.out
+
+
+def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
+    main(tmp_path, capsys)
+    trunk = _checkpoints.load(headline.untrained(), tmp_path / "trunk.pt")
+    assert not same(trunk, _checkpoints.load(headline.untrained(), headline.TRUNK))
+    cell = {"way": "all layers", "images": headline.THOUSAND}
+    row = studies._row(experiments.STUDIES["headline"], (trunk, 0.0), 3, cell, {})
+    rows = pd.read_csv(tmp_path / "headline.csv").set_index(["way", "seed"])
+    assert row["accuracy"] == pytest.approx(rows.loc[("all layers", 3), "accuracy"])
+
+
+def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mtl_course.training._READ_EVERY", 2)
+    monkeypatch.setattr("mtl_course.training._SAVE_EVERY", 4)
+    whole = headline.pretrained(tmp_path / "whole.pt", COUNT, "cpu", progress=False)
+    real, taken = _run.step, []
+
+    def step(run):
+        if len(taken) == 5:
+            raise KeyboardInterrupt
+        taken.append(run.done)
+        real(run)
+
+    monkeypatch.setattr(_fit, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
+    assert (tmp_path / "trunk.run.pt").exists()
+    assert not (tmp_path / "trunk.pt").exists()
+    code, said = main(tmp_path, capsys)
+    assert code == 130
+    assert said.err.strip().splitlines()[-1].startswith("Interrupted after ")
+    assert str(tmp_path / "trunk.run.pt") in said.err
+    assert "Traceback" not in said.err
+    taken.clear()
+    resumed = headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
+    assert taken == [4, 5, 6, 7], "A was learned from the beginning"
+    assert same(resumed, whole)
+
+
+def test_shipping_renews_the_trunk_that_is_there(tmp_path, capsys, monkeypatch):
+    shipped = tmp_path / "assets" / "trunk.pt"
+    _checkpoints.save(headline.untrained(), shipped)
+    monkeypatch.setattr(headline, "TRUNK", shipped)
+    code, _ = main(tmp_path / "results", capsys, "--ship")
+    assert code == 0
+    renewed = _checkpoints.load(headline.untrained(), shipped)
+    assert not same(renewed, headline.untrained()), "the old trunk stayed"
+    assert same(renewed, _checkpoints.load(headline.untrained(), tmp_path / "results" / "trunk.pt"))
+    assert not (tmp_path / "results" / "headline.csv").exists()
+
+
+def test_the_report_can_be_printed_anywhere(tmp_path):
+    """It says "−", which this encoding lacks."""
+    shutil.copy(headline.TRUNK, tmp_path / "trunk.pt")
+    shutil.copy(studies.SHIPPED / "headline.csv", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl_course", "headline", "--folder", str(tmp_path)],
+        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"all layers ? from scratch" in done.stdout
+
+
+@pytest.mark.parametrize("way", headline.MILLION_RATES)
+def test_the_rate_of_each_way_is_the_best_on_development_seeds(way):
+    rows = pd.read_csv(studies.SHIPPED / "headline_tuning.csv")
+    means = rows[rows["way"] == way].groupby("rate")["accuracy"].mean()
+    assert headline.MILLION_RATES[way] == means.idxmax(), means
+    assert means.index.min() < means.idxmax() < means.index.max(), "the best is at the grid's edge"
+    assert not set(rows["seed"]) & set(experiments.STUDIES["headline"].seeds)
+
+
+def test_the_shipped_trunk_knows_the_four_tasks():
+    """Better than always giving the more frequent answer, by far."""
+    trunk = _checkpoints.load(headline.untrained(), headline.TRUNK)
+    table = studies.training.evaluate(trunk, scenes.draw(1000, seed=12), "cpu", "float32")
+    usual = table["positive"].where(table["positive"] > 0.5, 1 - table["positive"])
+    assert (table["accuracy"] > usual + 0.1).all(), table
+
+
+def test_a_million_and_a_thousand_share_no_scene_with_the_test():
+    draws = [
+        headline.million(64, progress=False),
+        *[
+            scenes.draw(64, derive_seed(seed, role), jobs=1)
+            for seed in (0, 1)
+            for role in ("a thousand scenes", "scenes to be scored on")
+        ],
+    ]
+    pictures = [image.numpy().tobytes() for data in draws for image in data.images]
+    assert len(set(pictures)) == len(pictures)
+
+
+def test_the_readme_shows_what_the_shipped_rows_say(monkeypatch):
+    monkeypatch.undo()
+    shown = (studies.HOME / "README.md").read_text(encoding="utf-8")
+    assert headline.report(studies.run("headline")) in shown
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_drawn(tmp_path):
+    command = ("-m", "mtl_course", "headline", "--count", "1000000", "--folder")
+    done = python_on_disk(tmp_path / "disk", *command, str(tmp_path / "disk" / "headline"))
+    assert done.returncode == 2
+    assert "name another --folder" in done.stderr.splitlines()[-1]

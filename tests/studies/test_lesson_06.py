@@ -1,0 +1,294 @@
+"""Guards mtl_course.studies.lesson_06: who fights with whom, under which rules."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mtl_course.experiments import STUDIES
+
+from mtl_course import gradients, scenes, studies
+from mtl_course.base import derive_seed
+from mtl_course.datasets import UNKNOWN
+from mtl_course.scenes._tasks import TASKS
+from mtl_course.studies import common, lesson_05, lesson_06
+
+SHIPPED = studies.SHIPPED
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The calls of `fit` that plans ask for; each is made with two steps."""
+    calls = []
+    real = plans.fit
+
+    def fit(network, data, **settings):
+        network.start = {name: value.clone() for name, value in network.state_dict().items()}
+        calls.append((network, data, settings))
+        return real(network, data, **settings | {"steps": 2, "batch_size": 8})
+
+    monkeypatch.setattr(plans, "fit", fit)
+    monkeypatch.setattr(common, "TEST_SCENES", 400)
+    monkeypatch.setattr(lesson_06, "LOOKS", (0, 1))
+    return calls
+
+
+@pytest.fixture(scope="module")
+def roads():
+    return lesson_06._roads(3)
+
+
+def carried(name, source, **cell):
+    return plans.carry_out(studies._plan(studies.study(name).train(source, seed=3, **cell)))
+
+
+# ---------------------------------------------------------------------- cosines
+
+
+def test_the_sets_are_four_tasks_of_one_family_of_four_or_the_lectures():
+    families = {name: {TASKS[task].family for task in tasks}
+                for name, tasks in lesson_06.SETS.items()}  # fmt: skip
+    assert families["four about cars"] == {"cars"}
+    assert len(families[lesson_06.STRANGERS]) == 4
+    assert lesson_06.SETS["the four"] == scenes.THE_FOUR
+    assert all(len(set(tasks)) == 4 for tasks in lesson_06.SETS.values())
+
+
+def test_each_set_is_asked_about_the_same_scenes(roads):
+    for way, tasks in lesson_06.SETS.items():
+        data = lesson_06.asked(roads, 3, way)
+        truth = scenes.draw(1_000, derive_seed(3, "scenes to learn from"), tasks=tasks, jobs=1)
+        assert torch.equal(data.images, truth.images)
+        assert torch.equal(data.labels, truth.labels)
+
+
+def test_random_labels_are_the_fours_and_none_is_spared(roads):
+    data, dealt = lesson_06.asked(roads, 3, "the four"), lesson_06.asked(roads, 3, lesson_05.RANDOM)
+    assert torch.equal(data.labels.sum(dim=0), dealt.labels.sum(dim=0))
+    share = data.labels.double().mean(dim=0)
+    same = (data.labels == dealt.labels).double().mean(dim=0)
+    assert torch.allclose(same, share**2 + (1 - share) ** 2, atol=0.06)
+
+
+def test_a_row_holds_the_cosine_of_each_pair_at_each_look(asked, roads):
+    row = carried("gradients", roads, way="the four", images=1_000)
+    (_, _, settings), = asked  # fmt: skip
+    assert (settings["steps"], settings["batch_size"]) == (300, 64)
+    found = settings["backward"].found
+    for step in (0, 1):
+        for i, j in lesson_06.PAIRS_OF_FOUR:
+            assert row[f"{step}: {i} and {j}"] == found[step][i - 1, j - 1]
+    values = [value for name, value in row.items() if name != "cosine"]
+    assert len(values) == 12
+    assert row["cosine"] == pytest.approx(np.mean(values))
+
+
+def test_matrices_are_means_over_seeds_with_ones_down_the_diagonal():
+    rows = studies.run("gradients")
+    for way in rows["way"].unique():
+        matrices = lesson_06.cosine_matrices(rows, way)
+        assert list(matrices) == list(lesson_06.LOOKS)
+        for step, matrix in matrices.items():
+            assert (np.diag(matrix) == 1).all()
+            assert (matrix == matrix.T).all(axis=None)
+            mine = rows.loc[rows["way"] == way, f"{step}: 2 and 4"]
+            assert matrix.iloc[1, 3] == pytest.approx(mine.mean())
+
+
+# ---------------------------------------------------------------------- loss weights, aggregators
+
+
+def test_a_share_is_the_firsts_part_of_the_weight(asked, roads):
+    for share in (0.0, 0.25, 1.0):
+        carried("weights", roads, share=share)
+    for share, (network, data, settings) in zip((0.0, 0.25, 1.0), asked, strict=True):
+        assert data.tasks == lesson_06.RIVALS
+        terms = torch.ones(2, requires_grad=True)
+        settings["backward"](terms)
+        assert terms.grad.tolist() == [share, 1 - share]
+        assert network.head.in_features == 8 * lesson_06.NARROW
+
+
+EVERY = [
+    lesson_06.SUM, lesson_06.WEIGHTED, *lesson_06.RIVALS_OF_SUM, lesson_06.WIDE, lesson_06.EACH,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", lesson_06.FOUGHT)
+def test_every_way_has_the_same_scenes_the_same_start_and_as_many_steps(asked, roads, name):
+    for way in EVERY:
+        carried("aggregators", roads, way=way, asked=name)
+    starts = []
+    for way, (network, data, settings) in zip(EVERY, asked, strict=True):
+        assert data.tasks == lesson_06.SETS[name]
+        assert (settings["steps"], settings["batch_size"]) == (300, 64)
+        assert settings["learning_rate"] == lesson_06.AGGREGATOR_RATES[name][way]
+        starts.append(settings["seed"])
+        assert len(network.trunk) == (4 if way == lesson_06.EACH else 5)
+        features = {lesson_06.WIDE: 128, lesson_06.EACH: 256}.get(way, 64)
+        assert network.head.in_features == features
+        plain = (lesson_06.SUM, lesson_06.WIDE, lesson_06.EACH)
+        assert ("backward" in settings) == (way not in plain)
+        assert torch.equal(data.images, asked[0][1].images)
+        assert torch.equal(data.labels, asked[0][1].labels)
+        if way not in (lesson_06.WIDE, lesson_06.EACH):
+            first = asked[0][0].start
+            assert all(torch.equal(first[key], value) for key, value in network.start.items())
+    assert len(set(starts)) == 1
+
+
+def test_a_way_goes_down_what_it_says(roads):
+    data = lesson_05.only(roads, scenes.THE_FOUR).subset(slice(32))
+    for way in gradients.AGGREGATORS:
+        network = lesson_06.shared(data.tasks, width=2, seed=0)
+        backward = lesson_06.combined(network, way, 1e-2, seed=0)
+        logits = network.train()(data.images)
+        backward(gradients.losses.multi_task_losses(logits, data.labels))
+        found = torch.cat([p.grad.flatten() for p in network.trunk.parameters()])
+        fresh = lesson_06.shared(data.tasks, width=2, seed=0)
+        torch.manual_seed(derive_seed(0, "step 0"))
+        want = gradients.aggregator(way)(gradients.of_each_task(fresh, data))
+        assert torch.allclose(found, want, atol=1e-5)
+    learned = lesson_06.combined(network, lesson_06.UNCERTAIN, 1e-2, seed=0)
+    terms = torch.ones(4, requires_grad=True)
+    learned(terms)
+    assert terms.grad.tolist() == [0.5] * 4
+    second = lesson_06.combined(None, lesson_06.DOUBLED[1], 1e-2, seed=0)
+    terms = torch.ones(4, requires_grad=True)
+    second(terms)
+    assert terms.grad.tolist() == [1, 2, 1, 1]
+    assert lesson_06.combined(None, lesson_06.SUM, 1e-2, seed=0) is None
+
+
+def test_the_worst_of_four_answers_is_in_the_row(asked, roads):
+    row = carried("aggregators", roads, way=lesson_06.SUM, asked="the four")
+    each = [row[f"auc {number}"] for number in range(1, 5)]
+    assert row["worst"] == min(each)
+    assert row["auc"] == pytest.approx(np.mean(each))
+
+
+# ---------------------------------------------------------------------- who helps whom
+
+
+def test_the_six_are_two_of_each_of_three_families():
+    families = [TASKS[task].family for task in lesson_06.SIX]
+    assert families[::2] == families[1::2]
+    assert len(set(families)) == 3
+    assert {lesson_06.RELATIVES[lesson_06.RELATIVES[task]] for task in lesson_06.SIX} == set(
+        lesson_06.SIX
+    )
+    assert all(TASKS[a].family == TASKS[b].family for a, b in lesson_06.RELATIVES.items())
+
+
+def test_in_a_pair_each_image_is_labelled_for_its_own_task_and_a_tasks_own_stay():
+    data = lesson_06.in_pair(3, "adult", "red light")
+    other = lesson_06.in_pair(3, "red light", "two cars")
+    assert data.tasks == ("adult", "red light")
+    known = data.labels != UNKNOWN
+    assert known[:1_000, 0].all()
+    assert known[1_000:, 1].all()
+    assert not known[:1_000, 1].any()
+    assert not known[1_000:, 0].any()
+    truth = scenes.draw(1_000, derive_seed(3, "scenes for red light"), tasks=["red light"], jobs=1)
+    for part, column, rows in ((data, 1, slice(1_000, None)), (other, 0, slice(1_000))):
+        assert torch.equal(part.images[rows], truth.images)
+        assert torch.equal(part.labels[rows, column], truth.labels[:, 0])
+    assert not torch.equal(data.images[:1_000], data.images[1_000:])
+
+
+def test_a_tasks_images_are_seen_as_often_alone_in_a_pair_and_after_another(asked):
+    source = plans.carry_out(studies._plan(lesson_06._learned(3, "red light")))
+    assert plans.carry_out(studies._plan(lesson_06._learned(3, lesson_05.ALONE))) is None
+    carried("pairs", None, way=lesson_05.ALONE, task="adult")
+    carried("pairs", None, way="red light", task="adult")
+    carried("affinity", None, way=lesson_05.ALONE, task="adult")
+    carried("affinity", source, way="red light", task="adult")
+    learned, alone, pair, scratch, adapted = asked
+    for (_, data, settings), steps in ((learned, 150), (alone, 150), (pair, 300), (scratch, 150),
+                                       (adapted, 150)):  # fmt: skip
+        views = settings["steps"] * 64 * 1_000 / len(data)
+        assert (settings["steps"], views) == (steps, 9_600)
+    own = lesson_06._of_its_own(3, "adult")
+    for _, data, _ in (alone, scratch, adapted):
+        assert torch.equal(data.images, own.images)
+    assert alone[2]["learning_rate"] == scratch[2]["learning_rate"]
+    assert pair[2]["learning_rate"] == lesson_06.TOGETHER_RATES["together"]
+    assert adapted[2]["learning_rate"] == lesson_06.ADAPTED_RATES["adapted"]
+
+
+def test_adapting_starts_from_what_the_other_task_has_learned(asked):
+    source = plans.carry_out(studies._plan(lesson_06._learned(3, "red light")))
+    start = {name: value.clone() for name, value in source.trunk.state_dict().items()}
+    seen = []
+    real = plans.fit
+
+    def fit(network, data, **settings):
+        seen.append({name: value.clone() for name, value in network.trunk.state_dict().items()})
+        return real(network, data, **settings)
+
+    plans.fit = fit  # `asked` puts its own back
+    carried("affinity", source, way="red light", task="adult")
+    assert all(torch.equal(start[name], value) for name, value in seen[0].items())
+
+
+def test_the_two_studies_share_no_seed():
+    pairs, affinity = STUDIES["pairs"], STUDIES["affinity"]
+    assert not set(pairs.seeds) & set(affinity.seeds)
+    assert pairs.grid == affinity.grid
+    assert len(pairs.grid) == 36
+
+
+def test_gains_by_pair_are_differences_seed_by_seed():
+    rows = studies.run("pairs")
+    table = lesson_06.gains_by_pair(rows)
+    assert table.shape == (10, 30)
+    by_cell = rows.set_index(["seed", "task", "way"])["auc"]
+    want = by_cell[4, "red light", "adult"] - by_cell[4, "red light", lesson_05.ALONE]
+    assert table.loc[4, ("red light", "adult")] == pytest.approx(want)
+    gain = studies.gain(rows, "adult", over=lesson_05.ALONE, score="auc").set_index("task")
+    assert table["red light", "adult"].mean() == pytest.approx(gain.loc["red light", "mean"])
+
+
+# ---------------------------------------------------------------------- what was chosen
+
+CHOSEN = [
+    ({"way": way, "asked": name}, rate)
+    for name, rates in lesson_06.AGGREGATOR_RATES.items()
+    for way, rate in rates.items()
+    if way != lesson_06.WEIGHTED
+]
+
+
+def best(rows, cell, rate):
+    mine = rows[(rows[list(cell)] == pd.Series(cell)).all(axis=1)] if cell else rows
+    means = mine.groupby("rate")["auc"].mean()
+    assert rate == means.idxmax(), means
+    assert means.index.min() < rate < means.index.max(), "the grid must go on beyond the best"
+
+
+@pytest.mark.parametrize(("cell", "rate"), CHOSEN)
+def test_each_learning_rate_is_the_best_on_development_seeds(cell, rate):
+    best(pd.read_csv(SHIPPED / "aggregators_tuning.csv"), cell, rate)
+
+
+def test_the_rates_of_pairs_are_the_best_on_development_seeds():
+    rows = pd.read_csv(SHIPPED / "pairs_tuning.csv")
+    alone = rows["way"] == lesson_05.ALONE
+    best(rows[alone], {}, lesson_06.TOGETHER_RATES[lesson_05.ALONE])
+    best(rows[~alone], {}, lesson_06.TOGETHER_RATES["together"])
+    best(pd.read_csv(SHIPPED / "affinity_tuning.csv"), {}, lesson_06.ADAPTED_RATES["adapted"])
+    assert lesson_06.ADAPTED_RATES[lesson_05.ALONE] == lesson_06.TOGETHER_RATES[lesson_05.ALONE]
+
+
+@pytest.mark.parametrize("name", lesson_06.FOUGHT)
+def test_the_task_that_counts_twice_is_the_best_on_development_seeds(name):
+    rows = pd.read_csv(SHIPPED / "aggregators_tuning.csv")
+    means = rows[rows["asked"] == name].groupby(["way", "rate"])["auc"].mean()
+    doubled = means[list(lesson_06.DOUBLED)]
+    chosen = (lesson_06.DOUBLED_TASK[name], lesson_06.AGGREGATOR_RATES[name][lesson_06.WEIGHTED])
+    assert chosen == doubled.idxmax()
+    assert rows["rate"].min() < chosen[1] < rows["rate"].max()
+
+
+def test_choices_were_made_on_seeds_that_are_in_no_figure():
+    for name in ("aggregators", "pairs", "affinity"):
+        assert not set(STUDIES[f"{name}_tuning"].seeds) & set(STUDIES[name].seeds)
