@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
+from mtl_course.studies._store import Study
 from mtl_course.training import Fit, evaluate, fit
 
 DEVELOPMENT = range(1000, 1006)
@@ -25,6 +27,14 @@ TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
 def cells(**grid: Sequence) -> list[dict[str, object]]:
     """Every combination, in order, one mapping each."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def tuning(chosen: Study, question: str, **changes: object) -> Study:
+    """Return the study that chose another's learning rates, on development seeds.
+
+    changes: its grid, seeds and settings, and what else differs from the other.
+    """
+    return dataclasses.replace(chosen, question=question, over=None, blank={}, **changes)
 
 
 def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Dataset:
