@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mtl_course import training
-from mtl_course.base import check_writable, results_folder
+from mtl_course.base import check_writable
+from mtl_course.storage import results_folder
 
 _PARTS = ("torch", "torchvision", "jupyterlab", "ipywidgets", "matplotlib", "scikit-learn")
 

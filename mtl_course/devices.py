@@ -1,7 +1,7 @@
 """Where training runs, in what precision, on how many threads, and where random weights come from.
 
 Nothing in the package depends on which device or dtype is torch's default: what it makes lies where
-it says, and what it was given comes back where it lay.
+it says, and what it borrows comes back where it lay.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,11 +19,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm.auto import tqdm
 
-_LARGE = 2_000_000  # numbers that a first layer gives for a batch, from which two threads pay
+_LARGE = 2_000_000  # numbers that a first layer computes for a batch, from which two threads pay
 _BOTH = 1.75  # cores that two threads use at least, while they have two to themselves
-_ANOTHER_TRY = 50  # looks
-
-PRECISIONS = ("float32", "bfloat16")
+_RETRY = 50  # looks
+_KEPT = 1 << 30  # bytes
 
 
 class Machine(NamedTuple):
@@ -40,7 +38,7 @@ class Machine(NamedTuple):
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low)
 
     @contextlib.contextmanager
-    def derive_seed(self) -> Iterator[None]:
+    def own_stream(self) -> Iterator[None]:
         """Enter a stream in which CUDA can record a training step; elsewhere, do nothing."""
         if self.device.type != "cuda":
             yield
@@ -57,8 +55,8 @@ class Machine(NamedTuple):
     def worth(self, network: nn.Module, images: Tensor) -> int:
         """Return how many threads of a CPU a step on this batch should use: 2 if it is large.
 
-        The answer depends on the shapes alone, so that it is the same on every machine. Measured on
-        two cores, a step on 128 scenes (32 × 32) at width 16 takes two thirds of its time on two
+        The answer depends on shapes alone, so it is the same on every machine. Measured on two
+        cores, a step on 128 scenes (32 × 32) at width 16 takes two thirds of its time on two
         threads; at half that size nothing is gained. images: (batch, channels, height, width).
         """
         convolutions = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
@@ -67,75 +65,37 @@ class Machine(NamedTuple):
         return 2 if m * height * width * channels >= _LARGE and self.device.type == "cpu" else 1
 
 
-class Cores:
-    """Takes back the second thread while another process has its core.
-
-    Torch's threads spin while they wait for each other, so alone on two cores they use both to the
-    full. When one of them has to share, the other one spins in vain: two threads then train more
-    slowly than one does. Now and then the second one is given another try.
-    """
-
-    def __init__(self) -> None:
-        self._most, self._looks = torch.get_num_threads(), 0
-        self._wall = self._used = 0.0  # seconds
-
-    def look(self) -> None:
-        """To be called every few steps: has this process had both cores since the last call?"""
-        if self._most < 2:
-            return
-        self._looks += 1
-        if torch.get_num_threads() < 2:
-            if self._looks >= _ANOTHER_TRY:
-                torch.set_num_threads(self._most)
-                self._wall, self._looks = 0.0, 0
-            return
-        wall, used = time.perf_counter(), time.process_time()
-        if self._wall and used - self._used < _BOTH * (wall - self._wall):
-            torch.set_num_threads(1)
-            self._looks = 0
-        self._wall, self._used = wall, used
-
-
 def machine(device: str | None = None, precision: str | None = None) -> Machine:
     """Return the device and the precision that training uses here.
 
-    device: None takes CUDA where there is one, else Apple's MPS, else the CPU. Nothing is timed:
-        the same machine always gives the same answer.
+    device: None takes CUDA if there is one, else Apple's MPS, else the CPU. Nothing is timed: the
+        same machine always gives the same answer.
     precision: None is float32 on every machine, so that a row means the same on a laptop, on a
-        server and on a GPU (where convolutions may still round to TF32). "bfloat16" is there on
-        request: for networks of the course's size slower on an H200, faster on a CPU with AMX.
+        server and on a GPU (where convolutions may still round to TF32). "bfloat16" on request:
+        for networks of the course's size slower on an H200, faster on a CPU with AMX.
     Raises: ValueError if `device` is not on this machine or `precision` is not one of the two.
     """
-    chosen, why = _device(device)
-    if precision is None:
-        reason = "float32 so that rows of all machines can be compared, bfloat16 on request"
-        return Machine(chosen, "float32", f"{why}; {reason}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be 'float32' or 'bfloat16'; got {precision!r}.")
-    return Machine(chosen, precision, f"{why}; {precision} on request")
-
-
-def _device(device: str | None) -> tuple[torch.device, str]:
     there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
     }
-    if device is None:
-        kind = next(kind for kind, found in there.items() if found)
-        return torch.device(kind), "the fastest device here" if kind != "cpu" else "no GPU here"
+    have = [kind for kind, count in there.items() if count]
     try:
-        asked = torch.device(device)
+        chosen = torch.device(have[0] if device is None else device)
     except RuntimeError:
         raise ValueError(f"device must be like 'cpu', 'cuda' or 'mps'; got {device!r}.") from None
-    if not there.get(asked.type) or (asked.index or 0) >= _count(asked.type):
-        have = ", ".join(kind for kind, found in there.items() if found)
-        raise ValueError(f"device {device!r} is not on this machine, which has: {have}.")
-    return asked, "as asked"
-
-
-def _count(kind: str) -> int:
-    return torch.cuda.device_count() if kind == "cuda" else 1
+    if (chosen.index or 0) >= there.get(chosen.type, 0):
+        raise ValueError(f"device {device!r} is not on this machine, which has: {', '.join(have)}.")
+    if precision not in (None, "float32", "bfloat16"):
+        raise ValueError(f"precision must be 'float32' or 'bfloat16'; got {precision!r}.")
+    fastest = "the fastest device here" if len(have) > 1 else "no GPU here"
+    where = fastest if device is None else "as asked"
+    if precision is None:
+        why = "float32 so that rows of all machines can be compared, bfloat16 on request"
+    else:
+        why = f"{precision} on request"
+    return Machine(chosen, precision or "float32", f"{where}; {why}")
 
 
 def for_drawing() -> str:
@@ -146,6 +106,35 @@ def for_drawing() -> str:
     return "cuda" if machine().device.type == "cuda" else "cpu"
 
 
+class Cores:
+    """Gives up the second thread while another process has its core.
+
+    Torch's threads spin while they wait for each other, so alone on two cores they use both fully.
+    When one of them has to share, the other spins in vain, and two threads train more slowly than
+    one. Now and then the second one is given another try.
+    """
+
+    def __init__(self) -> None:
+        self._most, self._clocks, self._looks = torch.get_num_threads(), None, 0
+
+    def look(self) -> None:
+        """Check, every few steps, whether this process has had both cores since the last call."""
+        if self._most < 2:
+            return
+        if self._looks:  # since it gave the second one up
+            self._looks = (self._looks + 1) % _RETRY
+            if not self._looks:
+                torch.set_num_threads(self._most)
+                self._clocks = None
+            return
+        now = time.perf_counter(), time.process_time()  # seconds
+        wall, used = (new - old for new, old in zip(now, self._clocks or now, strict=True))
+        if wall and used < _BOTH * wall:
+            torch.set_num_threads(1)
+            self._looks = 1
+        self._clocks = now
+
+
 # ---------------------------------------------------------------------- torch's defaults
 
 
@@ -153,9 +142,9 @@ def for_drawing() -> str:
 def seeded(seed: int) -> Iterator[None]:
     """Draw every random number of torch's inside from a CPU generator with this seed.
 
-    This holds for the Python thread that entered, and only for it. Torch's own generators are
-    neither read nor changed, so nothing that another thread draws meanwhile makes a difference,
-    and whatever torch's default device is, one seed gives one network.
+    This holds only for the Python thread that entered. Torch's own generators are neither read nor
+    changed, so nothing that another thread draws makes a difference, and whatever torch's default
+    device is, one seed gives one network.
     """
     with on_cpu(), _From(torch.Generator("cpu").manual_seed(seed)):
         yield
@@ -173,18 +162,14 @@ class _From(TorchDispatchMode):
         return False  # or torch imports its compiler for this, which takes seconds
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        drawing = operation
-        if not _takes_generator(operation):  # aten::randn has a form of its own for generators
-            name = operation._overloadname
-            name = "generator" if name == "default" else f"{name}_generator"
+        drawing, kwargs = operation, kwargs or {}
+        if all(argument.name != "generator" for argument in operation._schema.arguments):
+            # aten::randn, for one, has a form of its own for generators
+            name = f"{operation._overloadname}_generator".removeprefix("default_")
             drawing = getattr(operation.overloadpacket, name, None)
-        if drawing is not None:
-            kwargs = {"generator": self._generator} | (kwargs or {})
-        return (drawing or operation)(*args, **(kwargs or {}))
-
-
-def _takes_generator(operation: torch._ops.OpOverload) -> bool:
-    return any(argument.name == "generator" for argument in operation._schema.arguments)
+        if drawing is None:
+            return operation(*args, **kwargs)
+        return drawing(*args, **({"generator": self._generator} | kwargs))
 
 
 @contextlib.contextmanager
@@ -199,20 +184,16 @@ def on_cpu() -> Iterator[None]:
 
 def check_dtype() -> None:
     """Raise ValueError if torch's default dtype is not float32, in which the course computes."""
-    if torch.get_default_dtype() != torch.float32:
-        raise ValueError(
-            f"torch's default dtype is {torch.get_default_dtype()}, and the course computes in "
-            "float32: call torch.set_default_dtype(torch.float32) first."
-        )
+    if (dtype := torch.get_default_dtype()) != torch.float32:
+        advice = "call torch.set_default_dtype(torch.float32) first"
+        raise ValueError(f"torch's default dtype is {dtype}, not the course's float32: {advice}.")
 
 
 def check_gradients() -> None:
     """Raise ValueError where gradients are switched off, so that nothing can be learned."""
     if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-        raise ValueError(
-            "gradients are switched off here (torch.no_grad, inference_mode or set_grad_enabled): "
-            "call this outside of that."
-        )
+        where = "here (torch.no_grad, inference_mode or set_grad_enabled)"
+        raise ValueError(f"gradients are switched off {where}: call this outside of that.")
 
 
 # ---------------------------------------------------------------------- borrowed networks
@@ -220,61 +201,48 @@ def check_gradients() -> None:
 
 @contextlib.contextmanager
 def borrowed(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """Have a network on a device, in channels-last, and leave it where and as it lay.
+    """Have a network on a device, in channels-last, and give it back where and as it lay.
 
-    Only the place changes: its weights are the same `Parameter` objects throughout. Several may
-    borrow a network for one device at once: the last of them leaves it where it lay.
+    Only the place changes: its weights are the same `Parameter` objects throughout. Several threads
+    may borrow a network for one device at once: the last of them gives it back.
     """
     key = (id(network), device)
     with _lock:
-        loan = _loans.setdefault(key, _Loan(*_layout(network, device)))
-        loan.users += 1
+        if key not in _loans:
+            move = contextlib.ExitStack()
+            move.enter_context(_moved(network, device))
+            _loans[key] = [0, move]
+        _loans[key][0] += 1
     try:
-        with _lock, torch.inference_mode(False):  # or the weights could never learn again
-            if not loan.there:
-                network.to(device, memory_format=torch.channels_last)
-                loan.there = True
         yield network
     finally:
         with _lock:
-            loan.users -= 1
-            if not loan.users:
-                del _loans[key]
-                _lay_out(network, loan.home, loan.strides)
-
-
-@dataclass
-class _Loan:
-    """A network that is borrowed: where and how it lay, by how many, and whether it has moved."""
-
-    home: torch.device
-    strides: list[tuple]
-    users: int = 0
-    there: bool = False
+            _loans[key][0] -= 1
+            if not _loans[key][0]:
+                _loans.pop(key)[1].close()
 
 
 _lock = threading.RLock()
-_loans: dict[tuple, _Loan] = {}  # by network and device
+_loans: dict[tuple, list] = {}  # by network and device: its users, and what gives it back
 
 
-def _layout(network: nn.Module, device: torch.device) -> tuple[torch.device, list[tuple]]:
-    tensors = _tensors(network)
+@contextlib.contextmanager
+def _moved(network: nn.Module, device: torch.device) -> Iterator[None]:
+    tensors = [*network.parameters(), *network.buffers()]
     home = tensors[0].device if tensors else device
-    return home, [tensor.stride() for tensor in tensors]
-
-
-def _lay_out(network: nn.Module, home: torch.device, strides: list[tuple]) -> None:
-    with torch.inference_mode(False), torch.no_grad():
-        network.to(home)
-        for tensor, own in zip(_tensors(network), strides, strict=True):
-            if tensor.stride() != own:
-                tensor.data = torch.empty_strided(
-                    tensor.shape, own, dtype=tensor.dtype, device=home
-                ).copy_(tensor)
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
+    strides = [tensor.stride() for tensor in tensors]
+    try:
+        with torch.inference_mode(False):  # or the weights could never learn again
+            network.to(device, memory_format=torch.channels_last)
+        yield
+    finally:
+        with torch.inference_mode(False), torch.no_grad():
+            network.to(home)
+            tensors = (*network.parameters(), *network.buffers())
+            for tensor, own in zip(tensors, strides, strict=True):
+                if tensor.stride() != own:
+                    like = {"dtype": tensor.dtype, "device": home}
+                    tensor.data = torch.empty_strided(tensor.shape, own, **like).copy_(tensor)
 
 
 # ---------------------------------------------------------------------- the first training
@@ -288,14 +256,10 @@ def prepare(progress: bool = True) -> None:
     """
     if _ready.is_set():
         return
-    _keep_freed_memory()
     thread = threading.Thread(target=_first_step)
     thread.start()
-    bar = tqdm(
-        desc="preparing torch, once in each session", unit="s", disable=not progress, leave=False,
-        bar_format="{desc}: {elapsed}", delay=0.5,
-    )  # fmt: skip
-    with bar:
+    with tqdm(desc="preparing torch, once in each session", disable=not progress, leave=False,
+              bar_format="{desc}: {elapsed}", delay=0.5) as bar:  # fmt: skip
         while thread.is_alive():
             thread.join(0.1)
             bar.update(0.1)
@@ -303,25 +267,18 @@ def prepare(progress: bool = True) -> None:
 
 _ready = threading.Event()
 
-_KEPT = 1 << 30  # bytes
 
-
-def _keep_freed_memory() -> None:
-    """Have Linux's allocator keep what one training step frees for the next.
-
-    Otherwise it may give large pieces back to the system and ask for them again: on two cores a
-    step on 128 scenes at width 16 often took 5,000 page faults, a quarter of its time, for that.
-    """
+def _first_step() -> None:
+    # Linux's allocator may give large pieces back to the system after each step and ask for them
+    # again: on two cores a step on 128 scenes at width 16 often took 5,000 page faults, a quarter
+    # of its time, for that. So it is told to keep what one step frees for the next.
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):  # glibc's
         libc.mallopt(-3, _KEPT)  # M_MMAP_THRESHOLD: larger pieces are the system's
         libc.mallopt(-1, _KEPT)  # M_TRIM_THRESHOLD: so much may lie unused
-
-
-def _first_step() -> None:
     weight = torch.zeros(1, requires_grad=True, device="cpu")
-    optimiser = torch.optim.AdamW([weight], fused=True)
-    optimiser.zero_grad()
+    optimizer = torch.optim.AdamW([weight], fused=True)
+    optimizer.zero_grad()
     weight.sum().backward()
-    optimiser.step()
+    optimizer.step()
     _ready.set()

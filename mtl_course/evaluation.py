@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_course import devices, losses
 from mtl_course.base import threads
@@ -20,17 +20,9 @@ _PIXELS_GPU = 1 << 22
 def check_fit(network: Network, data: Dataset) -> None:
     """Raise ValueError if the network answers other questions, or does not take these images."""
     if network.names != data.names:
-        raise ValueError(
-            f"network answers {', '.join(network.names)}, but data asks {', '.join(data.names)}: "
-            "give it a new head with networks.new_head."
-        )
-    weights = [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
-    first = weights[0] if weights else None
-    if isinstance(first, nn.Conv2d) and first.in_channels != data.images.shape[1]:
-        raise ValueError(
-            f"data must hold images of {first.in_channels} channels, which network reads; "
-            f"got {data.images.shape[1]}."
-        )
+        answers, asks = ", ".join(network.names), ", ".join(data.names)
+        advice = "give it a new head with networks.new_head"
+        raise ValueError(f"network answers {answers}, but data asks {asks}: {advice}.")
     # One image shows at once what a trunk of somebody's own would trip over in the first step.
     device, training = next(network.parameters()).device, network.training
     size = tuple(data.images.shape[1:])
@@ -41,11 +33,9 @@ def check_fit(network: Network, data: Dataset) -> None:
         raise ValueError(f"network does not take images of {size}: {error}") from error
     finally:
         network.train(training)
-    if answer != (1, len(network.names)):
-        raise ValueError(
-            f"network must give logits (m, {len(network.names)}) for images of {size}; for one "
-            f"image it gave {answer}: does the trunk end in a flat row of features (nn.Flatten)?"
-        )
+    if answer != (1, count := len(network.names)):
+        what = f"logits (m, {count}) for images of {size}; for one image it gave {answer}"
+        raise ValueError(f"network must give {what}: does the trunk end in nn.Flatten?")
 
 
 @devices.on_cpu()

@@ -1,31 +1,17 @@
-"""The tasks' gradients on the trunk they share: the angles between them, and ways to combine them.
-
-Beyond the lecture (lesson 06). A way to combine them is a `backward` for `training.fit`: it takes
-the task losses and adds to each weight's `grad`. The aggregators are torchjd's (Quinton and Rey
-2024), which ``requirements.txt`` and the extra ``aggregators`` install.
-"""
+"""The tasks' gradients on the trunk they share, and the angles between them (lesson 06)."""
 
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from mtl_course import losses
-from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
-from mtl_course.devices import check_gradients, seeded
+from mtl_course.devices import check_gradients
 from mtl_course.evaluation import check_fit
 from mtl_course.networks import Network
-from mtl_course.training import sum_backward
-
-Backward = Callable[[Tensor], None]
-
-AGGREGATORS = ("PCGrad", "MGDA", "CAGrad", "UPGrad")
-CAGRAD_C = 0.5  # how far from the mean it may go; its authors' scripts use 0.4 to 0.9
 
 
 def of_each_task(network: Network, data: Dataset) -> Tensor:
@@ -56,116 +42,3 @@ def cosines(gradients: Tensor) -> Tensor:
     """
     unit = gradients / gradients.norm(dim=1, keepdim=True)
     return unit @ unit.T
-
-
-class Watch:
-    """A `backward` for the plain sum that also records the tasks' gradients now and then.
-
-    data: the batch whose gradients are recorded, the same every time. at: the steps before which
-    they are, counted from 0. gradients: float32 (tasks, weights of the trunk), by step.
-    """
-
-    def __init__(self, network: Network, data: Dataset, at: Collection[int]) -> None:
-        self._network, self._data, self._at, self._step = network, data, set(at), 0
-        self.gradients: dict[int, Tensor] = {}
-
-    def __call__(self, task_losses: Tensor) -> None:
-        """Record if it is time, then add the gradient of the sum. task_losses: float32 (tasks,)."""
-        if self._step in self._at:
-            self.gradients[self._step] = of_each_task(self._network, self._data).cpu()
-        self._step += 1
-        sum_backward(task_losses)
-
-    @property
-    def found(self) -> dict[int, Tensor]:
-        """The cosines of each record, float32 (tasks, tasks), by step."""
-        return {step: cosines(each) for step, each in self.gradients.items()}
-
-
-# ---------------------------------------------------------------------- ways to combine them
-
-
-def weighted(weights: Sequence[float]) -> Backward:
-    """Return a `backward` for Σⱼ wⱼ times task j's part of the loss. weights: one a task, ≥ 0.
-
-    Raises: ValueError for a weight below 0, or if none is above it.
-    """
-    factors = torch.tensor(weights, dtype=torch.float32, device="cpu")
-    if factors.ndim != 1 or not (factors >= 0).all() or not factors.any():
-        raise ValueError(f"weights must be numbers of 0 or above, not all 0; got {weights!r}.")
-
-    def backward(task_losses: Tensor) -> None:
-        if len(task_losses) != len(factors):
-            raise ValueError(f"weights must be one a task, {len(task_losses)}; got {len(factors)}.")
-        sum_backward(task_losses * factors.to(task_losses.device))
-
-    return backward
-
-
-def uncertain(tasks: int, learning_rate: float) -> Backward:
-    """Weight by uncertainty (Kendall et al. 2018): Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, where sⱼ is learned.
-
-    This is torchjd's form, for every kind of loss; for classification the paper leaves the first ½
-    out, which moves each sⱼ by log 2.
-
-    tasks: their number. learning_rate: of the sⱼ, which an Adam of their own moves, at this rate
-        from the first step to the last.
-    """
-    from torchjd.scalarization import UW
-
-    with torch.device("cpu"):  # whatever the default is
-        combine = UW(tasks).float()
-    optimizer = torch.optim.Adam(combine.parameters(), learning_rate)
-
-    def backward(task_losses: Tensor) -> None:
-        combine.to(task_losses.device)
-        optimizer.zero_grad()
-        combine(task_losses).backward()
-        optimizer.step()
-
-    return backward
-
-
-def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
-    """Return a `backward` in which one of torchjd's aggregators combines the trunk's gradients.
-
-    The head's weights serve one task each, so there is nothing to combine there.
-
-    name: one of `AGGREGATORS`. PCGrad projects away what conflicts, pair by pair (Yu et al. 2020);
-        MGDA takes the shortest vector among the gradients' weighted means (Désidéri 2012, Sener
-        and Koltun 2018); CAGrad the best for the worst task near the mean (Liu et al. 2021);
-        UPGrad the mean of the gradients, each projected so that it opposes none (Quinton and Rey
-        2024).
-    seed: decides PCGrad's order of the tasks, which it draws anew at each step.
-    Raises: ValueError for another name, or if the whole trunk is frozen.
-    """
-    from torchjd.autojac import backward as jacobians
-    from torchjd.autojac import jac_to_grad
-
-    combine, parts = aggregator(name), (network.trunk, network.head)
-    steps = itertools.count()
-    trunk, head = ([p for p in part.parameters() if p.requires_grad] for part in parts)
-
-    if not trunk:
-        raise ValueError("network must have a trunk that trains, or there is nothing to combine.")
-
-    def backward(task_losses: Tensor) -> None:
-        torch.autograd.backward(task_losses.sum(), inputs=head, retain_graph=True)
-        jacobians(task_losses, inputs=trunk, parallel_chunk_size=1)
-        with seeded(derive_seed(seed, f"step {next(steps)}")):
-            jac_to_grad(trunk, combine)
-
-    return backward
-
-
-def aggregator(name: str) -> Callable[[Tensor], Tensor]:
-    """Return torchjd's aggregator of that name: gradients (tasks, weights) → (weights,).
-
-    Raises: ValueError if it is not one of `AGGREGATORS`.
-    """
-    from torchjd import aggregation
-
-    if name not in AGGREGATORS:
-        raise ValueError(f"name must be one of {', '.join(AGGREGATORS)}; got {name!r}.")
-    settings = {"c": CAGRAD_C} if name == "CAGrad" else {}
-    return getattr(aggregation, name)(**settings)

@@ -94,9 +94,8 @@ def _check(logits: Tensor, labels: Tensor, shape: tuple[int, ...], words: str) -
     if tuple(labels.shape) != shape:
         raise ValueError(f"labels must have shape {words}; got {tuple(labels.shape)}.")
     if labels.device != logits.device:
-        raise ValueError(
-            f"labels must lie on the device of the logits, {logits.device}; got {labels.device}."
-        )
+        where = f"{logits.device}; got {labels.device}"
+        raise ValueError(f"labels must lie on the device of the logits, {where}.")
     if labels.is_floating_point():
         raise ValueError(f"labels must be whole numbers; got {labels.dtype}.")
     if logits.isnan().any():

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from mtl_course import training
+from mtl_course import networks, training
 from mtl_course.base import check_count, derive_seed
 from mtl_course.datasets import Dataset
-from mtl_course.networks import (
-    Network,
-    blocks,
-    classifier,
-    freeze,
-    new_head,
-    reinitialized,
-    with_copied_layers,
-)
+from mtl_course.networks import Network
 
 WAYS = ("from scratch", "new head", "all layers", "head then all")
 
@@ -36,7 +28,7 @@ def pretrain(
 
     fit: what trains in place of `training.fit`.
     """
-    network = classifier(data, width=width, seed=seed)
+    network = networks.classifier(data, width=width, seed=seed)
     fit(network, data, steps=steps, seed=seed, batch_size=batch_size, **settings)
     return network
 
@@ -72,14 +64,14 @@ def adapt(
     steps = check_count("steps", steps, least=2 if how == "head then all" else 1)
     settings["learning_rate"] = LEARNING_RATES[how] if learning_rate is None else learning_rate
     if how == "from scratch":
-        network = reinitialized(source, data, seed)
+        network = networks.reinitialized(source, data, seed)
     elif layers is None:
-        network = new_head(source, data, seed)
+        network = networks.new_head(source, data, seed)
     else:
-        network = with_copied_layers(source, data, seed, layers)
+        network = networks.with_copied_layers(source, data, seed, layers)
     if how in ("new head", "head then all"):
-        for part in [network.trunk] if layers is None else blocks(network)[:layers]:
-            freeze(part)
+        for part in [network.trunk] if layers is None else networks.blocks(network)[:layers]:
+            networks.freeze(part)
     if how == "head then all":
         half = steps // 2
         first = {"steps": half, "seed": derive_seed(seed, "head alone"), **settings}

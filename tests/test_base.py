@@ -15,8 +15,9 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from small_disk import python_on_disk
 
-from mtl_course import base
-from mtl_course.base import atomic, check_count, derive_seed, new_array, threads
+from mtl_course import base, storage
+from mtl_course.base import atomic, check_count, derive_seed, threads
+from mtl_course.storage import new_array
 
 # ---------------------------------------------------------------------- streams
 
@@ -254,22 +255,22 @@ def test_calls_of_threads_nest():
 
 
 def test_results_lie_in_the_course_if_it_can_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "HOME", tmp_path)
-    assert base.results_folder() == tmp_path / "results"
+    monkeypatch.setattr(storage, "HOME", tmp_path)
+    assert storage.results_folder() == tmp_path / "results"
     assert list(tmp_path.iterdir()) == [], "asking for the folder leaves something in the course"
 
 
 def test_results_lie_in_the_users_folder_if_the_course_is_read_only(tmp_path, monkeypatch):
     """No folder can be made under a file, whoever runs the tests."""
     (tmp_path / "file").touch()
-    monkeypatch.setattr(base, "HOME", tmp_path / "file")
-    monkeypatch.setattr(base.platformdirs, "user_data_path", lambda name: Path("data of", name))
-    assert base.results_folder() == Path("data of", "mtl_course")
+    monkeypatch.setattr(storage, "HOME", tmp_path / "file")
+    monkeypatch.setattr(storage.platformdirs, "user_data_path", lambda name: Path("data of", name))
+    assert storage.results_folder() == Path("data of", "mtl_course")
 
 
 def test_a_folder_on_a_disk_that_refuses_files_cannot_be_written(tmp_path):
-    assert base.writable(tmp_path / "new" / "rows")
-    code = "import pathlib, sys; from mtl_course.base import writable as w; "
+    assert storage.writable(tmp_path / "new" / "rows")
+    code = "import pathlib, sys; from mtl_course.storage import writable as w; "
     code += "print(w(pathlib.Path(sys.argv[1])))"
     done = python_on_disk(tmp_path / "disk", "-c", code, str(tmp_path / "disk" / "new" / "rows"))
     assert done.stdout.strip() == "False", done.stderr
@@ -277,7 +278,7 @@ def test_a_folder_on_a_disk_that_refuses_files_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_a_character_that_the_terminal_lacks_is_no_error(encoding):
-    code = "import sys; from mtl_course.base import printable_output; printable_output()"
+    code = "import sys; from mtl_course.__main__ import printable_output; printable_output()"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print('a \\u2192 b'); print('\\u2212', file=sys.stderr)"],
         cwd=base.HOME, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True,
@@ -288,7 +289,7 @@ def test_a_character_that_the_terminal_lacks_is_no_error(encoding):
 
 def test_an_interruption_is_one_line_in_jupyter(capsys):
     shell = InteractiveShell()
-    shell.user_ns["Interrupted"] = base.Interrupted
+    shell.user_ns["Interrupted"] = storage.Interrupted
     shell.run_cell("raise Interrupted('Interrupted: 3 of 12 are kept.')")
     shown = capsys.readouterr()
     assert (shown.out + shown.err).strip() == "Interrupted: 3 of 12 are kept."

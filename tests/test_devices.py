@@ -28,6 +28,7 @@ from pretended_gpu import PLACE, gpu
 from torch import Tensor, nn
 
 from mtl_course import (
+    aggregators,
     analysis,
     datasets,
     evaluation,
@@ -43,12 +44,12 @@ from mtl_course import (
 )
 from mtl_course.datasets import Dataset
 from mtl_course.devices import Machine, machine
-from mtl_course.explorers import compass, frame, label_sheet, scene_maker, surgery
+from mtl_course.explorers import _frame, compass, label_sheet, scene_maker, surgery
 from mtl_course.studies import common, lesson_02, lesson_04, lesson_05, lesson_06
 from mtl_course.studies import lesson_01 as digits_studies
 
 FIT = {"steps": 3, "batch_size": 16, "seed": 0, "progress": False}
-MANY = {"steps": 3, "batch_size": 16, "seeds": [0, 1], "progress": False, "jobs": 1}
+MANY = {"steps": 3, "batch_size": 16, "seeds": [0, 1], "progress": False}
 
 
 @functools.cache
@@ -127,14 +128,14 @@ def together(at: Place, start, data) -> tuple:
 
 def watched(at: Place) -> dict:
     network, data = at.network(tasks()), at.data(roads())
-    watch = gradients.Watch(network, data, at=(0, 2))
+    watch = aggregators.Watch(network, data, at=(0, 2))
     training.fit(network, data, **FIT, backward=watch)
     return {"gradients": watch.gradients, "found": watch.found}
 
 
 def combined(at: Place, name: str) -> networks.Network:
     network = at.network(tasks())
-    backward = gradients.aggregated(network, name)
+    backward = aggregators.aggregated(network, name)
     training.fit(network, at.data(roads()), **FIT, backward=backward)
     return network
 
@@ -157,7 +158,7 @@ def pressed(at: Place) -> tuple:
     ways = [(way, 10, seed, 0.5 + seed / 100) for way in transfer.WAYS for seed in range(2)]
     rows = pd.DataFrame(ways, columns=["way", "labels", "seed", "accuracy"])
     table = surgery.SurgeryTable(at.network(classes()), split, rows, steps=2)
-    table._train(frame.Run(lambda text: None), **table._asked())
+    table._train(_frame.Run(lambda text: None), **table._asked())
     return table.network, table.static()["text/plain"]
 
 
@@ -180,7 +181,7 @@ def needle(at: Place) -> tuple:
 
 def watched_run(at: Place) -> networks.Network:
     network = at.network(tasks())
-    run = frame.Run(lambda text: None)
+    run = _frame.Run(lambda text: None)
     run.fit(network, at.data(roads()), steps=2, seed=0, batch_size=16)
     return network
 
@@ -239,17 +240,17 @@ CASES = {
     "analysis.similarity": lambda at: analysis.similarity(
         at.network(tasks()), networks.shared(roads().tasks, width=2, seed=1), at.data(roads())
     ),
-    "gradients.Watch": watched,
-    "gradients.aggregated": lambda at: [combined(at, name) for name in gradients.AGGREGATORS],
-    "gradients.aggregator": lambda at: [
-        gradients.aggregator(name)(at.data(GRADIENTS)) for name in ("MGDA", "CAGrad", "UPGrad")
+    "aggregators.Watch": watched,
+    "aggregators.aggregated": lambda at: [combined(at, name) for name in aggregators.AGGREGATORS],
+    "aggregators.aggregator": lambda at: [
+        aggregators.aggregator(name)(at.data(GRADIENTS)) for name in ("MGDA", "CAGrad", "UPGrad")
     ],
     "gradients.cosines": lambda at: gradients.cosines(at.data(GRADIENTS)),
     "gradients.of_each_task": lambda at: gradients.of_each_task(
         at.network(tasks()), at.data(roads())
     ),
-    "gradients.uncertain": lambda at: step(at, lambda network: gradients.uncertain(4, 0.1)),
-    "gradients.weighted": lambda at: step(at, lambda network: gradients.weighted((1, 2, 0, 1))),
+    "aggregators.uncertain": lambda at: step(at, lambda network: aggregators.uncertain(4, 0.1)),
+    "aggregators.weighted": lambda at: step(at, lambda network: aggregators.weighted((1, 2, 0, 1))),
     "transfer.adapt": lambda at: [
         transfer.adapt(at.network(classes()), at.data(digits()), how, **FIT)
         for how in transfer.WAYS
@@ -312,8 +313,6 @@ NO_TENSORS = {
     "networks.imagenet_file": "gives a path",
     "networks.separate": "makes a network of its own, on the CPU",
     "networks.shared": "makes a network of its own, on the CPU",
-    "transfer.adaptation": "is what transfer.adapt does, as a plan",
-    "transfer.pretraining": "is what transfer.pretrain does, as a plan",
     "studies.Study": "holds settings",
     "studies.gain": "reads rows",
     "studies.interval": "reads rows",
@@ -330,6 +329,8 @@ NO_TENSORS = {
     "figures.show": "takes a figure",
     "figures.surgery": "takes numbers and names",
     "explorers.Cells": "reads rows",
+    "studies.cost": "reads rows",
+    "studies.train_row": "hands its fit to a study's own code",
     "explorers.Explorer": "is the frame of the others",
     "explorers.Live": "is a button",
     "explorers.Prediction": "is a question",
@@ -367,6 +368,8 @@ def test_every_public_function_is_tried_or_has_a_reason_not_to_be():
         f"{module.__name__.split('.')[1]}.{name}"
         for module in (
             networks,
+            aggregators,
+            analysis,
             evaluation,
             gradients,
             transfer,
@@ -486,8 +489,8 @@ def test_answers_come_back_on_the_cpu_and_gradients_on_the_networks_device():
 @pytest.mark.parametrize(
     "case",
     ["training.fit", "training.fit of a head", "training.fit with a backward",
-     "training.fit_many", "gradients.Watch",
-     "gradients.aggregated", "evaluation.evaluate", "evaluation.predict", "analysis.similarity",
+     "training.fit_many", "aggregators.Watch",
+     "aggregators.aggregated", "evaluation.evaluate", "evaluation.predict", "analysis.similarity",
      "transfer.adapt", "transfer.pretrain", "explorers.SceneMaker", "explorers.SurgeryTable"],
 )  # fmt: skip
 def test_what_a_gpu_trains_comes_back_to_the_cpu(case):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_side_by_side import KINDS, RUN
 
-from mtl_course import experiments, networks, studies, training
+from mtl_course import networks, studies, training
 from mtl_course.base import HOME
 from mtl_course.studies import lesson_01
 
@@ -60,7 +60,7 @@ def steadiest(name):
 
     It learns something from an A where the study has one. Returns: the cell and its shipped rows.
     """
-    rows, chosen = pd.read_csv(studies.SHIPPED / f"{name}.csv"), experiments.STUDIES[name]
+    rows, chosen = pd.read_csv(studies.SHIPPED / f"{name}.csv"), studies.STUDIES[name]
     rows = rows[rows[chosen.score].notna()]
     untrained = (lesson_01.MACHINE, lesson_01.ZERO_SHOT)
     cells = [
@@ -79,11 +79,11 @@ def steadiest(name):
     return min(soon_trained, key=lambda part: part[1][chosen.score].std(ddof=1))
 
 
-@pytest.mark.parametrize("name", experiments.STUDIES)
+@pytest.mark.parametrize("name", studies.STUDIES)
 def test_a_row_of_each_study_is_one_that_a_cpu_might_have_given(name, tmp_path):
     """Of two seeds side by side, each as near to the CPU's as seeds lie to each other."""
     cell, rows = steadiest(name)
-    chosen = experiments.STUDIES[name]
+    chosen = studies.STUDIES[name]
     only = {key: [value] for key, value in cell.items()}
     rows = rows.set_index("seed")[chosen.score]
     seeds = list(rows.index[:2])

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from sklearn.metrics.pairwise import cosine_similarity
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mtl_course import datasets, gradients, networks, scenes, training
+from mtl_course import aggregators, datasets, gradients, networks, scenes, training
 from mtl_course.base import derive_seed
 
 TASKS = scenes.THE_FOUR
@@ -89,7 +89,7 @@ def same(one, other, atol=0.0):
 
 def test_a_watch_sees_the_cosines_and_changes_nothing(network, roads):
     watched = copy.deepcopy(network)
-    watch = gradients.Watch(watched, roads, at=(0, 3))
+    watch = aggregators.Watch(watched, roads, at=(0, 3))
     training.fit(watched, roads, **RUN, backward=watch)
     assert same(watched, trained(network, roads))
     assert sorted(watch.found) == [0, 3]
@@ -114,28 +114,28 @@ def gradients_after(network, data, backward):
 
 def test_weights_multiply_each_tasks_gradient(network, roads):
     rows = rows_of(network, roads)
-    trunk, _ = gradients_after(network, roads, gradients.weighted((1, 0, 0.5, 2)))
+    trunk, _ = gradients_after(network, roads, aggregators.weighted((1, 0, 0.5, 2)))
     assert torch.allclose(trunk, torch.tensor([1.0, 0, 0.5, 2]) @ rows, atol=1e-5)
-    even = trained(network, roads, backward=gradients.weighted((1, 1, 1, 1)))
+    even = trained(network, roads, backward=aggregators.weighted((1, 1, 1, 1)))
     assert same(even, trained(network, roads), atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [(0, 0), (1, -1), (), ((1, 2), (3, 4)), (float("nan"), 1)])
 def test_weights_that_are_none_are_refused(weights):
     with pytest.raises(ValueError, match="weights must be numbers"):
-        gradients.weighted(weights)
+        aggregators.weighted(weights)
 
 
 def test_weights_for_another_number_of_tasks_are_refused(network, roads):
     with pytest.raises(ValueError, match="one a task, 4"):
-        training.fit(network, roads, **RUN, backward=gradients.weighted((1, 1)))
+        training.fit(network, roads, **RUN, backward=aggregators.weighted((1, 1)))
 
 
 def test_uncertainty_is_the_formula_and_learns_its_variances():
     """Two terms that do not depend on any network but through a factor each."""
     factors = torch.tensor([1.0, 1.0], requires_grad=True)
     losses = torch.tensor([0.2, 3.0])
-    backward = gradients.uncertain(2, learning_rate=0.05)
+    backward = aggregators.uncertain(2, learning_rate=0.05)
     s = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # written out, Adam too
     optimiser = torch.optim.Adam([s], 0.05)
     for _ in range(300):
@@ -165,7 +165,7 @@ def mgda(g):
     return shortest.x @ g
 
 
-def cagrad(g, c=gradients.CAGRAD_C):
+def cagrad(g, c=aggregators.CAGRAD_C):
     """Liu et al. (2021): the direction in a ball round the mean that is best for the worst task."""
     mean = g.mean(axis=0)
     ball = {
@@ -202,7 +202,7 @@ PLANE = {
 )
 def test_aggregators_are_their_papers(name, formula, kind):
     g = PLANE[kind]
-    found = gradients.aggregator(name)(torch.tensor(g, dtype=torch.float32)).numpy()
+    found = aggregators.aggregator(name)(torch.tensor(g, dtype=torch.float32)).numpy()
     assert np.allclose(found, formula(g), atol=5e-3)
 
 
@@ -211,15 +211,15 @@ def test_aggregators_are_their_papers(name, formula, kind):
 )
 def test_aggregators_of_three_are_their_papers(name, formula):
     g = np.array([[1.0, 0.2, 0.0], [-0.6, 1.5, 0.3], [0.1, -0.9, 0.8]])
-    found = gradients.aggregator(name)(torch.tensor(g, dtype=torch.float32)).numpy()
+    found = aggregators.aggregator(name)(torch.tensor(g, dtype=torch.float32)).numpy()
     assert np.allclose(found, formula(g), atol=5e-3)
 
 
-@pytest.mark.parametrize("name", gradients.AGGREGATORS)
+@pytest.mark.parametrize("name", aggregators.AGGREGATORS)
 def test_the_trunk_gets_what_the_aggregator_makes_of_the_tasks_gradients(name, network, roads):
-    trunk, head = gradients_after(network, roads, gradients.aggregated(network, name, seed=5))
+    trunk, head = gradients_after(network, roads, aggregators.aggregated(network, name, seed=5))
     torch.manual_seed(derive_seed(5, "step 0"))  # PCGrad draws an order
-    want = gradients.aggregator(name)(rows_of(network, roads))
+    want = aggregators.aggregator(name)(rows_of(network, roads))
     assert torch.allclose(trunk, want, atol=1e-5)
     _, plain = gradients_after(network, roads, training.sum_backward)
     assert torch.allclose(head, plain, atol=1e-6)
@@ -227,9 +227,9 @@ def test_the_trunk_gets_what_the_aggregator_makes_of_the_tasks_gradients(name, n
 
 def test_training_with_an_aggregator_learns_and_leaves_nothing_behind(network, roads):
     first = trained(network, roads, steps=60, backward=None)
-    for name in gradients.AGGREGATORS:
+    for name in aggregators.AGGREGATORS:
         own = copy.deepcopy(network)
-        backward = gradients.aggregated(own, name)
+        backward = aggregators.aggregated(own, name)
         history = training.fit(own, roads, **RUN | {"steps": 60}, backward=backward)
         assert history["loss"].iloc[-5:].mean() < history["loss"].iloc[:5].mean()
         assert not same(own, first)
@@ -243,7 +243,7 @@ def test_an_aggregators_run_depends_on_its_seed_alone(roads):
     for seed in (1, 1, 2):
         network = networks.shared(TASKS, width=2, seed=0)
         torch.rand(seed + len(runs))  # torch's own generator is somewhere
-        backward = gradients.aggregated(network, "PCGrad", seed)
+        backward = aggregators.aggregated(network, "PCGrad", seed)
         training.fit(network, data, **RUN | {"steps": 20}, backward=backward)
         runs.append(network)
     assert same(runs[0], runs[1])
@@ -255,16 +255,16 @@ def test_a_frozen_trunk_leaves_only_the_heads_to_go_down(roads):
     first = network.trunk[0]
     networks.freeze(first)
     before = copy.deepcopy(first.state_dict())
-    training.fit(network, roads, **RUN, backward=gradients.aggregated(network, "UPGrad"))
+    training.fit(network, roads, **RUN, backward=aggregators.aggregated(network, "UPGrad"))
     assert all(torch.equal(before[k], v) for k, v in first.state_dict().items())
 
 
 def test_a_trunk_that_does_not_train_is_refused(network):
     networks.freeze(network.trunk)
     with pytest.raises(ValueError, match="a trunk that trains"):
-        gradients.aggregated(network, "UPGrad")
+        aggregators.aggregated(network, "UPGrad")
 
 
 def test_an_unknown_aggregator_is_refused(network):
     with pytest.raises(ValueError, match="name must be one of PCGrad, MGDA"):
-        gradients.aggregated(network, "Sum")
+        aggregators.aggregated(network, "Sum")

@@ -6,6 +6,7 @@ import threading
 import pytest
 import torch
 import torchvision
+from together import side_by_side
 from torch import nn
 from torchvision.transforms.v2.functional import normalize
 
@@ -19,9 +20,7 @@ from mtl_course.networks import (
     backbone,
     blocks,
     classifier,
-    copied,
     freeze,
-    fresh,
     frozen,
     imagenet_file,
     layers,
@@ -31,6 +30,7 @@ from mtl_course.networks import (
     separate,
     shared,
     trainable,
+    with_copied_layers,
 )
 
 QUICK = {"device": "cpu", "precision": "float32", "progress": False}
@@ -199,7 +199,7 @@ def test_surgery_and_tables_work_on_a_separate_network():
     with torch.no_grad():
         other.head[1].weight += 1
     assert moved(network, other) == ["same"] * 13 + ["moved"]
-    for make in (new_head, fresh):
+    for make in (new_head, reinitialized):
         target = make(network, toy("vwxyz"), seed=3)
         assert target.head.weight.shape == (5, 32)  # reads the features of both parts
         assert not frozen(target.trunk[0])
@@ -306,11 +306,11 @@ def test_the_table_of_layers_lists_every_weight():
     assert table["part"].tolist() == ["trunk"] * 6 + ["head"]
     assert table["layer"].tolist() == [
         "convolution 3×3, 1 → 2",
-        "batch normalisation, 2",
+        "batch normalization, 2",
         "convolution 3×3, 2 → 4",
-        "batch normalisation, 4",
+        "batch normalization, 4",
         "convolution 3×3, 4 → 4",
-        "batch normalisation, 4",
+        "batch normalization, 4",
         "linear, 16 → 3",
     ]
     assert table["weights"].tolist() == [18, 4, 72, 8, 144, 8, 51]
@@ -389,7 +389,7 @@ def test_weights_that_are_not_there_are_told_with_where_to_get_them(hub):
         backbone("resnet18", ["a"])
     other = torchvision.models.efficientnet_b0(weights=None).state_dict()
     torch.save(other, imagenet_file("resnet18"))
-    with pytest.raises(ValueError, match="holds another network"):
+    with pytest.raises(ValueError, match="is damaged or of another network"):
         backbone("resnet18", ["a"])
     with pytest.raises(ValueError, match="name must be one of resnet18, efficientnet_b0"):
         backbone("resnet50", ["a"])
@@ -404,7 +404,7 @@ def test_a_backbone_depends_on_its_seed_and_takes_the_surgery(name, coloured):
     assert not same(state(make(0).trunk), state(make(1).trunk))
     target = new_head(make(0), coloured, seed=1)
     assert same(target.trunk.state_dict(), make(0).trunk.state_dict())
-    two = copied(make(0), coloured, seed=5, layers=2)
+    two = with_copied_layers(make(0), coloured, seed=5, layers=2)
     for number, (block, source) in enumerate(zip(blocks(two), blocks(make(0)), strict=True)):
         assert same(block.state_dict(), source.state_dict()) == (number < 2)
 
@@ -451,7 +451,7 @@ def test_backbones_side_by_side_learn_what_each_learns_alone(coloured):
     alone, together = two(), two()
     for seed, network in enumerate(alone):
         training.fit(network, coloured, seed=seed, **settings, **QUICK)
-    training._side_by_side(together, [coloured] * 2, [0, 1], place, False, settings)
+    side_by_side(together, [coloured] * 2, [0, 1], place, False, settings)
     for one, other in zip(alone, together, strict=True):
         assert torch.allclose(one.eval()(coloured.images), other.eval()(coloured.images), atol=1e-2)
 

@@ -7,7 +7,7 @@ import torch
 
 from mtl_course import training, transfer
 from mtl_course.datasets import Dataset
-from mtl_course.networks import blocks, classifier, fresh, new_head, reinitialized
+from mtl_course.networks import blocks, classifier, new_head, reinitialized
 from mtl_course.training import _fit
 
 QUICK = {"device": "cpu", "precision": "float32", "progress": False}
@@ -77,7 +77,7 @@ def test_a_new_head_leaves_the_trunk_bit_for_bit(source):
 
 @pytest.mark.parametrize("how", ["all layers", "head then all", "from scratch"])
 def test_the_other_ways_move_every_layer_of_the_trunk(source, how):
-    start = (fresh if how == "from scratch" else new_head)(source, B, seed=3)
+    start = (reinitialized if how == "from scratch" else new_head)(source, B, seed=3)
     target = transfer.adapt(source, B, how, seed=3, **RUN)
     assert moved(target, start) == set(start.state_dict())
     assert all(p.requires_grad for p in target.parameters())
@@ -107,23 +107,22 @@ def test_the_other_ways_use_what_the_source_learned(source):
         assert moved(one, other), how
 
 
-def spy(monkeypatch):
-    """Records, at each call of fit: steps, seed, learning rate, and the state it started from."""
-    calls, real = [], training.fit
+def spy():
+    """A `fit` that records, at each call: steps, seed, learning rate, and where it started."""
+    calls = []
 
     def fit(network, data, **settings):
         start = copy.deepcopy(network)
-        history = real(network, data, **settings)
+        history = training.fit(network, data, **settings)
         calls.append({"start": start, "end": copy.deepcopy(network), **settings})
         return history
 
-    monkeypatch.setattr(plans, "fit", fit)
-    return calls
+    return calls, {"fit": fit}
 
 
-def test_head_then_all_trains_the_head_alone_for_half_of_the_steps(source, monkeypatch):
-    calls = spy(monkeypatch)
-    transfer.adapt(source, B, "head then all", seed=3, **RUN | {"steps": 7})
+def test_head_then_all_trains_the_head_alone_for_half_of_the_steps(source):
+    calls, watched = spy()
+    transfer.adapt(source, B, "head then all", seed=3, **RUN | {"steps": 7}, **watched)
     first, second = calls
     assert (first["steps"], second["steps"]) == (3, 4)
     assert same(first["end"].trunk, source.trunk), "the trunk moved in the first half"
@@ -133,10 +132,10 @@ def test_head_then_all_trains_the_head_alone_for_half_of_the_steps(source, monke
     assert first["seed"] != second["seed"], "both halves would see the same batches"
 
 
-def test_ways_of_one_seed_start_from_one_head_and_see_the_same_batches(source, monkeypatch):
-    calls = spy(monkeypatch)
+def test_ways_of_one_seed_start_from_one_head_and_see_the_same_batches(source):
+    calls, watched = spy()
     for how in transfer.WAYS:
-        transfer.adapt(source, B, how, seed=3, **RUN)
+        transfer.adapt(source, B, how, seed=3, **RUN, **watched)
     starts = [calls[i] for i in range(4)]  # "head then all" comes last and makes two calls
     assert len(calls) == 5
     assert all(same(call["start"].head, starts[0]["start"].head) for call in starts)
@@ -146,12 +145,12 @@ def test_ways_of_one_seed_start_from_one_head_and_see_the_same_batches(source, m
 
 
 @pytest.mark.parametrize("how", transfer.WAYS)
-def test_the_learning_rate_is_the_tuned_one_unless_it_is_given(source, monkeypatch, how):
-    calls = spy(monkeypatch)
-    transfer.adapt(source, B, how, seed=3, **RUN)
+def test_the_learning_rate_is_the_tuned_one_unless_it_is_given(source, how):
+    calls, watched = spy()
+    transfer.adapt(source, B, how, seed=3, **RUN, **watched)
     assert {call["learning_rate"] for call in calls} == {transfer.LEARNING_RATES[how]}
     calls.clear()
-    transfer.adapt(source, B, how, seed=3, learning_rate=0.0123, **RUN)
+    transfer.adapt(source, B, how, seed=3, learning_rate=0.0123, **RUN, **watched)
     assert {call["learning_rate"] for call in calls} == {0.0123}
 
 
@@ -221,9 +220,9 @@ def test_the_copied_layers_stand_still_and_the_others_train(source, layers):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_copied_layers_are_where_tuning_starts(source, monkeypatch, layers):
-    calls = spy(monkeypatch)
-    transfer.adapt(source, B, "all layers", seed=3, layers=layers, **RUN)
+def test_copied_layers_are_where_tuning_starts(source, layers):
+    calls, watched = spy()
+    transfer.adapt(source, B, "all layers", seed=3, layers=layers, **RUN, **watched)
     start = calls[0]["start"]
     new = reinitialized(source, B, seed=3)
     assert not moved(*(torch.nn.ModuleList(blocks(n)[:layers]) for n in (start, source)))

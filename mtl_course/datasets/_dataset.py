@@ -6,8 +6,11 @@ on the device that trains.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +30,7 @@ class Dataset:
     images: uint8 (m, channels, height, width).
     labels: int64 (m,), a class index each, when `classes` names the classes;
         int8 (m, tasks) in {0, 1, UNKNOWN} when `tasks` names the tasks. The lecture writes this
-        matrix turned over, as Y of shape (tasks, m).
+        matrix transposed, as Y of shape (tasks, m).
     Raises: ValueError when a shape, a dtype, a label or a name is not as stated here.
     """
 
@@ -39,19 +42,16 @@ class Dataset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "tasks", tuple(self.tasks))
-        _check_images(self.images)
+        check_tensor("images", self.images, torch.uint8, ", values 0 … 255")
+        if self.images.ndim != 4 or 0 in self.images.shape:
+            shape = f"(m, channels, height, width) and not be empty; got {tuple(self.images.shape)}"
+            raise ValueError(f"images must have shape {shape}.")
         if bool(self.classes) == bool(self.tasks):
             raise ValueError("give either classes or tasks: the names of what the labels mean.")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"class and task names must differ; got {', '.join(self.names)}.")
-        dtype, shape = (
-            (torch.int8, (len(self), len(self.tasks)))
-            if self.tasks
-            else (torch.int64, (len(self),))
-        )
-        if not isinstance(self.labels, Tensor) or self.labels.dtype != dtype:
-            got = getattr(self.labels, "dtype", type(self.labels).__name__)
-            raise ValueError(f"labels must be a tensor of {dtype}; got {got}.")
+        check_tensor("labels", self.labels, torch.int8 if self.tasks else torch.int64)
+        shape = (len(self), len(self.tasks)) if self.tasks else (len(self),)
         if tuple(self.labels.shape) != shape:
             raise ValueError(f"labels must have shape {shape}; got {tuple(self.labels.shape)}.")
         low, high = (UNKNOWN, 1) if self.tasks else (0, len(self.classes) - 1)
@@ -69,7 +69,7 @@ class Dataset:
         return self.classes or self.tasks
 
     def subset(self, rows: Tensor | Sequence[int] | slice) -> Dataset:
-        """The images and labels at `rows`, in that order.
+        """Return the images and labels at `rows`, in that order.
 
         Raises: ValueError if no row is left or `rows` are not whole numbers (a mask is not).
         """
@@ -81,7 +81,7 @@ class Dataset:
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
     def sample(self, n: int, seed: int) -> Dataset:
-        """n images drawn without replacement; with classes, as even over the classes as n allows.
+        """Draw n images without replacement, with classes as evenly over them as n allows.
 
         Raises: ValueError if `n` is larger than the dataset, or too small for one image a class.
         """
@@ -95,13 +95,11 @@ class Dataset:
         return self.subset(order[:n])
 
     def _stratified(self, order: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
-        """`order` re-sorted so that its first n rows take every class in turn."""
+        """Return `order` re-sorted so that its first n rows take every class in turn."""
         labels = self.labels.cpu().numpy()
         present = np.unique(labels)
-        if n < len(present):
-            raise ValueError(
-                f"n must be at least {len(present)}, one image for each class; got {n}."
-            )
+        if n < (least := len(present)):
+            raise ValueError(f"n must be at least {least}, one image for each class; got {n}.")
         labels = labels[order]
         turn = np.empty(len(order))
         for label in generator.permutation(present):  # which classes get one more is drawn too
@@ -111,19 +109,15 @@ class Dataset:
         return order[np.lexsort((lottery[labels], turn))]
 
 
-def _check_images(images: Tensor) -> None:
-    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        got = getattr(images, "dtype", type(images).__name__)
-        raise ValueError(f"images must be a tensor of torch.uint8, values 0 … 255; got {got}.")
-    if images.ndim != 4:
-        shape = tuple(images.shape)
-        raise ValueError(f"images must have shape (m, channels, height, width); got {shape}.")
-    if 0 in images.shape:
-        raise ValueError(f"images must not be empty; got shape {tuple(images.shape)}.")
+def check_tensor(name: str, value: object, dtype: torch.dtype, words: str = "") -> None:
+    """Raise ValueError if `value` is no tensor of this dtype. words: what else to say of it."""
+    if not isinstance(value, Tensor) or value.dtype != dtype:
+        got = getattr(value, "dtype", type(value).__name__)
+        raise ValueError(f"{name} must be a tensor of {dtype}{words}; got {got}.")
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Bytes to numbers, on whatever device they lie: 0 … 255 becomes −1 … 1.
+    """Scale bytes to numbers, on whatever device they lie: 0 … 255 becomes −1 … 1.
 
     images: uint8 (m, channels, height, width). Returns: float32, the same shape.
     The scale is fixed, not fitted: task A and task B see the same x (T1).
@@ -136,3 +130,21 @@ class Split(NamedTuple):
 
     train: Dataset
     test: Dataset
+
+
+def stored(folder: str | os.PathLike) -> Dataset:
+    """Open a dataset on disk; its images stay there until they are needed.
+
+    folder: holds images.npy, labels.npy and names.json, as `python -m mtl_course scenes` writes.
+    Raises: FileNotFoundError; ValueError if a file is damaged or they do not fit together.
+    """
+    folder = Path(folder)
+    if not (folder / "names.json").exists():
+        raise FileNotFoundError(f"folder {folder} holds no dataset: names.json is not there.")
+    try:
+        names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
+        # "c" maps the file copy-on-write: torch wants memory that it could write to
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "labels")]
+        return Dataset(*map(torch.from_numpy, arrays), **names)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise ValueError(f"folder {folder} is damaged ({error}): write it again.") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_course.base import check_count
 from mtl_course.datasets._dataset import Dataset, Split
@@ -32,55 +33,40 @@ _GLYPH = 64  # pixels on a side of a stored glyph, which fills the middle half
 
 
 def printed_digits(
-    count: int,
-    seed: int,
-    start: int = 0,
-    device: str = "cpu",
-    characters: Sequence[str] = DIGITS,
+    count: int, seed: int, *, device: str = "cpu", characters: Sequence[str] = DIGITS
 ) -> Dataset:
-    """Task A of lesson 01: digits printed in many typefaces, as many as you like.
+    """Draw digits printed in many typefaces, as many as you like: task A.
 
     Each is a glyph in a random typeface, turned, sheared, stretched, moved, thinned or fattened,
     drawn on 32 × 32 pixels, averaged down to 8 × 8 as the handwritten digits were, and given a
-    random contrast. Image i is a pure function of (seed, i): drawing [start, start + count) gives
-    the same images as a slice of a longer draw.
+    random contrast. Image i is a pure function of (seed, i), so a smaller draw is the beginning of
+    a larger one.
 
     characters: what is printed in place of the ten digits, such as `LETTERS`.
     Returns: images uint8 (count, 1, 8, 8) and labels int64 (count,), a class a character, on
         `device`.
-    Raises: ValueError if `count` is below 1, `seed` or `start` is negative, or `characters` are
-        not two or more single characters.
+    Raises: ValueError if `count` is below 1, `seed` is negative, or `characters` are not two or
+        more single characters.
     """
-    count, start = check_count("count", count, least=1), check_count("start", start, least=0)
-    seed, characters = check_count("seed", seed, least=0), tuple(characters)
+    count, seed = check_count("count", count, least=1), check_count("seed", seed, least=0)
+    characters = tuple(characters)
     if len(characters) < 2 or any(len(character) != 1 for character in characters):
         raise ValueError(f"characters must be two or more single ones; got {characters}.")
     glyphs = _glyphs(characters).to(device)
     images, labels = [], []
-    for draws, rows in _blocks(seed, start, count):
-        digit = (draws[:, 0] * len(characters)).astype(np.int64)
-        face = (draws[:, 1] * len(TYPEFACES)).astype(np.int64)
-        moves = torch.from_numpy(2 * draws[:, 2:] - 1).to(device)  # (block, 9) in [-1, 1)
-        block = _print(glyphs[torch.from_numpy(face), torch.from_numpy(digit)], moves)
-        images.append(block[rows])
-        labels.append(torch.from_numpy(digit)[rows].to(device))
-    return Dataset(torch.cat(images), torch.cat(labels), classes=characters)
-
-
-def _blocks(seed: int, start: int, count: int) -> Iterator[tuple[np.ndarray, slice]]:
-    """Random numbers for whole blocks, and which of their rows were asked for.
-
-    Yields: float32 (_BLOCK, 11) in [0, 1), and a slice of its rows.
-    """
-    for block in range(start // _BLOCK, (start + count - 1) // _BLOCK + 1):
+    for block in range(-(-count // _BLOCK)):
         sequence = np.random.SeedSequence(seed, spawn_key=(block,))
         draws = np.random.Generator(np.random.SFC64(sequence)).random((_BLOCK, 11), np.float32)
-        first = block * _BLOCK
-        yield draws, slice(max(start - first, 0), min(start + count - first, _BLOCK))
+        digit = torch.from_numpy((draws[:, 0] * len(characters)).astype(np.int64))
+        face = torch.from_numpy((draws[:, 1] * len(TYPEFACES)).astype(np.int64))
+        moves = torch.from_numpy(2 * draws[:, 2:] - 1).to(device)  # (block, 9) in [-1, 1)
+        images.append(_print(glyphs[face, digit], moves))
+        labels.append(digit.to(device))
+    return Dataset(torch.cat(images)[:count], torch.cat(labels)[:count], classes=characters)
 
 
 def _print(glyphs: Tensor, moves: Tensor) -> Tensor:
-    """Glyphs under a random affine map, with random weight of the strokes and random contrast.
+    """Print glyphs under a random affine map, with strokes and contrast of random strength.
 
     glyphs: float32 (m, 64, 64), the signed distance to the outline, in pixels of the paper.
     moves: float32 (m, 9) in [-1, 1). Returns: uint8 (m, 1, 8, 8).
@@ -90,22 +76,17 @@ def _print(glyphs: Tensor, moves: Tensor) -> Tensor:
     right, down = moves[:, 4] * 0.15, moves[:, 5] * 0.08  # of half the paper
     cos, sin = turn.cos(), turn.sin()
     # Where on the glyph each point of the paper lies: the inverse of the map that moves the glyph.
-    affine = torch.stack(
-        [
-            torch.stack([(cos + shear * sin) / wide, (sin - shear * cos) / wide, right], dim=1),
-            torch.stack([-sin / tall, cos / tall, down], dim=1),
-        ],
-        dim=1,
-    )  # (m, 2, 3)
-    affine = affine / 2  # a glyph fills the middle half of its own picture
+    first = torch.stack([(cos + shear * sin) / wide, (sin - shear * cos) / wide, right], dim=1)
+    second = torch.stack([-sin / tall, cos / tall, down], dim=1)
+    affine = torch.stack([first, second], dim=1) / 2  # a glyph fills its picture's middle half
     size = (len(glyphs), 1, _PAPER, _PAPER)
-    points = torch.nn.functional.affine_grid(affine, size, align_corners=False)  # (m, 32, 32, 2)
-    distance = torch.nn.functional.grid_sample(
+    points = functional.affine_grid(affine, size, align_corners=False)  # (m, 32, 32, 2)
+    distance = functional.grid_sample(
         glyphs[:, None], points, padding_mode="border", align_corners=False
     )  # (m, 1, 32, 32)
     thicker = (0.9 + moves[:, 6] * 1.1)[:, None, None, None]  # pixels of the paper
     ink = (distance + thicker + 0.5).clamp_(0, 1)
-    ink = torch.nn.functional.avg_pool2d(ink, _PAPER // 8)  # (m, 1, 8, 8)
+    ink = functional.avg_pool2d(ink, _PAPER // 8)  # (m, 1, 8, 8)
     contrast = (0.92 + moves[:, 7] * 0.08)[:, None, None, None]
     gamma = (moves[:, 8] * 0.3).exp()[:, None, None, None]
     return (ink.pow(gamma) * contrast * 255).round_().to(torch.uint8)
@@ -113,7 +94,7 @@ def _print(glyphs: Tensor, moves: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=2)
 def _glyphs(characters: tuple[str, ...]) -> Tensor:
-    """Each in every typeface, as the signed distance from its outline (inside is positive).
+    """Return each in every typeface, as the signed distance from its outline (inside: positive).
 
     Returns: float32 (typefaces, characters, 64, 64), in pixels of the 32 × 32 paper.
     """
@@ -134,7 +115,7 @@ def _glyphs(characters: tuple[str, ...]) -> Tensor:
 
 
 def _distance(ink: np.ndarray) -> Tensor:
-    """The signed distance to the outline of one glyph, its height scaled to the paper's.
+    """Return the signed distance to the outline of a glyph, its height scaled to the paper's.
 
     ink: bool (any height, any width). Returns: float32 (64, 64), in pixels of the paper.
     """
@@ -148,7 +129,7 @@ def _distance(ink: np.ndarray) -> Tensor:
     sheet[top : top + height, left : left + width] = ink
     signed = distance_transform_edt(sheet) - distance_transform_edt(~sheet)
     signed = torch.from_numpy(signed.astype(np.float32))[None, None] * (_PAPER / height)
-    return torch.nn.functional.interpolate(signed, (_GLYPH, _GLYPH), mode="area")[0, 0]
+    return functional.interpolate(signed, (_GLYPH, _GLYPH), mode="area")[0, 0]
 
 
 # ---------------------------------------------------------------------- handwritten digits
@@ -157,7 +138,7 @@ _POOL = 900  # images; neighbours share a writer, so the split is one cut, not a
 
 
 def handwritten_digits() -> Split:
-    """Task B of lesson 01: the 1,797 real handwritten digits that scikit-learn ships.
+    """Return the 1,797 real handwritten digits that scikit-learn ships: task B.
 
     The first 900 are the pool to learn from, the last 897 the test. Writers sit next to each other
     in the file; a random split would put the same hand on both sides.

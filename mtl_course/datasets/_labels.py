@@ -16,9 +16,9 @@ from mtl_course.datasets._dataset import UNKNOWN, Dataset
 def hide(
     data: Dataset, fraction: float | Sequence[float], *, seed: int, weight: Tensor | None = None
 ) -> Dataset:
-    """The same images with some of their labels made UNKNOWN: the lecture's '?' (M4).
+    """Return the same images with some of their labels made UNKNOWN: the lecture's '?' (M4).
 
-    Of the n labels of a task that are known, round(fraction × n) are hidden. Which ones depends on
+    Of the n known labels of a task, round(fraction × n) are hidden. Which ones depends on
     (seed, the task's name), not on the other tasks, and from one seed a larger fraction hides what
     a smaller one hides and more.
 
@@ -32,15 +32,16 @@ def hide(
     """
     if not data.tasks:
         raise ValueError("data must have tasks; a class cannot be hidden.")
-    weight = _weights(weight, data).detach().cpu().double() if weight is not None else None
+    if weight is not None:
+        _check_weight(weight, data)
+        log_weight = weight.detach().cpu().double().log().numpy()
     labels = data.labels.clone()
     for j, share in enumerate(_fractions(fraction, len(data.tasks))):
         generator = np.random.default_rng(derive_seed(seed, f"hide {data.tasks[j]}"))
         luck = generator.gumbel(size=len(data))
         # The order of log(weight) + Gumbel noise is that of drawing in proportion to weight.
-        even = 0.0 if weight is None else weight[:, j].log().numpy()
-        order = np.lexsort((luck, even + luck))[::-1].copy()
-        order = torch.from_numpy(order)
+        score = luck + (0.0 if weight is None else log_weight[:, j])
+        order = torch.from_numpy(np.lexsort((luck, score))[::-1].copy())
         known = order[(data.labels[:, j].cpu() != UNKNOWN)[order]]
         labels[known[: round(share * len(known))], j] = UNKNOWN
     if not (labels != UNKNOWN).any():
@@ -52,29 +53,27 @@ def _fractions(fraction: float | Sequence[float], tasks: int) -> list[float]:
     try:
         shares = np.asarray(fraction, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(f"fraction must be a number or one a task; got {fraction!r}.") from None
+        shares = np.empty(0)
     if shares.shape not in ((), (tasks,)):
-        raise ValueError(f"fraction must be one number or {tasks}, one a task; got {fraction}.")
+        raise ValueError(f"fraction must be one number or {tasks}, one a task; got {fraction!r}.")
     if not ((shares >= 0) & (shares <= 1)).all():
         raise ValueError(f"fraction must be in [0, 1]; got {fraction}.")
     return np.broadcast_to(shares, tasks).tolist()
 
 
-def _weights(weight: Tensor, data: Dataset) -> Tensor:
+def _check_weight(weight: Tensor, data: Dataset) -> None:
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         got = getattr(weight, "dtype", type(weight).__name__)
         raise ValueError(f"weight must be a tensor of floating point; got {got}.")
     if weight.shape != data.labels.shape:
         want = tuple(data.labels.shape)
         raise ValueError(f"weight must have shape {want}; got {tuple(weight.shape)}.")
-    wrong = weight[~(weight.isfinite() & (weight >= 0))]
-    if len(wrong):
+    if len(wrong := weight[~(weight.isfinite() & (weight >= 0))]):
         raise ValueError(f"weight must be finite and at least 0; got {wrong[0].item()}.")
-    return weight
 
 
 def one_label(data: Dataset, *, seed: int) -> Dataset:
-    """The same images with one class each, as softmax regression wants them (against M3).
+    """Return the same images with one class each, as softmax regression wants them (against M3).
 
     The classes are the tasks and "none of them". An image's class is one of the tasks whose answer
     is 1, drawn at random, or "none of them"; an unknown answer counts as not 1.

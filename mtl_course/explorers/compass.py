@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from mtl_course import figures
+from mtl_course.aggregators import AGGREGATORS, aggregator
 from mtl_course.base import derive_seed
 from mtl_course.devices import seeded
 from mtl_course.explorers._frame import LABELS, TABLE, Explorer, answer, picture
-from mtl_course.gradients import AGGREGATORS, aggregator, cosines
+from mtl_course.gradients import cosines
 
 _SUM = "plain sum"
 
@@ -24,7 +25,7 @@ class Compass(Explorer):
     A direction is what a way makes of the gradients, and the step goes along minus it: a task whose
     gradient lies more than 90° from the direction is opposed, and a small step raises its loss.
     It opens at the look where the plain sum is farthest from the gradient of a task.
-    looks: floating point (tasks, weights), a gradient a row, by step, as `gradients.Watch` keeps
+    looks: floating point (tasks, weights), a gradient a row, by step, as `aggregators.Watch` keeps
         them.
     tasks: their names.
     Raises: ValueError if there is no look, or a look has not a row for each task.

@@ -1,6 +1,6 @@
 """Predict before you run: a guess that the student commits, and that the lesson scores and keeps.
 
-Kept guesses lie in ``predictions.csv`` on the student's own machine (`base.results_folder`), from
+Kept guesses lie in ``predictions.csv`` on the student's own machine (`storage.results_folder`), from
 lesson to lesson. The environment variable ``MTL_COURSE_PREDICTIONS`` names another file.
 """
 
@@ -16,8 +16,9 @@ import pandas as pd
 import torch
 
 from mtl_course import figures
-from mtl_course.base import atomic, results_folder
+from mtl_course.base import atomic
 from mtl_course.explorers._frame import LABELS, Explorer, answer
+from mtl_course.storage import results_folder
 
 _CONFIDENCE = {"a coin toss": 0.5, "rather sure": 0.75, "very sure": 0.95}
 _NOBODY = "(choose)"

@@ -6,12 +6,41 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mtl_course.networks._network import Network
+from mtl_course.networks._network import Network, frozen
 
 
 def trainable(module: nn.Module) -> int:
-    """How many numbers of `module` training would change."""
+    """Return how many numbers of `module` training would change."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def layers(network: Network) -> pd.DataFrame:
+    """Return the network as a table, one row a layer with weights, from the image to the answer.
+
+    Columns: part ("trunk" or "head"), layer, weights (their number), trains (yes or no).
+    """
+    rows = []
+    for name, layer in _with_weights(network):
+        weights = sum(p.numel() for p in layer.parameters(recurse=False))
+        rows.append(
+            (name.split(".")[0], _describe(layer), weights, "no" if frozen(layer) else "yes")
+        )
+    return pd.DataFrame(rows, columns=["part", "layer", "weights", "trains"])
+
+
+def moved(before: Network, after: Network) -> list[str]:
+    """Return for each row of `layers` whether a weight or statistic differs: "moved" or "same".
+
+    Raises: ValueError if the two networks do not have the same layers.
+    """
+    if list(layers(before)["layer"]) != list(layers(after)["layer"]):
+        raise ValueError("before and after must have the same layers.")
+    answers = []
+    for name, layer in _with_weights(before):
+        old, new = layer.state_dict(), after.get_submodule(name).state_dict()
+        same = all(torch.equal(old[key].cpu(), new[key].cpu()) for key in old)
+        answers.append("same" if same else "moved")
+    return answers
 
 
 def signature(module: nn.Module) -> tuple:
@@ -28,39 +57,14 @@ def signature(module: nn.Module) -> tuple:
     return tuple((name, type(part), part.extra_repr(), weights(part)) for name, part in parts)
 
 
-def layers(network: Network) -> pd.DataFrame:
-    """The network as a table, one row a layer that has weights, from the picture to the answer.
-
-    Columns: part ("trunk" or "head"), layer, weights (their number), trains (yes or no).
-    """
-    rows = []
-    for name, layer in network.named_modules():
-        own = list(layer.parameters(recurse=False))
-        if own:
-            weights = sum(p.numel() for p in own)
-            trains = "yes" if any(p.requires_grad for p in own) else "no"
-            part, kind = name.split(".")[0], _kind(layer)
-            rows.append({"part": part, "layer": kind, "weights": weights, "trains": trains})
-    return pd.DataFrame(rows)
+def _with_weights(network: Network) -> list[tuple[str, nn.Module]]:
+    """Return the layers that have weights of their own, by name."""
+    return [
+        (n, layer) for n, layer in network.named_modules() if [*layer.parameters(recurse=False)]
+    ]
 
 
-def moved(before: Network, after: Network) -> list[str]:
-    """For each row of `layers`, whether any weight or statistic differs: "moved" or "same".
-
-    Raises: ValueError if the two networks do not have the same layers.
-    """
-    if list(layers(before)["layer"]) != list(layers(after)["layer"]):
-        raise ValueError("before and after must have the same layers.")
-    answers = []
-    for name, layer in before.named_modules():
-        if list(layer.parameters(recurse=False)):
-            old, new = layer.state_dict(), after.get_submodule(name).state_dict()
-            same = all(torch.equal(old[key].cpu(), new[key].cpu()) for key in old)
-            answers.append("same" if same else "moved")
-    return answers
-
-
-def _kind(layer: nn.Module) -> str:
+def _describe(layer: nn.Module) -> str:
     if isinstance(layer, nn.Conv2d):
         height, width = layer.kernel_size
         return f"convolution {height}×{width}, {layer.in_channels} → {layer.out_channels}"

@@ -15,21 +15,21 @@ from mtl_course.networks._network import Network, linear_head
 
 
 def new_head(network: Network, data: Dataset, seed: int) -> Network:
-    """A copy of `network` with its head taken off and a random new one for `data` put on.
+    """Return a copy of `network` with its head taken off and a random new one for `data` put on.
 
     The copy's trunk starts from the same weights and statistics, and all of it trains until you
-    `freeze` it; `network` itself is left as it was. The new head reads every feature, also when
-    `network` is `separate` and its old ones did not.
+    `freeze` it; `network` itself is left as it was. The new head reads every feature, even where
+    `network` is `separate` and its old heads did not.
     """
     trunk = copy.deepcopy(network.trunk).requires_grad_(True)
     return _with_head(trunk, network, data, seed)
 
 
 def reinitialized(network: Network, data: Dataset, seed: int) -> Network:
-    """What `new_head` gives, but with random weights in the trunk too.
+    """Return what `new_head` does, but with random weights in the trunk too.
 
-    What "from scratch" starts from: on one trunk, the network that `classifier`, `shared` or
-    `backbone` makes from this seed.
+    "From scratch" starts from it: on one trunk, it is the network that `classifier`, `shared` or
+    `backbone` builds from this seed. Raises: ValueError for a layer that cannot be drawn anew.
     """
     with seeded(derive_seed(seed, "trunk")):
         if isinstance(network.trunk, Backbone):  # torchvision's first weights, not the layers' own
@@ -39,29 +39,8 @@ def reinitialized(network: Network, data: Dataset, seed: int) -> Network:
             # Random numbers are drawn on the CPU, and fill memory in the order that it has there.
             trunk.to("cpu", memory_format=torch.contiguous_format)
             for name, layer in trunk.named_modules():
-                _draw_again(name, layer)
+                _reset(layer, name or "trunk")
     return _with_head(trunk, network, data, seed)
-
-
-def _draw_again(name: str, layer: nn.Module) -> None:
-    """Give a layer's own weights random values, as when it was made.
-
-    Raises: ValueError if it does not say how.
-    """
-    reset = getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
-    if reset is not None:
-        reset()
-    elif list(layer.parameters(recurse=False)):
-        raise ValueError(
-            f"network: layer {name or 'trunk'!r} ({type(layer).__name__}) has weights that cannot "
-            "be drawn anew: give it a method reset_parameters()."
-        )
-
-
-def _with_head(trunk: nn.Module, network: Network, data: Dataset, seed: int) -> Network:
-    """Return the trunk with a random head for `data`, on the device where `network` lies."""
-    target = Network(trunk, linear_head(network.head.in_features, data.names, seed), data.names)
-    return target.to(next(network.parameters()).device)
 
 
 def with_copied_layers(network: Network, data: Dataset, seed: int, layers: int) -> Network:
@@ -80,7 +59,7 @@ def with_copied_layers(network: Network, data: Dataset, seed: int, layers: int) 
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Stops `module` from learning: its weights, and the statistics of its normalization layers.
+    """Stop `module` from learning: its weights, and the statistics of its normalization layers.
 
     Returns: the module itself. Undo it with ``module.requires_grad_(True)``.
     """
@@ -88,10 +67,26 @@ def freeze(module: nn.Module) -> nn.Module:
 
 
 def blocks(network: Network) -> list[nn.Module]:
-    """The blocks of the trunk that have weights, from the picture on.
+    """Return the blocks of the trunk that have weights, from the image on.
 
     Raises: ValueError for a trunk that is not one row of layers, as that of `separate`.
     """
     if not isinstance(network.trunk, nn.Sequential):
         raise ValueError("network must have one trunk, a row of layers; this one has several.")
-    return [block for block in network.trunk if any(True for _ in block.parameters())]
+    return [block for block in network.trunk if [*block.parameters()]]
+
+
+def _reset(layer: nn.Module, name: str) -> None:
+    """Give a layer's own weights random values, as when it was made."""
+    reset = getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
+    if reset is not None:
+        reset()
+    elif [*layer.parameters(recurse=False)]:
+        what = f"layer {name!r} ({type(layer).__name__}) has weights that cannot be drawn anew"
+        raise ValueError(f"network: {what}: give it a method reset_parameters().")
+
+
+def _with_head(trunk: nn.Module, network: Network, data: Dataset, seed: int) -> Network:
+    """Return the trunk with a random head for `data`, on the device where `network` lies."""
+    target = Network(trunk, linear_head(network.head.in_features, data.names, seed), data.names)
+    return target.to(next(network.parameters()).device)

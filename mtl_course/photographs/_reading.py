@@ -26,8 +26,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from mtl_course.base import HOME, atomic, check_count, check_writable, new_array
+from mtl_course.base import HOME, atomic, check_count, check_writable
 from mtl_course.datasets import UNKNOWN, Split, stored
+from mtl_course.storage import new_array
 
 
 class Archive(NamedTuple):

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from mtl_course import photographs, scenes
-from mtl_course.base import HOME, derive_seed, results_folder
+from mtl_course.base import HOME, derive_seed
 from mtl_course.datasets import printed_digits
 from mtl_course.photographs._reading import once
+from mtl_course.storage import results_folder
 
 BANNER = "Drawn by the course: these are no photographs"
 LETTERS = {

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mtl_course.base import atomic, check_count, derive_seed, new_array, threads
+from mtl_course.base import atomic, check_count, derive_seed, threads
 from mtl_course.datasets import Dataset
 from mtl_course.scenes._sprites import KINDS
 from mtl_course.scenes._tasks import TASKS, THE_FOUR, VISIBLE, Facts
 from mtl_course.scenes._world import SLOTS, Order, imagine, paint, slots_of
+from mtl_course.storage import new_array
 
 _CHUNK = 512  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
 _CHUNK_GPU = 65_536

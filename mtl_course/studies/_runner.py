@@ -23,8 +23,9 @@ import torch
 from tqdm.auto import tqdm
 
 from mtl_course import training
-from mtl_course.base import HOME, Interrupted, check_count, results_folder, threads, writable
+from mtl_course.base import HOME, check_count, threads
 from mtl_course.devices import on_cpu
+from mtl_course.storage import Interrupted, results_folder, writable
 from mtl_course.studies import _store, golden
 from mtl_course.studies._registry import STUDIES
 from mtl_course.studies._store import Study, marks, recipe_here

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import filelock
 import pandas as pd
 
-from mtl_course.base import atomic, writable
+from mtl_course.base import atomic
 from mtl_course.devices import Machine
+from mtl_course.storage import writable
 from mtl_course.studies import golden
 
 _log = logging.getLogger(__name__)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from mtl_course import scenes
-from mtl_course.base import HOME, Interrupted, derive_seed
+from mtl_course.base import HOME, derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, shared
+from mtl_course.storage import Interrupted
 from mtl_course.studies._store import Study
 from mtl_course.studies.common import (
     DEVELOPMENT,

@@ -10,7 +10,7 @@ import itertools
 import pandas as pd
 import torch
 
-from mtl_course import gradients, scenes
+from mtl_course import aggregators, scenes
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.networks import Network, separate, shared
@@ -74,7 +74,7 @@ def _gradients(roads: Dataset, seed: int, way: str, images: int, *, fit: Fit = f
     data = asked(roads.subset(slice(images)), seed, way)
     own = derive_seed(seed, "network")
     network = shared(data.tasks, width=WIDTH_OF_COMPANY, seed=own)
-    watch = gradients.Watch(network, data.subset(slice(PROBED)), LOOKS)
+    watch = aggregators.Watch(network, data.subset(slice(PROBED)), LOOKS)
     settings = fitting(own, STEPS, WATCHED_RATE) | {"batch_size": BATCH, "backward": watch}
     fit(network, data, **settings)
     looks = watch.found
@@ -114,7 +114,7 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
     """Both tasks' scores when the loss gives the first this share of its weight."""
     data, own = only(roads, RIVALS), derive_seed(seed, "network")
     network = shared(data.tasks, width=NARROW, seed=own)
-    backward = gradients.weighted((share, 1 - share))
+    backward = aggregators.weighted((share, 1 - share))
     settings = fitting(own, STEPS, WEIGHTED_RATE) | {"batch_size": BATCH, "backward": backward}
     fit(network, data, **settings)
     return each_scored(network, seed)
@@ -124,7 +124,7 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
 
 SUM, WEIGHTED, UNCERTAIN = "plain sum", "sum, one task doubled", "uncertainty"
 WIDE, EACH = "plain sum, width 16", "one network each"
-RIVALS_OF_SUM = (UNCERTAIN, *gradients.AGGREGATORS)
+RIVALS_OF_SUM = (UNCERTAIN, *aggregators.AGGREGATORS)
 FOUGHT = ("the four", STRANGERS)
 DOUBLED = tuple(f"task {number} counts twice" for number in range(1, 5))
 AGGREGATOR_RATES: dict[str, dict[str, float]] = {
@@ -155,13 +155,13 @@ DOUBLED_TASK: dict[str, str] = {"the four": DOUBLED[1], STRANGERS: DOUBLED[1]}
 """The best of a small grid on development seeds: see the rows of "aggregators_tuning"."""
 
 
-def combined(network: Network, way: str, rate: float, seed: int) -> gradients.Backward | None:
+def combined(network: Network, way: str, rate: float, seed: int) -> aggregators.Backward | None:
     """How this way goes down the four terms of the loss; None: their plain sum."""
     if way in DOUBLED:
-        return gradients.weighted([2.0 if way == other else 1.0 for other in DOUBLED])
+        return aggregators.weighted([2.0 if way == other else 1.0 for other in DOUBLED])
     if way == UNCERTAIN:
-        return gradients.uncertain(len(network.names), rate)
-    return gradients.aggregated(network, way, seed) if way in gradients.AGGREGATORS else None
+        return aggregators.uncertain(len(network.names), rate)
+    return aggregators.aggregated(network, way, seed) if way in aggregators.AGGREGATORS else None
 
 
 def _aggregators(
@@ -269,7 +269,7 @@ def gains_by_pair(rows: pd.DataFrame) -> pd.DataFrame:
 _SETTINGS = {"test": TEST_SCENES, "steps": STEPS, "batch": BATCH, "width": WIDTH_OF_COMPANY}
 _LOOKED = _SETTINGS | {"looks": LOOKS, "probed": PROBED, "rate": WATCHED_RATE, "sets": SETS}
 _TRADED = _SETTINGS | {"width": NARROW, "rate": WEIGHTED_RATE, "rivals": RIVALS, "sets": SETS}
-_COMBINED = _SETTINGS | {"sets": SETS, "CAGrad's c": gradients.CAGRAD_C}
+_COMBINED = _SETTINGS | {"sets": SETS, "CAGrad's c": aggregators.CAGRAD_C}
 _PAIRED = _SETTINGS | {"steps": STEPS_OF_MANY}
 
 STUDIES = {

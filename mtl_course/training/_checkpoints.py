@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mtl_course.base import atomic, check_writable
 from mtl_course.networks import Network
@@ -14,29 +15,11 @@ from mtl_course.networks import Network
 _FORMAT = "mtl_course checkpoint 1"
 
 
-def save(network: Network, path: str | os.PathLike) -> None:
-    """Writes the network's weights and statistics to `path`, whole or not at all.
+def save(network: Network, path: str | os.PathLike, **state: object) -> None:
+    """Write the network's weights and statistics to `path`, whole or not at all.
 
+    state: tensors and plain values to keep beside them.
     Raises: OSError if `path` cannot be written, or its disk is full.
-    """
-    write(path, network, {})
-
-
-def load(network: Network, path: str | os.PathLike) -> Network:
-    """Reads weights written by `save` into a network that was built in the same way.
-
-    Returns: the network. Only tensors and plain values are read (torch's `weights_only`).
-    Raises: FileNotFoundError; ValueError if the file is damaged, not a checkpoint of this package,
-        or of another network.
-    """
-    read(path, network)
-    return network
-
-
-def write(path: str | os.PathLike, network: Network, state: dict) -> None:
-    """Writes a network, and what else `state` holds, to `path`: tensors and plain values.
-
-    Raises: as `save` does.
     """
     check_writable(Path(path).parent, "choose another path for the checkpoint")
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
@@ -47,10 +30,21 @@ def write(path: str | os.PathLike, network: Network, state: dict) -> None:
         file.write_bytes(packed.getbuffer())
 
 
-def read(path: str | os.PathLike, network: Network, about: dict | None = None) -> dict:
-    """Reads a checkpoint into `network`, once every part of it has been found to fit.
+def load(network: Network, path: str | os.PathLike) -> Network:
+    """Read weights written by `save` into a network that was built in the same way.
 
-    about: what must agree for it to be the run that is gone on with; None takes any network.
+    Returns: the network. Only tensors and plain values are read (torch's `weights_only`).
+    Raises: FileNotFoundError; ValueError if the file is damaged, not a checkpoint of this package,
+        or of another network.
+    """
+    read(path, network)
+    return network
+
+
+def read(path: str | os.PathLike, network: Network, about: dict | None = None) -> dict:
+    """Read a checkpoint into `network`, once every part of it has been found to fit.
+
+    about: what must agree for it to be the run that resumes; None takes any network.
     Returns: all that the file holds. Raises: as `load` does, and ValueError for another run.
     """
     if not Path(path).exists():
@@ -61,17 +55,19 @@ def read(path: str | os.PathLike, network: Network, about: dict | None = None) -
         raise ValueError(f"{path} is damaged or is no checkpoint: delete or move it.") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError(f"{path} was not written by mtl_course: choose another path.")
-    here = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in state["network"].items()}
+    here, there = _shapes(network.state_dict()), _shapes(state["network"])
     if here != there or state["names"] != list(network.names):
-        odd = [name for name in here.keys() | there.keys() if here.get(name) != there.get(name)]
+        odd = {name for name, _ in here ^ there}
         what = f"layer {min(odd)}" if odd else "the names of its outputs"
         raise ValueError(f"{path} is of another network (look at {what}): choose another path.")
     if about is not None:
-        if "about" not in state:
+        if "run" not in state:
             raise ValueError(f"{path} holds a finished network, not a run: choose another path.")
-        odd = [key for key in about if state["about"].get(key) != about[key]]
-        if odd:
+        if odd := [key for key in about if state["run"].get(key) != about[key]]:
             raise ValueError(f"{path} is of another run (look at {', '.join(odd)}): move it away.")
     network.load_state_dict(state["network"])
     return state
+
+
+def _shapes(weights: dict[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+    return {(name, tuple(value.shape)) for name, value in weights.items()}

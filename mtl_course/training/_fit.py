@@ -17,10 +17,13 @@ from mtl_course import devices
 from mtl_course.base import check_writable, threads
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
-from mtl_course.training._history import describe, remember
-from mtl_course.training._run import Run, check_settings, check_trainable
+from mtl_course.training import _run
+from mtl_course.training._run import Run
 
 _log = logging.getLogger(__name__)
+
+Fit = Callable[..., pd.DataFrame]
+"""`fit`, or what stands in for it: something that trains a network and returns the history."""
 
 BATCH_SIZE = 64
 LEARNING_RATE = 3e-3
@@ -61,29 +64,29 @@ def fit(
     checkpoint: a file, written as training goes; if it exists, the run resumes from it. On a CPU,
         on one thread, the result is bit for bit that of an uninterrupted run.
     Returns: the history, one row a step: `loss`, and a column for each task's part of it.
-        `attrs["interrupted"]` tells whether the run was cut short, and `attrs["labels"]`, a dict,
-        how many known labels each task has learned from (an image that came twice counts twice).
-        `network.history` joins the histories of all its training.
+        `attrs["interrupted"]` tells whether the run was cut short. `network.history` joins the
+        histories of all its training.
     Raises: ValueError for arguments that do not fit together, where gradients are switched off, or
         under a default dtype other than float32; OSError if the checkpoint cannot be written;
         FloatingPointError once the loss is not finite, with the step, the task and what to do.
     """
-    settings = check_settings(steps, batch_size, learning_rate)
+    settings = _run.check_settings(steps, batch_size, learning_rate)
     machine = devices.machine(device, precision)
-    check_trainable(network, data)
+    _run.check_trainable(network, data)
     if checkpoint:
         check_writable(Path(checkpoint).parent, "choose another path for the checkpoint")
     devices.prepare(progress)
     count = machine.worth(network, data.images[:batch_size])
     with threads(count), machine.own_stream(), devices.borrowed(network, machine.device):
-        run = Run([network], [data], [seed], machine, backward or sum_backward, **settings)
-        about, save = describe(network, data, machine, seed=seed, **settings), None
+        run = Run([network], [data], [seed], machine, backward or sum_backward, settings)
+        about = save = None
         if checkpoint:
+            about = _run.describe(network, data, machine, seed=seed, **settings)
             run.resume(checkpoint, about)
             save = functools.partial(run.save, checkpoint, about)
         resumed = run.done > 0
         take_steps(run, progress, save)
-        return remember(network, data, run.losses, run.batches, run.done, about, resumed)
+        return _run.remember(network, data.tasks, run.losses, run.done, about, resumed)
 
 
 def step(run: Run) -> None:

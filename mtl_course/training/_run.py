@@ -6,9 +6,11 @@ device; on CUDA the whole of it is recorded once and then replayed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -65,23 +67,16 @@ class Run:
         seeds: Sequence[int],
         machine: devices.Machine,
         backward: Callable[[Tensor], None],
-        *,
-        steps: int,
-        batch_size: int,
-        learning_rate: float,
+        settings: dict,
     ) -> None:
-        device, many = machine.device, len(networks) > 1
+        device, many, steps = machine.device, len(networks) > 1, settings["steps"]
         self.machine, self.networks, self.tasks = machine, networks, data[0].tasks
-        self.backward, self.learning_rate = backward, learning_rate
-        pairs = list(zip(networks, data, strict=True))
-        batches = [
-            _batches(len(own), min(batch_size, len(own)), steps, seed)
-            for own, seed in zip(data, seeds, strict=True)
-        ]
+        self.backward, self.learning_rate = backward, settings["learning_rate"]
+        size = min(settings["batch_size"], len(data[0]))
+        batches = [_batches(len(d), size, steps, s) for d, s in zip(data, seeds, strict=True)]
         self.batches = (torch.stack(batches, dim=1) if many else batches[0]).to(device)
-        for network in networks:
-            network.train()
-        models, inputs = zip(*[_model(*pair, machine) for pair in pairs], strict=True)
+        parts = [_model(n.train(), d, machine) for n, d in zip(networks, data, strict=True)]
+        models, inputs = zip(*parts, strict=True)
         self.model = SideBySide(models) if many else models[0]
         self.inputs, self.first_input = _end_to_end(inputs, device)
         self.labels, self.first_label = _end_to_end([own.labels for own in data], device)
@@ -89,9 +84,9 @@ class Run:
         size = (steps, len(networks), len(self.tasks) or 1)
         self.losses = torch.zeros(size if many else size[::2], device=device)
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
-        rates = [learning_rate * _schedule(step, steps) for step in range(steps)]
-        rates = torch.tensor(rates, dtype=torch.float32)
-        self.rates, self.rate = rates.to(device), rates[0].clone().to(device)
+        rates = [self.learning_rate * _schedule(step, steps) for step in range(steps)]
+        self.rates = torch.tensor(rates, dtype=torch.float32).to(device)
+        self.rate = self.rates[0].clone()
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         settings = {"weight_decay": _WEIGHT_DECAY, "capturable": device.type == "cuda"}
         self.optimizer = torch.optim.AdamW(self.weights, self.rate, fused=True, **settings)
@@ -138,8 +133,8 @@ class Run:
     def save(self, path: str | os.PathLike, about: dict) -> None:
         """Write the run of one network to `path`."""
         losses = self.losses[: self.done].cpu()
-        state = {"about": about, "optimizer": self.optimizer.state_dict(), "losses": losses}
-        _checkpoints.write(path, self.networks[0], state)
+        state = {"run": about, "optimizer": self.optimizer.state_dict(), "losses": losses}
+        _checkpoints.save(self.networks[0], path, **state)
 
     def resume(self, path: str | os.PathLike, about: dict) -> None:
         """Resume the run that `path` holds, if it exists.
@@ -203,3 +198,40 @@ def _end_to_end(parts: Sequence[Tensor], device: torch.device) -> tuple[Tensor, 
         begins[mark], total = total, total + len(part)
     first = torch.tensor([[begins[mark]] for mark in marks])
     return torch.cat([part.to(device) for part in distinct.values()]), first.to(device)
+
+
+def describe(network: Network, data: Dataset, machine: devices.Machine, **settings: float) -> dict:
+    """Return what must agree for a run to resume from a checkpoint."""
+    stride = max(1, len(data) // 1000)  # a digest of every image would cost more than a step
+    content = hashlib.sha256(data.images[::stride].cpu().numpy().tobytes())
+    content.update(data.labels.cpu().numpy().tobytes())
+    trains = " ".join(name for name, p in network.named_parameters() if p.requires_grad)
+    about = {"images": len(data), "data": content.hexdigest(), "trains": trains}
+    return about | {"precision": machine.precision, **settings}
+
+
+def remember(
+    network: Network,
+    tasks: tuple[str, ...],
+    losses: Tensor,
+    done: int,
+    about: dict | None = None,
+    resumed: bool = False,
+) -> pd.DataFrame:
+    """Return the history of this run, which `network.history` joins to those of earlier runs.
+
+    losses: float32 (steps, tasks), of which the first `done` were computed.
+    about: what `describe` says of a run that can resume.
+    """
+    history = pd.DataFrame(losses[:done].cpu().numpy(), columns=list(tasks) or ["loss"])
+    if tasks:
+        history.insert(0, "loss", history.sum(axis=1))
+    history.index.name = "step"
+    history.attrs = {"interrupted": done < len(losses)}
+    runs = getattr(network, "_runs", [])
+    if resumed and runs and runs[-1][0] == about:
+        runs = runs[:-1]  # the same run: its steps are all in this history
+    network._runs = [*runs, (about, history)]
+    network.history = pd.concat([part for _, part in network._runs], ignore_index=True)
+    network.history.attrs = history.attrs
+    return history

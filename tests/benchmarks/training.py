@@ -69,7 +69,7 @@ def frozen(place: Machine) -> dict[str, Callable]:
         networks.freeze(target.trunk)
         optimiser = torch.optim.AdamW(target.head.parameters(), 3e-3, weight_decay=1e-4, fused=True)
         images, labels = data.images.to(place.device), data.labels.to(place.device)
-        for rows in _run._rows(len(data), 64, 300, 0).to(place.device):
+        for rows in _run._batches(len(data), 64, 300, 0).to(place.device):
             with torch.no_grad(), place.autocast():
                 features = target.trunk(normalise(images[rows]))
             loss = losses.multi_task_losses(target.head(features.float()), labels[rows]).sum()

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import figures, gradients, networks, scenes, training
+from mtl_course import aggregators, figures, gradients, networks, scenes, training
 from mtl_course.explorers.compass import Compass
 
 TASKS = ("pedestrian", "car", "stop sign", "traffic light")
-WAYS = ("plain sum", *gradients.AGGREGATORS)
+WAYS = ("plain sum", *aggregators.AGGREGATORS)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def looks() -> dict[int, torch.Tensor]:
     """Gradients of a network in training."""
     roads = scenes.draw(128, seed=3)
     network = networks.shared(roads.tasks, width=4, seed=0)
-    watch = gradients.Watch(network, roads, at=(0, 5, 9))
+    watch = aggregators.Watch(network, roads, at=(0, 5, 9))
     training.fit(network, roads, steps=10, seed=0, backward=watch, progress=False)
     return watch.gradients
 
@@ -34,7 +34,7 @@ def direction(each: torch.Tensor, way: str) -> np.ndarray:
     if way == "plain sum":
         return each.sum(dim=0).numpy()
     torch.manual_seed(gradients.stream(0, "step 0"))
-    return gradients.aggregator(way)(each).numpy()
+    return aggregators.aggregator(way)(each).numpy()
 
 
 @pytest.mark.parametrize("way", WAYS)

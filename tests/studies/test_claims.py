@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import t, ttest_1samp
 
 from mtl_course import studies
-from mtl_course.base import Interrupted, results_folder
+from mtl_course.storage import Interrupted, results_folder
 from mtl_course.studies import claims, headline, lesson_01, lesson_05
 from mtl_course.studies.claims import Comparison
 from mtl_course.studies.lesson_04 import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, ONE_LABEL

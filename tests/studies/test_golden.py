@@ -122,7 +122,7 @@ def test_a_run_that_fails_is_not_remembered(monkeypatch, clear):
 def test_an_interrupted_run_is_not_remembered(monkeypatch, clear, world):
     """`training.fit` would end with half a history, which must not pass for a change."""
     clear()
-    step, steps = _run.step, iter(range(100))
+    step, steps = _fit.step, iter(range(100))
 
     def interrupted(run):
         if next(steps) == 9:

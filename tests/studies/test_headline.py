@@ -13,7 +13,7 @@ from small_disk import python_on_disk
 from mtl_course import experiments, scenes, studies
 from mtl_course.base import derive_seed
 from mtl_course.studies import common, headline
-from mtl_course.training import _checkpoints, _fit, _run
+from mtl_course.training import _checkpoints, _fit
 
 COUNT = 1024  # scenes of A: 8 steps
 
@@ -66,10 +66,10 @@ def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
 
 
 def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mtl_course.training._READ_EVERY", 2)
-    monkeypatch.setattr("mtl_course.training._SAVE_EVERY", 4)
+    monkeypatch.setattr("mtl_course.training._fit._READ_EVERY", 2)
+    monkeypatch.setattr("mtl_course.training._fit._SAVE_EVERY", 4)
     whole = headline.pretrained(tmp_path / "whole.pt", COUNT, "cpu", progress=False)
-    real, taken = _run.step, []
+    real, taken = _fit.step, []
 
     def step(run):
         if len(taken) == 5:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mtl_course.experiments import STUDIES
 
-from mtl_course import gradients, scenes, studies
+from mtl_course import aggregators, gradients, scenes, studies
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN
 from mtl_course.scenes._tasks import TASKS
@@ -138,7 +138,7 @@ def test_every_way_has_the_same_scenes_the_same_start_and_as_many_steps(asked, r
 
 def test_a_way_goes_down_what_it_says(roads):
     data = lesson_05.only(roads, scenes.THE_FOUR).subset(slice(32))
-    for way in gradients.AGGREGATORS:
+    for way in aggregators.AGGREGATORS:
         network = lesson_06.shared(data.tasks, width=2, seed=0)
         backward = lesson_06.combined(network, way, 1e-2, seed=0)
         logits = network.train()(data.images)
@@ -146,7 +146,7 @@ def test_a_way_goes_down_what_it_says(roads):
         found = torch.cat([p.grad.flatten() for p in network.trunk.parameters()])
         fresh = lesson_06.shared(data.tasks, width=2, seed=0)
         torch.manual_seed(derive_seed(0, "step 0"))
-        want = gradients.aggregator(way)(gradients.of_each_task(fresh, data))
+        want = aggregators.aggregator(way)(gradients.of_each_task(fresh, data))
         assert torch.allclose(found, want, atol=1e-5)
     learned = lesson_06.combined(network, lesson_06.UNCERTAIN, 1e-2, seed=0)
     terms = torch.ones(4, requires_grad=True)

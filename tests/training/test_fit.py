@@ -12,6 +12,7 @@ import pytest
 import sklearn.metrics
 import torch
 from small_disk import python_on_disk
+from together import side_by_side
 from torch import nn
 
 from mtl_course import analysis, devices, evaluation, losses, training, transfer
@@ -56,10 +57,10 @@ def same(one, other):
 
 
 class Interrupt:
-    """Stands in for _run.step: presses Ctrl-C just before update number `at`."""
+    """Stands in for _fit.step: presses Ctrl-C just before update number `at`."""
 
     def __init__(self, at):
-        self.left, self.step = at, _run.step
+        self.left, self.step = at, _fit.step
 
     def __call__(self, *arguments):
         if self.left == 0:
@@ -85,7 +86,7 @@ def plain_loop(network, data, steps, seed, batch_size, learning_rate):
     optimiser = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=1e-4)
     history = []
     network.train()
-    for step, rows in enumerate(_run._rows(len(data), batch_size, steps, seed)):
+    for step, rows in enumerate(_run._batches(len(data), batch_size, steps, seed)):
         optimiser.param_groups[0]["lr"] = learning_rate * share(step, steps)
         logits, labels = network(data.images[rows]), data.labels[rows]
         if data.classes:
@@ -176,30 +177,6 @@ def test_an_unknown_label_teaches_nothing():
     assert turned[0].item() < 1 - 1e-5
 
 
-def learned_from(data, steps):
-    """The known labels in the first batches of RUN, counted one batch after another."""
-    batches = _run._rows(len(data), 5, steps, 3)
-    known = sum((data.labels[rows] != UNKNOWN).sum(0) for rows in batches)
-    return dict(zip(data.tasks, known.tolist(), strict=True))
-
-
-def test_the_history_counts_the_known_labels_each_task_has_learned_from():
-    data = toy_tasks()
-    network, history = trained(data)  # 12 batches of 5 from 13 images: 4 epochs and 8 images
-    want = learned_from(data, steps=12)
-    assert history.attrs["labels"] == want
-    again = training.fit(network, data, **RUN)
-    assert again.attrs["labels"] == want
-    assert network.history.attrs["labels"] == {task: 2 * n for task, n in want.items()}
-    assert trained()[1].attrs["labels"] == {}, "a dataset with classes has no tasks"
-
-
-@pytest.mark.parametrize(("batch_size", "count"), [(5, 5), (13, 13), (100, 13)])
-def test_a_batch_teaches_as_many_labels_as_it_has(batch_size, count):
-    _, history = trained(toy_tasks(unknown=0), steps=3, batch_size=batch_size)
-    assert history.attrs["labels"] == {"car": 3 * count, "sign": 3 * count}
-
-
 @pytest.mark.parametrize("trunk_frozen", [False, True])
 def test_a_separate_network_trains_as_each_part_alone(trunk_frozen):
     data = toy_tasks(m=30)
@@ -219,7 +196,6 @@ def test_a_separate_network_trains_as_each_part_alone(trunk_frozen):
         got = training.predict(network, own, "cpu", "float32")
         assert torch.allclose(logits[:, [j]], got, rtol=1e-5, atol=1e-6)
         assert np.allclose(history[task], part["loss"], rtol=1e-5)
-        assert history.attrs["labels"][task] == part.attrs["labels"][task]
 
 
 def labelled_only(data, j):
@@ -283,7 +259,7 @@ def test_fit_leaves_the_data_and_torchs_generator_alone():
 
 
 def test_fit_and_predict_take_one_thread_and_give_the_others_back(monkeypatch):
-    seen, real = [], _run.step
+    seen, real = [], _fit.step
 
     def step(*arguments):
         seen.append(torch.get_num_threads())
@@ -367,7 +343,7 @@ def test_the_second_thread_is_given_back_when_its_core_is_taken(monkeypatch, use
         for _ in used:
             cores.look()
         assert torch.get_num_threads() == left
-        for _ in range(devices._ANOTHER_TRY):
+        for _ in range(devices._RETRY):
             cores.look()
         assert torch.get_num_threads() == 2, "the second thread got no other try"
     finally:
@@ -409,7 +385,7 @@ def test_networks_side_by_side_learn_what_each_learns_alone(make, vary, trunk_fr
     networks, data, seeds = together(make, trunk_frozen, vary)
     settings = {name: MANY[name] for name in ("steps", "batch_size", "learning_rate")}
     place = training.machine("cpu", "float32")
-    histories = training._side_by_side(networks, data, seeds, place, False, settings)
+    histories = side_by_side(networks, data, seeds, place, False, settings)
     for network, other, history, expected in zip(networks, alone, histories, want, strict=True):
         pd.testing.assert_frame_equal(history, expected, rtol=1e-3, atol=1e-4)
         assert history.attrs == expected.attrs
@@ -428,12 +404,11 @@ def test_images_that_networks_share_lie_on_the_device_once():
     assert first.tolist() == [[0], [5], [0]]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_networks_in_processes_learn_bit_for_bit_what_each_learns_alone(jobs):
+def test_on_a_cpu_many_networks_learn_bit_for_bit_what_each_learns_alone():
     alone, want = one_by_one()
     networks, data, seeds = together()
     histories = training.fit_many(
-        networks, data, seeds=seeds, jobs=jobs, device="cpu", precision="float32", **MANY
+        networks, data, seeds=seeds, device="cpu", precision="float32", **MANY
     )
     for network, other, history, expected in zip(networks, alone, histories, want, strict=True):
         assert same(network, other)
@@ -447,7 +422,7 @@ def test_networks_in_processes_learn_bit_for_bit_what_each_learns_alone(jobs):
 def test_one_dataset_serves_all_networks():
     data = toy()
     networks = [build(data, seed) for seed in range(2)]
-    training.fit_many(networks, data, seeds=[1, 2], jobs=1, device="cpu", **MANY)
+    training.fit_many(networks, data, seeds=[1, 2], device="cpu", **MANY)
     for seed, network in enumerate(networks):
         other = build(data, seed)
         training.fit(other, data, **RUN | {"seed": seed + 1, "precision": None})
@@ -496,7 +471,7 @@ def test_a_gpu_learns_what_the_cpu_learns(make, trunk_frozen):
 @pytest.mark.parametrize(("m", "size"), [(10, 3), (10, 5), (7, 7), (5, 4), (1, 1)])
 def test_every_epoch_visits_every_image_once(m, size):
     steps = 3 * m  # a whole number of epochs
-    batches = _run._rows(m, size, steps, 1)
+    batches = _run._batches(m, size, steps, 1)
     assert batches.shape == (steps, size)
     visits = batches.reshape(-1, m)  # (epochs, m)
     assert (visits.sort(dim=1).values == torch.arange(m)).all()
@@ -505,8 +480,8 @@ def test_every_epoch_visits_every_image_once(m, size):
 
 
 def test_batches_depend_on_the_seed_and_not_on_how_many_are_asked_for():
-    assert torch.equal(_run._rows(10, 4, 15, 1), _run._rows(10, 4, 40, 1)[:15])
-    assert not torch.equal(_run._rows(10, 4, 15, 1), _run._rows(10, 4, 15, 2))
+    assert torch.equal(_run._batches(10, 4, 15, 1), _run._batches(10, 4, 40, 1)[:15])
+    assert not torch.equal(_run._batches(10, 4, 15, 1), _run._batches(10, 4, 15, 2))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
@@ -536,17 +511,6 @@ def test_ctrl_c_keeps_the_network_and_says_so(monkeypatch, caplog):
     assert not any(layer.training for layer in network.modules())
 
 
-def test_ctrl_c_counts_the_labels_of_the_steps_that_were_made(monkeypatch):
-    data = toy_tasks()
-    monkeypatch.setattr(_fit, "step", Interrupt(7))
-    network, history = trained(data)
-    assert history.attrs["labels"] == learned_from(data, steps=7)
-    monkeypatch.undo()
-    monkeypatch.setattr(_fit, "step", Interrupt(0))
-    assert training.fit(network, data, **RUN).attrs["labels"] == {"car": 0, "sign": 0}
-    assert network.history.attrs["labels"] == learned_from(data, steps=7)
-
-
 def test_ctrl_c_before_the_first_step_leaves_the_network_as_it_was(monkeypatch):
     monkeypatch.setattr(_fit, "step", Interrupt(0))
     network, history = trained()
@@ -555,13 +519,13 @@ def test_ctrl_c_before_the_first_step_leaves_the_network_as_it_was(monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_what_to_do(monkeypatch):
-    real, calls = _run.step, []
+    real, calls = _fit.step, []
 
     def step(run):
         calls.append(1)
         real(run)
         if len(calls) - 1 >= 6:
-            run.terms[run.done - 1] = float("nan")
+            run.losses[run.done - 1] = float("nan")
 
     monkeypatch.setattr(_fit, "step", step)
     with pytest.raises(FloatingPointError, match=r"step 6\b.*softmax.*learning_rate below 0\.01"):
@@ -569,11 +533,11 @@ def test_a_loss_that_is_not_finite_names_the_step_and_what_to_do(monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_names_the_task(monkeypatch):
-    real = _run.step
+    real = _fit.step
 
     def step(run):
         real(run)
-        run.terms[run.done - 1, 1] = float("inf")
+        run.losses[run.done - 1, 1] = float("inf")
 
     monkeypatch.setattr(_fit, "step", step)
     with pytest.raises(FloatingPointError, match=r"inf at step 0.*task 'sign'"):
@@ -581,15 +545,15 @@ def test_a_loss_that_is_not_finite_names_the_task(monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_is_found_at_its_step_after_many(monkeypatch):
-    real, calls = _run.step, []
+    real, calls = _fit.step, []
 
     def step(run):
         calls.append(1)
         real(run)
-        run.terms[17] *= float("nan")
+        run.losses[17] *= float("nan")
 
     monkeypatch.setattr(_fit, "step", step)
-    monkeypatch.setattr(training, "_READ_EVERY", 5)
+    monkeypatch.setattr(_fit, "_READ_EVERY", 5)
     with pytest.raises(FloatingPointError, match=r"step 17\b"):
         trained(steps=40)
     assert len(calls) == 20, "training went on after the next look at the loss"
@@ -786,8 +750,8 @@ def test_evaluate_refuses_data_with_other_names():
 @pytest.fixture
 def often(monkeypatch):
     """A checkpoint every 4 steps."""
-    monkeypatch.setattr(training, "_READ_EVERY", 2)
-    monkeypatch.setattr(training, "_SAVE_EVERY", 4)
+    monkeypatch.setattr(_fit, "_READ_EVERY", 2)
+    monkeypatch.setattr(_fit, "_SAVE_EVERY", 4)
 
 
 @pytest.mark.parametrize("trunk_frozen", [False, True])
@@ -1102,7 +1066,7 @@ def test_a_checkpoint_of_another_device_is_gone_on_with(tmp_path):
     part = build(data)
     training.fit(part, data, **RUN, checkpoint=file)
     state = torch.load(file, weights_only=True)
-    state["optimiser"]["param_groups"][0]["capturable"] = True
+    state["optimizer"]["param_groups"][0]["capturable"] = True
     state["terms"] = state["terms"][:6]
     torch.save(state, file)
     run = _run.Run(
@@ -1111,8 +1075,8 @@ def test_a_checkpoint_of_another_device_is_gone_on_with(tmp_path):
     )  # fmt: skip
     run.resume(file, state["about"])
     assert run.done == 6
-    assert run.optimiser.param_groups[0]["capturable"] is False
-    _run.step(run)
+    assert run.optimizer.param_groups[0]["capturable"] is False
+    _fit.step(run)
     assert run.done == 7
 
 

@@ -5,12 +5,13 @@ import logging
 import pandas as pd
 import pytest
 import torch
+from together import side_by_side
 from torch import nn
 
 from mtl_course import training
 from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.networks import Network, classifier, freeze, new_head, separate, shared, signature
-from mtl_course.training import _fit, _run
+from mtl_course.training import _fit
 from mtl_course.training._side_by_side import SideBySide, groupable
 
 TASKS = ("car", "sign", "light")
@@ -98,7 +99,7 @@ def train_each(kind, precision):
         for network, own, seed in zip(alone, data, seeds, strict=True)
     ]
     machine = training.machine(**place)
-    found = training._side_by_side(together, data, seeds, machine, False, RUN)
+    found = side_by_side(together, data, seeds, machine, False, RUN)
     return alone, together, want, found
 
 
@@ -201,8 +202,8 @@ def test_networks_that_cannot_go_together_train_one_after_another(caplog):
         training.fit(network, data[seed], seed=seed, progress=False, device="cpu", **RUN)
     with caplog.at_level(logging.INFO):
         place = training.machine("cpu")
-        training._side_by_side(together, data, range(2), place, False, RUN)
-    assert len([r for r in caplog.records if "one after another" in r.message]) == 1
+        side_by_side(together, data, range(2), place, False, RUN)
+    assert len([r for r in caplog.records if "one by one" in r.message]) == 1
     for network, other in zip(together, alone, strict=True):
         for name, value in other.state_dict().items():
             assert torch.equal(network.state_dict()[name], value), name
@@ -213,7 +214,7 @@ def test_one_network_with_a_hook_keeps_all_from_going_together():
     networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
     seen = []
     networks[1].head.register_forward_hook(lambda *_: seen.append(1))
-    training._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
+    side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
     assert len(seen) == RUN["steps"], "a hook was passed over"
 
 
@@ -221,14 +222,14 @@ def test_batches_that_a_normalization_has_seen_are_counted_for_each():
     data = with_classes()
     networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
     training.fit(networks[1], data, seed=0, progress=False, device="cpu", **RUN)
-    training._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
+    side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
     assert [n.trunk[0][1].num_batches_tracked.item() for n in networks] == [5, 10]
 
 
 def test_an_interrupt_stops_networks_that_train_one_after_another(monkeypatch):
     data = with_classes()
     networks = [altered(UNKNOWN_KINDS["dropout"]) for _ in range(3)]
-    steps, real = [], _run.step
+    steps, real = [], _fit.step
 
     def step(run):
         steps.append(run.networks[0])
@@ -238,7 +239,7 @@ def test_an_interrupt_stops_networks_that_train_one_after_another(monkeypatch):
 
     monkeypatch.setattr(_fit, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        training._side_by_side(networks, [data] * 3, range(3), training.machine("cpu"), False, RUN)
+        side_by_side(networks, [data] * 3, range(3), training.machine("cpu"), False, RUN)
     assert steps == [networks[0]] * 3, "another network was begun"
     assert len(networks[0].history) == 2, "what the first had learned is not told"
 
