@@ -5,8 +5,6 @@ and adds to each weight's `grad`. The aggregators are torchjd's (Quinton and Rey
 ``requirements.txt`` and the extra ``aggregators`` install.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Collection, Sequence
 

@@ -1,7 +1,5 @@
 """What a network looks at, and how alike two networks see the same images (T3)."""
 
-from __future__ import annotations
-
 import itertools
 
 import torch

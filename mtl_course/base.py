@@ -1,7 +1,5 @@
 """Shared helpers: seeds, checked counts, files written whole, threads."""
 
-from __future__ import annotations
-
 import contextlib
 import operator
 import os
@@ -10,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -18,10 +17,10 @@ HOME = Path(__file__).parent.parent
 
 
 def derive_seed(seed: int, role: str) -> int:
-    """A seed of its own for one role of one experiment, such as ``derive_seed(3, "A")``.
+    """Return a seed for one role of one experiment, such as ``derive_seed(3, "A")``.
 
     Task A, task B, the initial weights and the order of batches each draw from their own stream,
-    so that none of them ever sees another's random numbers (numpy's `SeedSequence`).
+    so that no role ever sees another's random numbers (numpy's `SeedSequence`).
 
     Returns: an int in [0, 2⁶³), the same on every machine.
     Raises: ValueError if `seed` is negative or not an integer.
@@ -31,9 +30,9 @@ def derive_seed(seed: int, role: str) -> int:
 
 
 def check_count(name: str, value: int, least: int) -> int:
-    """`value` as an int, or an error that names the argument: the check every count here shares.
+    """Return `value` as an int.
 
-    Raises: ValueError if `value` is not an integer or is below `least`.
+    Raises: ValueError, which names the argument, if it is not an integer or is below `least`.
     """
     try:
         number = operator.index(value)
@@ -46,7 +45,7 @@ def check_count(name: str, value: int, least: int) -> int:
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """A name beside `path` for a file or folder; it becomes `path` once it is whole.
+    """Give a name beside `path` for a file or folder, which becomes `path` once it is whole.
 
     Raises: OSError if the disk is full, or the folder read-only; it names `path`.
     """
@@ -69,7 +68,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Lets torch use at most `count` threads of the CPU, and no more than it is set to.
+    """Let torch use at most `count` threads of the CPU, and no more than it is set to.
 
     It also decorates functions. On several threads the small networks of the course gain little
     while the machine is idle, and lose much when another process takes a core. Sums also come out
@@ -100,20 +99,13 @@ def threads(count: int) -> Iterator[None]:
             del _own.threads
 
 
-class _Threads:
-    """How many calls of `threads` are inside, of all Python threads, and torch's number before."""
-
-    lock = threading.Lock()
-    inside = 0
-    before = 1
-
-
-_threads = _Threads()
+# How many calls are inside, of all Python threads, and torch's number before them.
+_threads = SimpleNamespace(lock=threading.Lock(), inside=0, before=1)
 _own = threading.local()  # torch counts for each Python thread by itself
 
 
 def check_writable(folder: str | os.PathLike, advice: str) -> None:
-    """Find out before the work, not after it, whether files can be written into `folder`.
+    """Check before the work, not after it, that files can be written into `folder`.
 
     A folder that is not there yet is not made. Raises: OSError with the `advice` if they cannot.
     """

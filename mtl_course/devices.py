@@ -1,27 +1,21 @@
-"""Where training runs, in what precision, on how many threads, and where random weights come from.
+"""Where training runs, in what precision, and where random weights come from.
 
 Nothing in the package depends on which device or dtype is torch's default: what it makes lies where
 it says, and what it borrows comes back where it lay.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm.auto import tqdm
 
-_LARGE = 2_000_000  # numbers that a first layer computes for a batch, from which two threads pay
-_BOTH = 1.75  # cores that two threads use at least, while they have two to themselves
-_RETRY = 50  # looks
 _KEPT = 1 << 30  # bytes
 
 
@@ -40,29 +34,13 @@ class Machine(NamedTuple):
     @contextlib.contextmanager
     def own_stream(self) -> Iterator[None]:
         """Enter a stream in which CUDA can record a training step; elsewhere, do nothing."""
-        if self.device.type != "cuda":
+        with contextlib.ExitStack() as stack:
+            if self.device.type == "cuda":
+                stack.enter_context(torch.cuda.device(self.device))
+                stack.callback(torch.cuda.synchronize)
+                torch.cuda.synchronize()
+                stack.enter_context(torch.cuda.stream(torch.cuda.Stream()))
             yield
-            return
-        with torch.cuda.device(self.device):
-            outside, own = torch.cuda.current_stream(), torch.cuda.Stream()
-            own.wait_stream(outside)
-            try:
-                with torch.cuda.stream(own):
-                    yield
-            finally:
-                outside.wait_stream(own)
-
-    def worth(self, network: nn.Module, images: Tensor) -> int:
-        """Return how many threads of a CPU a step on this batch should use: 2 if it is large.
-
-        The answer depends on shapes alone, so it is the same on every machine. Measured on two
-        cores, a step on 128 scenes (32 × 32) at width 16 takes two thirds of its time on two
-        threads; at half that size nothing is gained. images: (batch, channels, height, width).
-        """
-        convolutions = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
-        channels = getattr(next(convolutions, None), "out_channels", 0)
-        m, _, height, width = images.shape
-        return 2 if m * height * width * channels >= _LARGE and self.device.type == "cpu" else 1
 
 
 def machine(device: str | None = None, precision: str | None = None) -> Machine:
@@ -75,27 +53,20 @@ def machine(device: str | None = None, precision: str | None = None) -> Machine:
         for networks of the course's size slower on an H200, faster on a CPU with AMX.
     Raises: ValueError if `device` is not on this machine or `precision` is not one of the two.
     """
-    there = {
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-        "cpu": 1,
-    }
-    have = [kind for kind, count in there.items() if count]
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    have = [kind for kind, found in there.items() if found] + ["cpu"]
     try:
         chosen = torch.device(have[0] if device is None else device)
     except RuntimeError:
         raise ValueError(f"device must be like 'cpu', 'cuda' or 'mps'; got {device!r}.") from None
-    if (chosen.index or 0) >= there.get(chosen.type, 0):
+    if chosen.type not in have or (chosen.index or 0) >= max(1, torch.cuda.device_count()):
         raise ValueError(f"device {device!r} is not on this machine, which has: {', '.join(have)}.")
     if precision not in (None, "float32", "bfloat16"):
         raise ValueError(f"precision must be 'float32' or 'bfloat16'; got {precision!r}.")
-    fastest = "the fastest device here" if len(have) > 1 else "no GPU here"
-    where = fastest if device is None else "as asked"
-    if precision is None:
-        why = "float32 so that rows of all machines can be compared, bfloat16 on request"
-    else:
-        why = f"{precision} on request"
-    return Machine(chosen, precision or "float32", f"{where}; {why}")
+    where = "as asked" if device else "the fastest device here" if have[1:] else "no GPU here"
+    default = "float32 so that rows of all machines can be compared, bfloat16 on request"
+    reason = f"{where}; {precision} on request" if precision else f"{where}; {default}"
+    return Machine(chosen, precision or "float32", reason)
 
 
 def for_drawing() -> str:
@@ -104,35 +75,6 @@ def for_drawing() -> str:
     Apple's MPS lacks the 64-bit arithmetic that drawing needs.
     """
     return "cuda" if machine().device.type == "cuda" else "cpu"
-
-
-class Cores:
-    """Gives up the second thread while another process has its core.
-
-    Torch's threads spin while they wait for each other, so alone on two cores they use both fully.
-    When one of them has to share, the other spins in vain, and two threads train more slowly than
-    one. Now and then the second one is given another try.
-    """
-
-    def __init__(self) -> None:
-        self._most, self._clocks, self._looks = torch.get_num_threads(), None, 0
-
-    def look(self) -> None:
-        """Check, every few steps, whether this process has had both cores since the last call."""
-        if self._most < 2:
-            return
-        if self._looks:  # since it gave the second one up
-            self._looks = (self._looks + 1) % _RETRY
-            if not self._looks:
-                torch.set_num_threads(self._most)
-                self._clocks = None
-            return
-        now = time.perf_counter(), time.process_time()  # seconds
-        wall, used = (new - old for new, old in zip(now, self._clocks or now, strict=True))
-        if wall and used < _BOTH * wall:
-            torch.set_num_threads(1)
-            self._looks = 1
-        self._clocks = now
 
 
 # ---------------------------------------------------------------------- torch's defaults

@@ -1,7 +1,5 @@
 """What a network answers, and how often it is right."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pandas as pd
@@ -21,8 +19,7 @@ def check_fit(network: Network, data: Dataset) -> None:
     """Raise ValueError if the network answers other questions, or does not take these images."""
     if network.names != data.names:
         answers, asks = ", ".join(network.names), ", ".join(data.names)
-        advice = "give it a new head with networks.new_head"
-        raise ValueError(f"network answers {answers}, but data asks {asks}: {advice}.")
+        raise ValueError(f"network answers {answers}, but data asks {asks}: use networks.new_head.")
     # One image shows at once what a trunk of somebody's own would trip over in the first step.
     device, training = next(network.parameters()).device, network.training
     size = tuple(data.images.shape[1:])
@@ -80,44 +77,27 @@ def evaluate(
     logits = predict(network, data, device, precision).double()
     labels = data.labels.cpu()
     if data.tasks:
-        columns, names = _scores(logits, labels), data.tasks
+        sums, _ = losses.multi_task_sums(logits, labels)  # (tasks,)
+        columns = zip(logits.T, labels.T, sums.tolist(), strict=True)
+        rows, names = [_scores(*column) for column in columns], data.tasks
     else:
-        right = (logits.argmax(dim=1) == labels).double().mean()
-        loss = losses.softmax_losses(logits, labels)
-        columns = {"labelled": [len(data)], "accuracy": [right.item()], "loss": loss.tolist()}
-        names = ["class"]
-    return pd.DataFrame(columns, index=pd.Index(names, name="task"))
+        right = (logits.argmax(dim=1) == labels).double().mean().item()
+        loss = losses.softmax_losses(logits, labels).item()
+        rows, names = [{"labelled": len(data), "accuracy": right, "loss": loss}], ["class"]
+    return pd.DataFrame(rows, index=pd.Index(names, name="task"))
 
 
-def _scores(logits: Tensor, labels: Tensor) -> dict[str, list]:
-    """Return `evaluate`'s columns. logits: float64 (m, tasks). labels: int8 (m, tasks)."""
-    sums, labelled = losses.multi_task_sums(logits, labels)  # (tasks,), (tasks,)
-    positive = labels == 1
-    right = ((logits > 0) == positive) & (labels != UNKNOWN)
-    auc, average_precision = _ranking(logits, labels)
-    columns = {
-        "labelled": labelled,
-        "positive": positive.sum(dim=0) / labelled.double(),
-        "accuracy": right.sum(dim=0) / labelled.double(),
-        "auc": auc,
-        "average_precision": average_precision,
-        "loss": sums / labelled,
-    }
-    return {name: values.tolist() for name, values in columns.items()}
-
-
-def _ranking(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each task's area under the ROC curve and average precision: float64 (2, tasks)."""
+def _scores(logits: Tensor, labels: Tensor, loss: float) -> dict[str, float]:
+    """Score one task. logits: float64 (m,). labels: int8 (m,). loss: summed over known labels."""
     from sklearn.metrics import average_precision_score, roc_auc_score  # takes a second
 
-    scores = torch.full((2, logits.shape[1]), float("nan"), dtype=torch.float64, device="cpu")
-    for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
-        known = truth != UNKNOWN
-        truth = truth[known].numpy()
-        if 1 not in truth or column[known].isnan().any():
-            continue
-        rank = column[known].unique(return_inverse=True)[1].numpy()  # infinite scores are refused
-        scores[1, j] = average_precision_score(truth, rank)
-        if 0 in truth:
-            scores[0, j] = roc_auc_score(truth, rank)
-    return scores
+    known = labels != UNKNOWN
+    logits, truth = logits[known], labels[known] == 1
+    count, auc, average_precision = len(truth) or float("nan"), float("nan"), float("nan")
+    if truth.any() and not logits.isnan().any():
+        rank = logits.unique(return_inverse=True)[1].numpy()  # infinite scores are refused
+        average_precision = average_precision_score(truth.numpy(), rank)
+        auc = roc_auc_score(truth.numpy(), rank) if not truth.all() else auc
+    positive, right = truth.sum().item() / count, ((logits > 0) == truth).sum().item() / count
+    scores = {"labelled": len(truth), "positive": positive, "accuracy": right, "auc": auc}
+    return scores | {"average_precision": average_precision, "loss": loss / count}

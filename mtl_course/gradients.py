@@ -1,16 +1,13 @@
 """The tasks' gradients on the trunk they share, and the angles between them (lesson 06)."""
 
-from __future__ import annotations
-
 import copy
 
 import torch
 from torch import Tensor
 
-from mtl_course import losses
+from mtl_course import evaluation, losses
 from mtl_course.datasets import Dataset
 from mtl_course.devices import check_gradients
-from mtl_course.evaluation import check_fit
 from mtl_course.networks import Network
 
 
@@ -24,7 +21,7 @@ def of_each_task(network: Network, data: Dataset) -> Tensor:
         a known label.
     Raises: ValueError if network and data do not fit together, or gradients are switched off.
     """
-    check_fit(network, data)
+    evaluation.check_fit(network, data)
     check_gradients()
     network = copy.deepcopy(network).train()  # a batch moves the statistics of normalisation
     device = next(network.parameters()).device

@@ -4,8 +4,6 @@
 on a `Dataset` that was checked when it was made; they give one loss a task, which a history shows.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -26,8 +24,7 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
         finite.
     """
     _check(logits, labels, tuple(logits.shape), "(m, tasks), as the logits have")
-    wrong = labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]
-    if len(wrong):
+    if len(wrong := labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]):
         raise ValueError(f"labels must be 0, 1 or UNKNOWN (-1); got {wrong[0].item()}.")
     if logits[labels != UNKNOWN].isinf().any():
         raise ValueError("logits must be finite where a label is known; got an infinite one.")
@@ -67,10 +64,9 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
     Raises: ValueError when shapes or devices differ, a label is no class, or a logit is not finite.
     """
     _check(logits, labels, tuple(logits.shape[:1]), "(m,)")
-    wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
-    if len(wrong):
-        classes = logits.shape[1]
-        raise ValueError(f"labels must be 0 … {classes - 1}, a class each; got {wrong[0].item()}.")
+    last = logits.shape[1] - 1
+    if len(wrong := labels[(labels < 0) | (labels > last)]):
+        raise ValueError(f"labels must be 0 … {last}, a class each; got {wrong[0].item()}.")
     if logits.isinf().any():
         raise ValueError("logits must be finite; got an infinite one.")
     return functional.cross_entropy(logits, labels)
@@ -93,9 +89,8 @@ def _check(logits: Tensor, labels: Tensor, shape: tuple[int, ...], words: str) -
         raise ValueError(f"logits must be floating point (m, outputs) and not empty; got {got}.")
     if tuple(labels.shape) != shape:
         raise ValueError(f"labels must have shape {words}; got {tuple(labels.shape)}.")
-    if labels.device != logits.device:
-        where = f"{logits.device}; got {labels.device}"
-        raise ValueError(f"labels must lie on the device of the logits, {where}.")
+    if (there := labels.device) != (here := logits.device):
+        raise ValueError(f"labels must lie on the device of the logits, {here}; got {there}.")
     if labels.is_floating_point():
         raise ValueError(f"labels must be whole numbers; got {labels.dtype}.")
     if logits.isnan().any():

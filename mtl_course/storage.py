@@ -1,7 +1,5 @@
 """Where what a reader makes is kept, and room for it on the disk."""
 
-from __future__ import annotations
-
 import errno
 import math
 import os

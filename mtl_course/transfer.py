@@ -1,11 +1,8 @@
 """Transfer learning, A → B: pretrain on A, then adapt to B in one of four ways (T1–T3)."""
 
-from __future__ import annotations
-
 from mtl_course import networks, training
 from mtl_course.base import check_count, derive_seed
 from mtl_course.datasets import Dataset
-from mtl_course.networks import Network
 
 WAYS = ("from scratch", "new head", "all layers", "head then all")
 
@@ -23,7 +20,7 @@ def pretrain(
     batch_size: int = 128,
     fit: training.Fit = training.fit,
     **settings,
-) -> Network:
+) -> networks.Network:
     """Return a network trained on task A from random weights. `settings` go to `training.fit`.
 
     fit: what trains in place of `training.fit`.
@@ -34,7 +31,7 @@ def pretrain(
 
 
 def adapt(
-    source: Network,
+    source: networks.Network,
     data: Dataset,
     how: str,
     *,
@@ -44,7 +41,7 @@ def adapt(
     layers: int | None = None,
     fit: training.Fit = training.fit,
     **settings,
-) -> Network:
+) -> networks.Network:
     """Return a network for task B, made from one trained on task A, which is left as it was.
 
     how: "from scratch": the same layers with random weights, the control that ignores A;

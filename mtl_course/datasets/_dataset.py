@@ -4,14 +4,11 @@ A `Dataset` keeps its images as bytes; a batch becomes floating point only when 
 on the device that trains.
 """
 
-from __future__ import annotations
-
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -55,8 +52,7 @@ class Dataset:
         if tuple(self.labels.shape) != shape:
             raise ValueError(f"labels must have shape {shape}; got {tuple(self.labels.shape)}.")
         low, high = (UNKNOWN, 1) if self.tasks else (0, len(self.classes) - 1)
-        wrong = self.labels[(self.labels < low) | (self.labels > high)]
-        if len(wrong):
+        if len(wrong := self.labels[(self.labels < low) | (self.labels > high)]):
             allowed = "0, 1 or UNKNOWN (-1)" if self.tasks else f"0 … {high}, one per class"
             raise ValueError(f"labels must be {allowed}; got {wrong[0].item()}.")
 
@@ -68,7 +64,7 @@ class Dataset:
         """What a network that learns this dataset answers: one output per name."""
         return self.classes or self.tasks
 
-    def subset(self, rows: Tensor | Sequence[int] | slice) -> Dataset:
+    def subset(self, rows: Tensor | Sequence[int] | slice) -> Self:
         """Return the images and labels at `rows`, in that order.
 
         Raises: ValueError if no row is left or `rows` are not whole numbers (a mask is not).
@@ -80,7 +76,7 @@ class Dataset:
             rows = rows.long()
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
-    def sample(self, n: int, seed: int) -> Dataset:
+    def sample(self, n: int, seed: int) -> Self:
         """Draw n images without replacement, with classes as evenly over them as n allows.
 
         Raises: ValueError if `n` is larger than the dataset, or too small for one image a class.
@@ -132,7 +128,7 @@ class Split(NamedTuple):
     test: Dataset
 
 
-def stored(folder: str | os.PathLike) -> Dataset:
+def stored(folder: str | Path) -> Dataset:
     """Open a dataset on disk; its images stay there until they are needed.
 
     folder: holds images.npy, labels.npy and names.json, as `python -m mtl_course scenes` writes.

@@ -1,7 +1,5 @@
 """Printed digits, as many as you like (task A), and real handwritten ones (task B)."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,7 +147,7 @@ def handwritten_digits() -> Split:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    grey = torch.from_numpy(digits.images).float()[:, None]  # 0 … 16 inked pixels of 4 × 4
-    images = (grey * (255 / 16)).round().to(torch.uint8)  # (1797, 1, 8, 8)
+    inked = torch.from_numpy(digits.images).float()[:, None]  # (1797, 1, 8, 8), of 16 pixels each
+    images = (inked * (255 / 16)).round().to(torch.uint8)
     everything = Dataset(images, torch.from_numpy(digits.target).long(), classes=DIGITS)
     return Split(everything.subset(slice(_POOL)), everything.subset(slice(_POOL, None)))

@@ -1,7 +1,5 @@
 """Labels made unknown (M4), or one label where there were many (against M3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -65,9 +63,8 @@ def _check_weight(weight: Tensor, data: Dataset) -> None:
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         got = getattr(weight, "dtype", type(weight).__name__)
         raise ValueError(f"weight must be a tensor of floating point; got {got}.")
-    if weight.shape != data.labels.shape:
-        want = tuple(data.labels.shape)
-        raise ValueError(f"weight must have shape {want}; got {tuple(weight.shape)}.")
+    if (shape := tuple(weight.shape)) != (want := tuple(data.labels.shape)):
+        raise ValueError(f"weight must have shape {want}; got {shape}.")
     if len(wrong := weight[~(weight.isfinite() & (weight >= 0))]):
         raise ValueError(f"weight must be finite and at least 0; got {wrong[0].item()}.")
 

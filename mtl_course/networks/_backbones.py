@@ -1,8 +1,5 @@
 """torchvision's networks as trunks, with what they learned from ImageNet."""
 
-from __future__ import annotations
-
-import enum
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +47,7 @@ def imagenet_file(name: str) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", Path(_weights(name).url).name)
 
 
-def _weights(name: str) -> enum.Enum:
+def _weights(name: str):
     import torchvision  # takes a second
 
     return torchvision.models.get_model_weights(name).IMAGENET1K_V1

@@ -1,7 +1,5 @@
 """What a network is made of, layer by layer, and which layers training has moved."""
 
-from __future__ import annotations
-
 import pandas as pd
 import torch
 from torch import nn

@@ -5,9 +5,8 @@ What the logits mean is up to the loss: `classifier` is for softmax over classes
 yes/no tasks on one trunk (M1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -34,7 +33,7 @@ class Network(nn.Module):
         """Compute logits, float32 (m, len(names)), of uint8 images (m, channels, height, width)."""
         return self.head(self.trunk(normalise(images)))
 
-    def train(self, mode: bool = True) -> Network:
+    def train(self, mode: bool = True) -> Self:
         """Switch to training as torch does, but leave what is frozen in evaluation mode.
 
         The statistics of a frozen normalization do not move, and a frozen part drops nothing.
@@ -77,11 +76,10 @@ def shared(tasks: Sequence[str], *, width: int = 16, seed: int = 0, channels: in
 
 def check_names(tasks: Sequence[str]) -> tuple[str, ...]:
     """Return the tasks as a tuple. Raises: ValueError if they are not names that differ."""
-    if isinstance(tasks, str) or not all(isinstance(task, str) for task in tasks):
-        raise ValueError(f"tasks must be a sequence of names; got {tasks!r}.")
-    if not tasks or len(set(tasks)) < len(tasks):
-        raise ValueError(f"tasks must be at least one name, all different; got {tuple(tasks)}.")
-    return tuple(tasks)
+    names = () if isinstance(tasks, str) else tuple(tasks)
+    if not names or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
+        raise ValueError(f"tasks must be a sequence of names, all different; got {tasks!r}.")
+    return names
 
 
 def linear_head(features: int, names: Sequence[str], seed: int) -> nn.Linear:

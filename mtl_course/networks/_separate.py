@@ -1,7 +1,5 @@
 """One network a task, side by side: what sharing is measured against (M7)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -39,13 +37,10 @@ class Trunks(nn.ModuleList):
 class Heads(nn.ModuleList):
     """Linear heads that each read their own share of the features, for a logit each."""
 
-    @property
-    def in_features(self) -> int:
-        return sum(head.in_features for head in self)
-
-    @property
-    def out_features(self) -> int:
-        return sum(head.out_features for head in self)
+    def __init__(self, heads: Sequence[nn.Linear]) -> None:
+        super().__init__(heads)
+        self.in_features = sum(head.in_features for head in self)
+        self.out_features = sum(head.out_features for head in self)
 
     def forward(self, features: Tensor) -> Tensor:
         shares = features.split([head.in_features for head in self], dim=1)

@@ -1,7 +1,5 @@
 """The surgery of transfer learning: a new head on an old trunk, which is frozen or not."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -1,9 +1,6 @@
 """Networks and training runs on disk: written whole or not at all, read without running code."""
 
-from __future__ import annotations
-
 import io
-import os
 from pathlib import Path
 
 import torch
@@ -15,7 +12,7 @@ from mtl_course.networks import Network
 _FORMAT = "mtl_course checkpoint 1"
 
 
-def save(network: Network, path: str | os.PathLike, **state: object) -> None:
+def save(network: Network, path: str | Path, **state: object) -> None:
     """Write the network's weights and statistics to `path`, whole or not at all.
 
     state: tensors and plain values to keep beside them.
@@ -30,7 +27,7 @@ def save(network: Network, path: str | os.PathLike, **state: object) -> None:
         file.write_bytes(packed.getbuffer())
 
 
-def load(network: Network, path: str | os.PathLike) -> Network:
+def load(network: Network, path: str | Path) -> Network:
     """Read weights written by `save` into a network that was built in the same way.
 
     Returns: the network. Only tensors and plain values are read (torch's `weights_only`).
@@ -41,7 +38,7 @@ def load(network: Network, path: str | os.PathLike) -> Network:
     return network
 
 
-def read(path: str | os.PathLike, network: Network, about: dict | None = None) -> dict:
+def read(path: str | Path, network: Network, about: dict | None = None) -> dict:
     """Read a checkpoint into `network`, once every part of it has been found to fit.
 
     about: what must agree for it to be the run that resumes; None takes any network.

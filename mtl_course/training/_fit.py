@@ -1,10 +1,7 @@
 """`fit` trains one network; `step` is the one place of the course where weights learn."""
 
-from __future__ import annotations
-
 import functools
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +25,6 @@ Fit = Callable[..., pd.DataFrame]
 BATCH_SIZE = 64
 LEARNING_RATE = 3e-3
 
-_LOOK_EVERY = 10  # steps between two looks at whether both cores are ours
 _READ_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 _SAVE_EVERY = 250  # steps between two checkpoints
 _BEFORE_RECORDING = 3  # steps in which CUDA's libraries set up what must not be recorded
@@ -46,7 +42,7 @@ def fit(
     backward: Callable[[Tensor], None] | None = None,
     device: str | None = None,
     precision: str | None = None,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train `network` on `data`, in place, with AdamW: a short warm-up, then linearly down to 0.
@@ -55,14 +51,14 @@ def fit(
     layers do not move; if the whole trunk is frozen, its features are computed once. Every batch
     has `batch_size` images (or all, if there are fewer) in a shuffled order that depends on `seed`
     alone. An interruption (Ctrl-C, the stop button) keeps the network trained so far. On a CPU
-    `fit` uses one thread, or two for large batches (`devices.Machine.worth`); on one thread two
-    runs agree bit for bit. Wherever it trains, the network comes back on the device where it lay.
+    `fit` uses one thread, and two runs agree bit for bit. Wherever it trains, the network comes
+    back on the device where it lay.
 
     steps: updates. learning_rate: the highest one, after the warm-up.
     backward: a function that takes the task losses, float32 (tasks,), or (1,) with classes, and
         adds to each weight's `grad`; None adds the gradient of their sum.
-    checkpoint: a file, written as training goes; if it exists, the run resumes from it. On a CPU,
-        on one thread, the result is bit for bit that of an uninterrupted run.
+    checkpoint: a file, written as training goes; if it exists, the run resumes from it. On a CPU
+        the result is bit for bit that of an uninterrupted run.
     Returns: the history, one row a step: `loss`, and a column for each task's part of it.
         `attrs["interrupted"]` tells whether the run was cut short. `network.history` joins the
         histories of all its training.
@@ -76,9 +72,8 @@ def fit(
     if checkpoint:
         check_writable(Path(checkpoint).parent, "choose another path for the checkpoint")
     devices.prepare(progress)
-    count = machine.worth(network, data.images[:batch_size])
-    with threads(count), machine.own_stream(), devices.borrowed(network, machine.device):
-        run = Run([network], [data], [seed], machine, backward or sum_backward, settings)
+    with threads(1), machine.own_stream(), devices.borrowed(network, machine.device):
+        run = Run([(network, data, seed)], machine, backward or sum_backward, settings)
         about = save = None
         if checkpoint:
             about = _run.describe(network, data, machine, seed=seed, **settings)
@@ -115,7 +110,7 @@ def sum_backward(task_losses: Tensor) -> None:
 def take_steps(run: Run, progress: bool, save: Callable[[], None] | None = None) -> None:
     """Take the steps of a run that are left, and call `save` now and then."""
     first, steps = run.done, len(run.batches)
-    take, cores = functools.partial(step, run), devices.Cores()
+    take = functools.partial(step, run)
     # Another backward may ask the CPU something, which a recording would leave out.
     records = run.machine.device.type == "cuda" and run.backward is sum_backward
     bar = tqdm(total=steps, initial=first, desc="training", disable=not progress, leave=False)
@@ -124,16 +119,14 @@ def take_steps(run: Run, progress: bool, save: Callable[[], None] | None = None)
             take()
             if done - first == _BEFORE_RECORDING and records:
                 take = _recorded(take)
-            if done % _LOOK_EVERY == 0:
-                cores.look()
             if done % _READ_EVERY == 0 or done == steps:
                 bar.set_postfix(loss=f"{run.read(max(0, done - _READ_EVERY), done):.3f}")
                 bar.update(done - bar.n)
                 if save and (done % _SAVE_EVERY == 0 or done == steps):
                     save()
     except KeyboardInterrupt:
-        _log.warning("Interrupted after %d of %d steps: the network stays as it is now.",
-                     run.done, steps)  # fmt: skip
+        how_far = f"{run.done} of {steps} steps"
+        _log.warning("Interrupted after %s: the network stays as it is now.", how_far)
     finally:
         bar.close()
         run.finish()

@@ -1,7 +1,5 @@
 """`fit_many`: what many calls of `fit` would do, side by side on a GPU."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Sequence
@@ -51,13 +49,12 @@ def fit_many(
     for network, own in zip(networks, data, strict=True):
         _run.check_trainable(network, own)
         if kind(network, own) != kind(networks[0], data[0]):
-            what = "layers, answers, frozen parts and images"
-            raise ValueError(f"networks must have the same {what}.")
+            raise ValueError("networks must have the same layers, answers, frozen parts, images.")
     machine = devices.machine(device, precision)
-    parts = [[k] for k in range(len(networks))]
-    if machine.device.type != "cpu":
-        parts = _groups(networks, data, batch_size)
-    return _in_parts(parts, networks, data, seeds, machine, progress, settings)
+    alone = [[k] for k in range(len(networks))]
+    parts = alone if machine.device.type == "cpu" else _groups(networks, data, batch_size)
+    works = list(zip(networks, data, seeds, strict=True))
+    return _in_parts(parts, works, machine, progress, settings)
 
 
 def kind(network: Network, data: Dataset) -> tuple:
@@ -77,32 +74,27 @@ def _groups(networks: Sequence[Network], data: Sequence[Dataset], batch_size: in
 
 
 def _in_parts(
-    parts: Sequence[Sequence[int]],
-    networks: Sequence[Network],
-    data: Sequence[Dataset],
-    seeds: Sequence[int],
-    machine: devices.Machine,
-    progress: bool,
-    settings: dict,
+    parts: list, works: list[tuple], machine: devices.Machine, progress: bool, settings: dict
 ) -> list[pd.DataFrame]:
-    """Train the networks of each part in one pass."""
+    """Train the networks of each part in one pass. works: network, data and seed of each."""
     where = {"device": str(machine.device), "precision": machine.precision, "progress": progress}
     histories: dict[int, pd.DataFrame] = {}
     for part in parts:
-        own = [[values[k] for k in part] for values in (networks, data, seeds)]
+        own = [works[k] for k in part]
         if len(part) == 1:
-            k = part[0]
-            histories[k] = fit(networks[k], data[k], seed=seeds[k], **where, **settings)
+            network, data, seed = own[0]
+            histories[part[0]] = fit(network, data, seed=seed, **where, **settings)
         else:
             devices.prepare(progress)
             with contextlib.ExitStack() as stack, threads(1), machine.own_stream():
-                for network in own[0]:
+                for network, _, _ in own:
                     stack.enter_context(devices.borrowed(network, machine.device))
-                run = _run.Run(*own, machine, sum_backward, settings)
+                run = _run.Run(own, machine, sum_backward, settings)
                 take_steps(run, progress)
                 losses, done = run.losses.cpu(), run.done
-            for place, k in enumerate(part):
-                histories[k] = _run.remember(networks[k], run.tasks, losses[:, place], done)
-        if histories[part[0]].attrs["interrupted"] and len(histories) < len(networks):
+            for n, k in enumerate(part):
+                about = (run.tasks, losses[:, n], done, None, False)
+                histories[k] = _run.remember(own[n][0], *about)
+        if histories[part[0]].attrs["interrupted"] and len(histories) < len(works):
             raise KeyboardInterrupt  # there are networks that nobody has begun to train
-    return [histories[k] for k in range(len(networks))]
+    return [histories[k] for k in range(len(works))]

@@ -4,11 +4,9 @@
 device; on CUDA the whole of it is recorded once and then replayed.
 """
 
-from __future__ import annotations
-
 import hashlib
-import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -49,7 +47,8 @@ def check_trainable(network: Network, data: Dataset) -> None:
 class Run:
     """What `step` reads and changes: the networks, their data, and which batch comes when.
 
-    The networks lie on the device already, in channels-last (`devices.borrowed`).
+    works: network, data and seed of each. The networks lie on the device already, in channels-last
+    (`devices.borrowed`). backward, settings: as in `fit`.
 
     batches: int64 (steps, batch), the images of each batch. inputs, labels: of every image, on the
     device. rates: float32 (steps,). losses: float32 (steps, tasks), as far as steps have been
@@ -61,22 +60,16 @@ class Run:
     """
 
     def __init__(
-        self,
-        networks: Sequence[Network],
-        data: Sequence[Dataset],
-        seeds: Sequence[int],
-        machine: devices.Machine,
-        backward: Callable[[Tensor], None],
-        settings: dict,
+        self, works: Sequence[tuple], machine: devices.Machine, backward: Callable, settings: dict
     ) -> None:
+        networks, data, seeds = zip(*works, strict=True)
         device, many, steps = machine.device, len(networks) > 1, settings["steps"]
         self.machine, self.networks, self.tasks = machine, networks, data[0].tasks
         self.backward, self.learning_rate = backward, settings["learning_rate"]
         size = min(settings["batch_size"], len(data[0]))
         batches = [_batches(len(d), size, steps, s) for d, s in zip(data, seeds, strict=True)]
         self.batches = (torch.stack(batches, dim=1) if many else batches[0]).to(device)
-        parts = [_model(n.train(), d, machine) for n, d in zip(networks, data, strict=True)]
-        models, inputs = zip(*parts, strict=True)
+        models, inputs = zip(*[_model(*work[:2], machine) for work in works], strict=True)
         self.model = SideBySide(models) if many else models[0]
         self.inputs, self.first_input = _end_to_end(inputs, device)
         self.labels, self.first_label = _end_to_end([own.labels for own in data], device)
@@ -117,8 +110,8 @@ class Run:
         task = f"task {self.tasks[where[-1]]!r}" if self.tasks else "the softmax over the classes"
         raise FloatingPointError(
             f"the loss became {recent[where].item()} at step {first + where[0]}, in {task}. Start "
-            f"again with a new network and a learning_rate below {self.learning_rate:g}; if that "
-            "does not help, look for images or weights that are not finite."
+            f"again with a new network and a learning_rate below {self.learning_rate:g}, or look "
+            "for images or weights that are not finite."
         )
 
     def finish(self) -> None:
@@ -130,18 +123,17 @@ class Run:
             for weight in network.parameters():
                 weight.grad = None
 
-    def save(self, path: str | os.PathLike, about: dict) -> None:
+    def save(self, path: str | Path, about: dict) -> None:
         """Write the run of one network to `path`."""
-        losses = self.losses[: self.done].cpu()
-        state = {"run": about, "optimizer": self.optimizer.state_dict(), "losses": losses}
-        _checkpoints.save(self.networks[0], path, **state)
+        state = {"optimizer": self.optimizer.state_dict(), "losses": self.losses[: self.done].cpu()}
+        _checkpoints.save(self.networks[0], path, run=about, **state)
 
-    def resume(self, path: str | os.PathLike, about: dict) -> None:
+    def resume(self, path: str | Path, about: dict) -> None:
         """Resume the run that `path` holds, if it exists.
 
         Raises: ValueError if it is another run, or no run.
         """
-        if not os.path.exists(path):
+        if not Path(path).exists():
             return
         state = _checkpoints.read(path, self.networks[0], about)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -177,7 +169,7 @@ def _model(network: Network, data: Dataset, machine: devices.Machine) -> tuple[n
 
     A frozen trunk gives the same features at every step, so they are computed once.
     """
-    if not frozen(network.trunk):
+    if not frozen(network.train().trunk):
         return network, data.images
     with torch.inference_mode(), machine.autocast():
         features = torch.cat([network.trunk(normalise(x)) for x in portions(data, machine)])
@@ -211,12 +203,7 @@ def describe(network: Network, data: Dataset, machine: devices.Machine, **settin
 
 
 def remember(
-    network: Network,
-    tasks: tuple[str, ...],
-    losses: Tensor,
-    done: int,
-    about: dict | None = None,
-    resumed: bool = False,
+    network: Network, tasks: tuple, losses: Tensor, done: int, about: dict | None, resumed: bool
 ) -> pd.DataFrame:
     """Return the history of this run, which `network.history` joins to those of earlier runs.
 

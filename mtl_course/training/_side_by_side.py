@@ -6,8 +6,6 @@ for each network exactly what its own layers do, in as many calls as one network
 changes every weight by that weight's gradient alone, so each learns what it would learn by itself.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 
@@ -20,12 +18,7 @@ from mtl_course.networks import Heads, Network, Trunks, signature
 _IMAGES = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AdaptiveAvgPool2d}
 _IMAGES |= {nn.AdaptiveMaxPool2d}
 _FEATURES = {nn.Linear, nn.ReLU, nn.Identity}
-_PLAIN = {
-    nn.Conv2d: {"padding_mode": "zeros"},
-    nn.Flatten: {"start_dim": 1, "end_dim": -1},
-    nn.BatchNorm2d: {"track_running_stats": True},
-}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_PLAIN = {"padding_mode": "zeros", "start_dim": 1, "end_dim": -1, "track_running_stats": True}
 
 
 def groupable(model: nn.Module) -> bool:
@@ -43,8 +36,8 @@ def groupable(model: nn.Module) -> bool:
     weights, layers = list(model.parameters()), list(model.modules())
     distinct = len(weights) == len(list(model.named_parameters(remove_duplicate=False)))
     changed = any("forward" in vars(layer) for layer in layers)
-    hooked = any(getattr(layer, name) for layer in layers for name in _HOOKS)
-    hooked = hooked or any(weight._backward_hooks for weight in weights)
+    hooks = [v for layer in layers for name, v in vars(layer).items() if name.endswith("hooks")]
+    hooked = any(hooks) or any(weight._backward_hooks for weight in weights)
     return known and alike and distinct and not (changed or hooked)
 
 
@@ -61,9 +54,9 @@ def _row_known(trunk: nn.Module) -> bool:
 
 def _plain(layer: nn.Module) -> bool:
     """Return whether a layer has the settings that grouping relies on."""
-    wanted = _PLAIN.get(type(layer), {}).items()
-    averages = getattr(layer, "momentum", 0) is not None  # None: over all batches
-    return averages and all(getattr(layer, name) == value for name, value in wanted)
+    own = vars(layer)
+    averages = own.get("momentum", 0) is not None  # None: over all batches
+    return averages and all(own.get(name, value) == value for name, value in _PLAIN.items())
 
 
 def _row(trunk: nn.Module) -> list[nn.Module]:

@@ -318,38 +318,6 @@ def test_the_step_goes_down_what_the_backward_pass_gives():
     assert turned[0].item() < 1 - 1e-5
 
 
-@pytest.mark.parametrize(
-    ("width", "batch", "worth"), [(16, 128, 2), (16, 64, 1), (8, 128, 1), (8, 256, 2)]
-)
-def test_a_large_batch_is_worth_two_threads(width, batch, worth):
-    place = training.machine("cpu", "float32")
-    network = shared(("car", "sign"), width=width)
-    assert place.worth(network, torch.zeros(batch, 3, 32, 32, dtype=torch.uint8)) == worth
-
-
-@pytest.mark.parametrize(
-    ("used", "left"), [([2, 2, 2], 2), ([0.5, 2, 2], 2), ([2, 1.2, 2], 1), ([2, 2, 1.6], 1)]
-)
-def test_the_second_thread_is_given_back_when_its_core_is_taken(monkeypatch, used, left):
-    """used: cores between two looks. What is before the first one, torch setting up, is let go."""
-    seconds = iter(range(1, 99))
-    cpu = iter(np.cumsum([*used, *[2] * 99]).tolist())
-    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(seconds))
-    monkeypatch.setattr(devices.time, "process_time", lambda: next(cpu))
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        cores = devices.Cores()
-        for _ in used:
-            cores.look()
-        assert torch.get_num_threads() == left
-        for _ in range(devices._RETRY):
-            cores.look()
-        assert torch.get_num_threads() == 2, "the second thread got no other try"
-    finally:
-        torch.set_num_threads(before)
-
-
 # ---------------------------------------------------------------------- many networks
 
 
