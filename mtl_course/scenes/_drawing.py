@@ -1,7 +1,6 @@
-"""Driving scenes given out: in memory, to disk, to order, and with the facts behind them.
+"""Driving scenes in memory, on disk, with the things that you choose, and the facts behind them.
 
-`_world` imagines a scene, `_painting` paints it, and the rules in `_tasks` turn what can be seen
-into answers.
+`_world` imagines a scene, `_painting` paints it, `_tasks` turns what can be seen into answers.
 """
 
 from __future__ import annotations
@@ -106,21 +105,18 @@ def facts(
         (numbers of `_sprites.KINDS` and `_sprites.SCALES`), x and y (the pixel where it stands),
         pixels (how many of it are seen) and seen (at least `VISIBLE` are).
     """
-    parts = []
+    parts, columns = [], ["look", "distance", "x", "y"]
     for rows, _, facts in _pieces(count, seed, start, size, device, None):
         scene, slot = facts.world.present.nonzero(as_tuple=True)
         table = {"scene": scene + rows.start + start, "thing": slot}
         table |= {name: facts.world.scene[name][scene] for name in ("time", "fog")}
-        table |= {name: getattr(facts.world, name)[scene, slot] for name in _COLUMNS}
+        table |= {name: getattr(facts.world, name)[scene, slot] for name in columns}
         table |= {"pixels": facts.pixels[scene, slot], "seen": facts.seen[scene, slot]}
         parts.append(pd.DataFrame({name: values.cpu().numpy() for name, values in table.items()}))
     table = pd.concat(parts, ignore_index=True)
     table["time"] = table["time"].map(dict(enumerate(TIMES)))
     table["thing"] = table["thing"].map(dict(enumerate(slot.kind for slot in SLOTS)))
-    return table[["scene", "time", "fog", "thing", *_COLUMNS, "pixels", "seen"]]
-
-
-_COLUMNS = ["look", "distance", "x", "y"]
+    return table[["scene", "time", "fog", "thing", *columns, "pixels", "seen"]]
 
 
 def effort(
@@ -180,15 +176,15 @@ def compose(
     for kind, distance in things.items():
         if kind not in KINDS:
             raise ValueError(f"things: there is no {kind!r}; there are {', '.join(KINDS)}.")
-        if distance is not None and distance not in (known := distances(kind)):
-            raise ValueError(f"things: a {kind} has the distances {known.start} to "
-                             f"{known.stop - 1}, or None; got {distance!r}.")  # fmt: skip
+        if distance is not None and distance not in distances(kind):
+            choices = f"{distances(kind)[0]} to {distances(kind)[-1]}, or None"
+            raise ValueError(f"things: a {kind} has the distances {choices}; got {distance!r}.")
     if time not in TIMES or fog not in (0, 1, 2):
-        raise ValueError(f"time must be one of {', '.join(TIMES)}, fog 0, 1 or 2; got {time!r} "
-                         f"and {fog!r}.")  # fmt: skip
+        choices = f"one of {', '.join(TIMES)}, fog 0, 1 or 2"
+        raise ValueError(f"time must be {choices}; got {time!r} and {fog!r}.")
     index = torch.tensor([check_count("start", start, least=0)], device="cpu")
-    key = derive_seed(seed, "scenes")
-    world = imagine(key, index, 32, things, time=TIMES.index(time), fog=fog)
+    scene = {"time": TIMES.index(time), "fog": fog}
+    world = imagine(derive_seed(seed, "scenes"), index, 32, things, **scene)
     image, pixels = paint(world)
     counts = {kind: int(pixels[0, slots_of(kind)].sum()) for kind in things}
     return Dataset(image, _answers(Facts(world, pixels), tasks), tasks=tasks), counts
@@ -200,15 +196,9 @@ def distances(kind: str) -> range:
     return range(slot.nearest, slot.farthest + 1)
 
 
-# ---------------------------------------------------------------------- pieces of bounded size
-
-
 def _checked(tasks: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tasks, str):
-        raise ValueError(f"tasks must be a sequence of names; got the single text {tasks!r}.")
-    tasks = tuple(tasks)
-    if not tasks:
-        raise ValueError("tasks must hold at least one name.")
+    if isinstance(tasks, str) or not (tasks := tuple(tasks)):
+        raise ValueError(f"tasks must be a sequence of one or more names; got {tasks!r}.")
     for task in tasks:
         if task not in TASKS:
             similar = difflib.get_close_matches(str(task), TASKS, n=3, cutoff=0.5)
@@ -234,7 +224,6 @@ def _pieces(
         raise ValueError(f"device {device!r} is not on this machine.") from error
     on_cpu = torch.device(device).type == "cpu"
     chunk = max(1, (_CHUNK if on_cpu else _CHUNK_GPU) * 32 * 32 // (size * size))
-
     firsts = range(0, count, chunk)
 
     def piece(first: int) -> tuple[slice, Tensor, Facts]:
@@ -264,7 +253,9 @@ def _pieces(
     return pieces()
 
 
-def _fill(images: Tensor, labels: Tensor, tasks: Sequence[str], pieces: Iterator, progress: bool):
+def _fill(
+    images: Tensor, labels: Tensor, tasks: Sequence[str], pieces: Iterator, progress: bool
+) -> None:
     """Put scenes and their answers into tensors of their shapes."""
     bar = tqdm(total=len(images), desc="drawing", unit="scene", disable=not progress, leave=False)
     with contextlib.closing(pieces), bar:

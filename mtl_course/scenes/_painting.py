@@ -1,7 +1,6 @@
-"""Driving scenes painted: the ground, then every sprite, the farthest first.
+"""Paint driving scenes: the ground, then every sprite, the farthest first; count what is visible.
 
-It counts which pixels of each thing can still be seen. All of it is exact arithmetic on whole
-numbers: the same picture on a CPU and on a GPU.
+All of it is exact arithmetic on whole numbers: the same picture on a CPU and on a GPU.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from mtl_course.scenes._sprites import PARTS, SCALES
 from mtl_course.scenes._stencils import FULL, grounds, stencils
 from mtl_course.scenes._world import CHOICES, SCENE_VALUES, SHADES, SKY, SLOTS, World, lookup
 
+# Gray levels, of 255, by which a pixel of a thing must differ from what is behind it to be seen.
 CONTRAST = 14
-"""Gray levels, of 255, by which a pixel of a thing must differ from what is behind it, in fog and
-darkness, to be seen."""
 
 _CLOTHES = "c82d32 ebe1d2 2850aa f5be32 2d2d37 3c825a 9650a0 5a5f69"
 _TROUSERS, _SKIN = "2d375f 28282d 786e5f 553c32", "f0c8aa d7a582 96694b 644637"
@@ -39,9 +37,8 @@ _COLORS = {  # of each part: what it may be, red, green and blue in hexadecimal
     "cloud": ("fafafc", "cdd2dc"),
     "sun": ("ffeb96",),
 }
+# The part that is a light itself, and that the night does not darken; of windows, every other one.
 _SHINES = {"traffic light": 2, "lamp post": 0, "car": 3, "sun": 0, "building": 1}
-"""The part of a thing that is a light itself, and that the night does not darken; of windows, every
-second choice."""
 
 _EARTH = ((98, 140, 72), (172, 152, 108), (226, 230, 236), (142, 138, 134))
 _UPPER_SKY = ((105, 160, 225), (88, 78, 135), (16, 20, 48))  # day, dusk, night
@@ -60,9 +57,6 @@ _COLOR = 255 * _LANES
 _HALF = FULL // 2 * _LANES  # added before >> 6, it rounds to the nearest
 _OWNER = 48
 _EXACT = 2**52  # a whole number x below it is the low bits of the float64 x + 2⁵²
-
-
-# ---------------------------------------------------------------------- things
 
 
 def paint(world: World) -> tuple[Tensor, Tensor]:
@@ -96,12 +90,10 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     *parts, through = weights
 
     pixels = canvas.view(-1)
-    last = 0
+    counts = _sums(length, turns).tolist()
     # Pixels of the things that are painted in this turn: few enough for a processor's cache.
-    for count in _sums(length, turns).tolist():
-        here = slice(last, last := last + count)
-        thing, point = which[here], pixel[here]
-        behind = pixels.index_select(0, spot[here])
+    for thing, point, here in zip(*(t.split(counts) for t in (which, pixel, spot)), strict=True):
+        behind = pixels.index_select(0, here)
         color = behind & _COLOR
         new = torch.full(color.shape, _EXACT + _HALF, dtype=torch.float64, device=device)
         new.addcmul_(color.double(), through.index_select(0, point))
@@ -112,7 +104,7 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
         owner = owners.index_select(0, thing) & owns.index_select(0, point)
         owner *= lanes.view(torch.int32) != 0  # any of the four
         kept = behind & keeps.index_select(0, point)
-        pixels.scatter_(0, spot[here], new.bitwise_or_(owner).bitwise_or_(kept))
+        pixels.scatter_(0, here, new.bitwise_or_(owner).bitwise_or_(kept))
 
     canvas[:, :, :margin] = canvas[:, :, -margin:] = 0  # nothing is seen in the margin
     visible = pixels.index_select(0, spot) >> _OWNER == (slot + 1).index_select(0, which)
@@ -151,9 +143,9 @@ def _palettes(world: World, scene: Tensor, slot: Tensor) -> Tensor:
     """
     time = world.scene["time"][scene]
     light = time * len(SHADES) + world.shade[scene, slot] - SHADES.start  # (things,)
-    choice = world.choice[scene, slot]  # (things, PARTS)
     parts = torch.arange(PARTS, device=scene.device)
-    color = _colors(str(scene.device))[slot[:, None], parts, choice, light[:, None]]
+    where = (slot[:, None], parts, world.choice[scene, slot], light[:, None])  # (things, PARTS)
+    color = _colors(str(scene.device))[where]
     away = 64 - lookup(SCALES, world.distance[scene, slot])
     thick = lookup(_FOGGED, world.scene["fog"][scene]) * away // (64 - SCALES[-1])
     return _in_fog(color, thick[:, None], time)
@@ -191,9 +183,6 @@ def _in_fog(color: Tensor, thick: Tensor, time: Tensor) -> Tensor:
     return color * (64 - thick) + fog * thick >> 6 & _COLOR
 
 
-# ---------------------------------------------------------------------- what is behind, and noise
-
-
 def _earth_and_sky(world: World) -> tuple[Tensor, Tensor]:
     """Return a canvas with sky, ground and road.
 
@@ -219,10 +208,8 @@ def _earth_and_sky(world: World) -> tuple[Tensor, Tensor]:
     pictures = pictures.flatten(0, 2)
     counts = torch.bincount(which, minlength=len(pictures)).tolist()
     canvas = torch.empty(len(which), pictures.shape[-1], dtype=torch.float64, device=device)
-    last = 0
-    for picture, count in zip(pictures, counts, strict=True):
-        rows = slice(last, last := last + count)
-        torch.mm(layers[order[rows]], picture, out=canvas[rows])
+    for rows, picture, out in zip(order.split(counts), pictures, canvas.split(counts), strict=True):
+        torch.mm(layers[rows], picture, out=out)
     canvas = canvas.add_(_EXACT + _HALF).view(torch.int64)
     canvas.bitwise_right_shift_(6).bitwise_and_(_COLOR)
     return canvas.view(len(which), world.size, -1), order.argsort()

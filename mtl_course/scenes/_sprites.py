@@ -22,15 +22,11 @@ Look = Sequence[tuple[int, Shape]]
 
 
 class Kind(NamedTuple):
-    """One kind of thing. Lengths are shares of the picture's side, when it is nearest.
-
-    box: width and height of a box that holds all looks.
-    face: the parts by which it is recognized; a sign is its face, not its pole.
-    """
+    """One kind of thing. Lengths are shares of the picture's side, when it is nearest."""
 
     looks: Sequence[Look]
-    box: tuple[float, float]
-    face: Sequence[int] = range(PARTS)
+    box: tuple[float, float]  # width and height, to hold all looks
+    face: Sequence[int] = range(PARTS)  # by which it is recognized; a sign is not its pole
 
 
 # ---------------------------------------------------------------------- shapes
@@ -186,17 +182,13 @@ _CLOUD = [  # parts: white, shade
     (0, _disc(-0.09, 0.11, 0.24, 0.14)),
     (0, _disc(0.08, 0.12, 0.28, 0.16)),
 ]
-_SUN = [(0, _disc(0, 0.09, 0.18))]  # by night, the moon
 
-_PEDESTRIANS = [_pedestrian(*sizes) for sizes in ((0.58, 0.05), (0.58, 0.17), (0.52, 0.11))]
-_CHILD = _pedestrian(0.4, 0.08)
-_CAR, _VAN = _car_end(0.3, 0.4), _car_end(0.42, 0.42)
-_HOUSES = [_building(0.9, 0.5, 3, 1, gable=0.3), _building(1.1, 0.75, 4, 2, gable=0.0)]
-_TOWER = _building(0.75, 1.35, 3, 4, gable=0.0)
+_PEDESTRIANS = ((0.58, 0.05), (0.58, 0.17), (0.52, 0.11), (0.4, 0.08))  # the last is a child
+_BUILDINGS = ((0.9, 0.5, 3, 1, 0.3), (1.1, 0.75, 4, 2, 0.0), (0.75, 1.35, 3, 4, 0.0))
 
 KINDS = {
-    "pedestrian": Kind([*_PEDESTRIANS, _CHILD], box=(0.36, 0.58)),
-    "car": Kind([_CAR, _VAN, *_both_ways(_CAR_SIDE)], box=(0.64, 0.42)),
+    "pedestrian": Kind([_pedestrian(*sizes) for sizes in _PEDESTRIANS], box=(0.36, 0.58)),
+    "car": Kind([_car_end(0.3, 0.4), _car_end(0.42, 0.42), *_both_ways(_CAR_SIDE)], (0.64, 0.42)),
     "stop sign": Kind([_STOP_SIGN], box=(0.28, 0.68), face=(0, 1)),
     "traffic light": Kind([_traffic_light(lit) for lit in range(3)], (0.17, 0.76), face=(0, 1, 2)),
     "cyclist": Kind(_both_ways(_CYCLIST), box=(0.52, 0.5)),
@@ -204,8 +196,8 @@ KINDS = {
     "yellow diamond": Kind([_DIAMOND], box=(0.3, 0.68), face=(0, 1)),
     "lamp post": Kind(_both_ways(_LAMP_POST), box=(0.42, 0.82)),
     "mailbox": Kind([_MAILBOX], box=(0.18, 0.34)),
-    "building": Kind([*_HOUSES, _TOWER], box=(1.21, 1.37)),
+    "building": Kind([_building(*sizes) for sizes in _BUILDINGS], box=(1.21, 1.37)),
     "tree": Kind([_ROUND_TREE, _CONIFER], box=(0.48, 0.88)),
     "cloud": Kind([_CLOUD], box=(0.5, 0.22)),
-    "sun": Kind([_SUN], box=(0.18, 0.18)),
+    "sun": Kind([[(0, _disc(0, 0.09, 0.18))]], box=(0.18, 0.18)),  # by night, the moon
 }

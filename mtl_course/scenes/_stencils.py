@@ -46,21 +46,20 @@ def stencils(size: int, device: str) -> Stencils:
             if distance >= nearest:
                 pieces.append(_stencil(look, kind, size * scale / 64))
             length.append(len(pieces[-1][0]) if distance >= nearest else 0)
-    right, down, parts, face = map(np.concatenate, zip(*pieces, strict=True))
+    right, down, weights, face = map(np.concatenate, zip(*pieces, strict=True))
     margin = int(np.abs(right).max())
-    offset = down * (size + 2 * margin) + right
-    behind = FULL - parts.sum(axis=1)
-    weights = np.concatenate([parts, behind[:, None]], axis=1).T.astype(np.float64, order="C")
-    arrays = (np.cumsum(length) - length, length, offset, weights, face, behind * 2 >= FULL)
-    firsts = [first[slot.kind] for slot in SLOTS]
-    return Stencils(margin, *(torch.tensor(array, device=device) for array in (firsts, *arrays)))
+    first, start = [first[slot.kind] for slot in SLOTS], np.cumsum(length) - length
+    offset, thin = down * (size + 2 * margin) + right, weights[:, PARTS] * 2 >= FULL
+    weights = weights.T.astype(np.float64, order="C")
+    arrays = (first, start, length, offset, weights, face, thin)
+    return Stencils(margin, *(torch.tensor(array, device=device) for array in arrays))
 
 
 def _stencil(look: Look, kind: Kind, unit: float) -> tuple[np.ndarray, ...]:
     """Return one look at one distance, where the picture's side has `unit` pixels.
 
-    Returns: right and down (pixels,) of the pixels that it touches, the weights of its parts
-        (pixels, PARTS), and where the parts of its face cover more than half, bool (pixels,).
+    Returns: right and down (pixels,) of the pixels that it touches, the weights of its parts and of
+        what is behind (pixels, PARTS + 1), and where its face covers more than half.
     """
     width, height = kind.box
     reach, rise = int(width * unit / 2) + 1, int(height * unit) + 1
@@ -70,11 +69,11 @@ def _stencil(look: Look, kind: Kind, unit: float) -> tuple[np.ndarray, ...]:
     part = np.full((y.size, x.size), PARTS)
     for number, shape in look:
         part[np.broadcast_to(shape(x, y), part.shape)] = number
-    weights = _counts(part, PARTS)  # (rise, 2 reach + 1, PARTS)
-    down, right = np.nonzero(weights.sum(axis=-1))
+    weights = _counts(part, PARTS + 1)  # (rise, 2 reach + 1, PARTS + 1)
+    down, right = np.nonzero(weights[..., PARTS] < FULL)
     weights = weights[down, right]
-    mostly = weights[:, kind.face].sum(axis=-1) * 2 > FULL
-    return right - reach, down - rise + 1, weights, mostly
+    face = weights[:, kind.face].sum(axis=-1) * 2 > FULL
+    return right - reach, down - rise + 1, weights, face
 
 
 def _counts(points: np.ndarray, numbers: int) -> np.ndarray:

@@ -1,12 +1,10 @@
-"""The facts of a driving scene, imagined from a hash of (seed, index) before anything is painted.
+"""Imagine the facts of a driving scene, from a hash of (seed, index), before anything is painted.
 
-All of it is exact arithmetic on whole numbers: the same scene on a CPU and on a GPU, whatever else
-is drawn with it.
+All of it is exact arithmetic on whole numbers: the same scene on a CPU and on a GPU.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -70,7 +68,6 @@ CHOICES = 8  # of a part's colors; the number of its colors divides it
 SHADES = range(50, 65)  # 64ths of the light that falls on a thing
 
 
-@functools.lru_cache(maxsize=32)
 def slots_of(kind: str) -> list[int]:
     """Return the slots that hold things of this kind."""
     return [number for number, slot in enumerate(SLOTS) if slot.kind == kind]
@@ -139,10 +136,11 @@ def imagine(
 
     scale = lookup(SCALES, distance)
     horizon = lookup(HORIZONS, values["horizon"])[:, None]
+    bend = lookup(BENDS, values["bend"])[:, None]
     width = lookup(WIDTHS, values["width"])[:, None]
     lateral = inner + (draw["lateral"] * (outer - inner + 1) >> 31)
     y = (horizon * (64 - scale) + 64 * scale) * size >> 12
-    middle = road_middle(size, str(device))[values["bend"][:, None], distance]
+    middle = (32 * 64 * 64 + bend * (64 - scale) ** 2) * size >> 18  # of the road, a parabola
     x = middle + ((2 * right - 1) * lateral * width * scale * size >> 18)
     sky = torch.tensor([slot.kind in SKY for slot in SLOTS], device=device)
     y = torch.where(sky, horizon * lateral * size >> 12, y).clamp_(max=size - 1)
@@ -163,10 +161,3 @@ def _random_numbers(key: int, index: Tensor, count: int) -> Tensor:
     z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
     z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
     return (z >> 33) & 0x7FFFFFFF
-
-
-def road_middle(size: int, device: str) -> Tensor:
-    """Return where the middle of the road lies, int64 (bends, SCALES), pixels from the left."""
-    near = torch.tensor(SCALES, device=device)  # 0 at the far end of the road, 64 at the near end
-    bends = torch.tensor(BENDS, device=device)[:, None]
-    return (32 * 64 * 64 + bends * (64 - near) ** 2) * size // (64 * 64 * 64)
