@@ -180,8 +180,7 @@ def compose(
             choices = f"{distances(kind)[0]} to {distances(kind)[-1]}, or None"
             raise ValueError(f"things: a {kind} has the distances {choices}; got {distance!r}.")
     if time not in TIMES or fog not in (0, 1, 2):
-        choices = f"one of {', '.join(TIMES)}, fog 0, 1 or 2"
-        raise ValueError(f"time must be {choices}; got {time!r} and {fog!r}.")
+        raise ValueError(f"time must be in {TIMES}, fog in (0, 1, 2); got {time!r} and {fog!r}.")
     index = torch.tensor([check_count("start", start, least=0)], device="cpu")
     scene = {"time": TIMES.index(time), "fog": fog}
     world = imagine(derive_seed(seed, "scenes"), index, 32, things, **scene)

@@ -72,8 +72,7 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     canvas, row = _earth_and_sky(world)  # (n, size, wide), (n,)
     scene, slot, turns = _in_turn(world)  # (things,)
 
-    look, distance = world.look[scene, slot], world.distance[scene, slot]
-    entry = first[slot] + look * len(SCALES) + distance
+    entry = first[slot] + world.look[scene, slot] * len(SCALES) + world.distance[scene, slot]
     foot = (row[scene] * size + world.y[scene, slot]) * wide + margin + world.x[scene, slot]
     length = lengths[entry]
     total = int(length.sum())
@@ -137,10 +136,7 @@ def _sums(values: Tensor, counts: Tensor) -> Tensor:
 
 
 def _palettes(world: World, scene: Tensor, slot: Tensor) -> Tensor:
-    """Return the color of each part of each thing, in the light and the fog of its scene.
-
-    Returns: int64 (things, PARTS), packed.
-    """
+    """Return the color of each part in its scene's light and fog, packed, int64 (things, PARTS)."""
     time = world.scene["time"][scene]
     light = time * len(SHADES) + world.shade[scene, slot] - SHADES.start  # (things,)
     parts = torch.arange(PARTS, device=scene.device)
@@ -153,10 +149,7 @@ def _palettes(world: World, scene: Tensor, slot: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _colors(device: str) -> Tensor:
-    """Return what each part of each slot's thing may look like, by choice and by time and shade.
-
-    Returns: int64 (slots, PARTS, CHOICES, times · shades), packed.
-    """
+    """Return the packed colors of all parts, int64 (slots, PARTS, CHOICES, times · shades)."""
     color = torch.zeros(len(SLOTS), PARTS, CHOICES, 3, dtype=torch.int64, device=device)
     shines = torch.zeros(len(SLOTS), PARTS, CHOICES, 1, dtype=torch.bool, device=device)
     for slot, (kind, *_) in enumerate(SLOTS):

@@ -17,8 +17,7 @@ Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Return which points (x to the right of the middle, y up from the ground) lie in a shape."""
 
 
-Look = Sequence[tuple[int, Shape]]
-"""Parts of a thing and their shapes, painted in this order."""
+Look = Sequence[tuple[int, Shape]]  # parts of a thing and their shapes, painted in this order
 
 
 class Kind(NamedTuple):

@@ -85,10 +85,9 @@ def _counts(points: np.ndarray, numbers: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def grounds(size: int, device: str) -> Tensor:
-    """Return sky, ground and road for every horizon, bend and width, drawn once, with the margins.
+    """Return the weights of sky, ground and road, in 64ths, drawn once, with the margins.
 
-    Returns: float64 (horizons, bends, widths, layers, size · (size + 2 margin)), whole 64ths that
-        add up to 1.
+    Returns: float64 (horizons, bends, widths, layers, size · (size + 2 margin)).
     """
     margin = stencils(size, device).margin
     roads = itertools.product(HORIZONS, BENDS, WIDTHS)

@@ -35,21 +35,20 @@ class Facts(NamedTuple):
         return self.count(kind, condition) >= 1
 
     def scene(self, name: str, *values: int) -> Tensor:
-        """Return whether this value of `World.scene` is one of `values`, bool (n,)."""
+        """Return whether a fact of the scene (`World.scene`) has one of `values`, bool (n,)."""
         return _among(self.world.scene[name], values)
 
     def look(self, *looks: int) -> Tensor:
-        """Return which things have one of these looks, bool (n, slots)."""
+        """Return which things have one of these looks in `_sprites.KINDS`, bool (n, slots)."""
         return _among(self.world.look, looks)
 
     def color(self, *choices: int, part: int = 0) -> Tensor:
-        """Return whose part has one of these of its 8 `choice`s of a color, bool (n, slots)."""
+        """Return which things' part has one of these colors (`World.choice`), bool (n, slots)."""
         return _among(self.world.choice[..., part], choices)
 
     def on_the_road(self) -> Tensor:
-        """Return whose slot is in the road, the same for every scene, bool (1, slots)."""
-        road = [slot.outer <= 66 for slot in SLOTS]
-        return torch.tensor([road], device=self.seen.device)
+        """Return which slots are in the road, the same for every scene, bool (1, slots)."""
+        return torch.tensor([[slot.outer <= 66 for slot in SLOTS]], device=self.pixels.device)
 
     def hidden(self, *kinds: str) -> Tensor:
         """Return whether such a thing stands in the picture and too little is seen, bool (n,)."""
@@ -86,7 +85,6 @@ _KINDS = {  # by family: a task for each kind, and for each place where it may s
     "trees": ["tree"],
     "sky": ["cloud"],
 }
-_NO_DISTANCE = ("lamp post", "building", "tree", "cloud")
 
 _RULES: dict[str, dict[str, Callable[[Facts], Tensor]]] = {
     "pedestrians": {
@@ -187,7 +185,7 @@ TASKS |= {
     f"{kind} {place}": Task(family, lambda f, kind=kind, meets=meets: f.has(kind, meets(f.world)))
     for kind, (family, _) in TASKS.items()
     for place, meets in _PLACES.items()
-    if kind not in _NO_DISTANCE or place.startswith("on")
+    if kind not in ("lamp post", "building", "tree", "cloud") or place.startswith("on")
 }
 TASKS |= {name: Task(family, rule) for family in _RULES for name, rule in _RULES[family].items()}
 

@@ -103,16 +103,14 @@ def imagine(
     """
     device = index.device
     draws = _random_numbers(key, index, len(SCENE_VALUES) + len(SLOTS) * len(_THING_DRAWS))
-    scene_draws, thing_draws = draws.tensor_split([len(SCENE_VALUES)], dim=1)
     values = {
-        name: lookup(values, scene_draws[:, i] * len(values) >> 31)
+        name: lookup(values, draws[:, i] * len(values) >> 31)
         for i, (name, values) in enumerate(SCENE_VALUES.items())
     }
     values |= {name: torch.full_like(index, value) for name, value in scene.items()}
-    thing_draws = thing_draws.unflatten(1, (len(_THING_DRAWS), len(SLOTS))).unbind(dim=1)
-    draw = dict(zip(_THING_DRAWS, thing_draws, strict=True))  # (n, slots) each
-    columns = torch.tensor([slot[1:] for slot in SLOTS], device=device)
-    chance, nearest, farthest, inner, outer = columns.unbind(dim=1)
+    own = draws[:, len(SCENE_VALUES) :].unflatten(1, (len(_THING_DRAWS), len(SLOTS)))
+    draw = dict(zip(_THING_DRAWS, own.unbind(dim=1), strict=True))  # (n, slots) each
+    chance, nearest, farthest, inner, outer = torch.tensor([s[1:] for s in SLOTS], device=device).T
 
     present = draw["present"] * 64 >> 31 < chance
     distance = nearest + (draw["distance"] * (farthest - nearest + 1) >> 31)
