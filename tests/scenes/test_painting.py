@@ -80,15 +80,8 @@ def slow_paint(scene, things, size, ground, stencils):
             if not 0 <= x < size:
                 continue  # the margin
             old = picture[y][x]
-            new = tuple(
-                (
-                    sum(w * c[rgb] for w, c in zip(parts, palette, strict=False))
-                    + behind * old[rgb]
-                    + 32
-                )
-                // 64
-                for rgb in range(3)
-            )
+            weighted = [(behind, old), *zip(parts, palette, strict=False)]
+            new = tuple((sum(w * c[rgb] for w, c in weighted) + 32) // 64 for rgb in range(3))
             picture[y][x] = new
             if behind < 32:  # it covers more than half
                 clear = max(abs(a - b) for a, b in zip(new, old, strict=True)) >= _painting.CONTRAST
