@@ -3,16 +3,5 @@
 from mtl_course.scenes._drawing import TIMES, compose, distances, draw, effort, facts, write
 from mtl_course.scenes._tasks import SETTLED, TASKS, THE_FOUR, VISIBLE
 
-__all__ = [
-    "SETTLED",
-    "TASKS",
-    "THE_FOUR",
-    "TIMES",
-    "VISIBLE",
-    "compose",
-    "distances",
-    "draw",
-    "effort",
-    "facts",
-    "write",
-]
+__all__ = ["SETTLED", "TASKS", "THE_FOUR", "TIMES", "VISIBLE",
+           "compose", "distances", "draw", "effort", "facts", "write"]  # fmt: skip

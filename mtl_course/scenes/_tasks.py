@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtl_course.scenes._world import CHOICES, SLOTS, World, slots_of
+from mtl_course.scenes._world import SLOTS, World, slots_of
 
 VISIBLE = 7
 """Pixels of a 32 × 32 picture in which a thing must be seen for the answer to be 1; in other sizes
@@ -16,229 +16,185 @@ the same share of the picture."""
 
 
 class Facts(NamedTuple):
-    """What can be asked about n scenes: the world behind them, and what can be seen of it.
-
-    pixels: int64 (n, slots). seen: bool (n, slots), at least `VISIBLE` pixels.
-    """
+    """The facts of n scenes: the world, and how many pixels of its things are seen, (n, slots)."""
 
     world: World
     pixels: Tensor
-    seen: Tensor
 
-    def count(self, kind: str, *conditions: Condition) -> Tensor:
-        """How many things of this kind are seen that meet all conditions. Returns: int64 (n,)."""
-        met = self.seen
-        for condition in conditions:
-            met = met & condition(self)
-        return met[:, slots_of(kind)].sum(dim=1)
+    @property
+    def seen(self) -> Tensor:
+        """Whether at least `VISIBLE` pixels of a thing can be seen, bool (n, slots)."""
+        return self.pixels * 32 * 32 >= VISIBLE * self.world.size**2
 
+    def count(self, kind: str, condition: Tensor | bool = True) -> Tensor:
+        """Return how many things of this kind that meet the condition are seen, int64 (n,)."""
+        return (self.seen & condition)[:, slots_of(kind)].sum(dim=1)
 
-Condition = Callable[[Facts], Tensor]
-"""What may hold of a thing. Returns: bool (n, slots)."""
+    def has(self, kind: str, condition: Tensor | bool = True) -> Tensor:
+        """Return whether a thing of this kind that meets the condition is seen, bool (n,)."""
+        return self.count(kind, condition) >= 1
 
-Rule = Callable[[Facts], Tensor]
-"""What may hold of a scene. Returns: bool (n,)."""
+    def scene(self, name: str, *values: int) -> Tensor:
+        """Return whether a fact of the scene (`World.scene`) has one of `values`, bool (n,)."""
+        return _among(self.world.scene[name], values)
 
+    def look(self, *looks: int) -> Tensor:
+        """Return which things have one of these looks in `_sprites.KINDS`, bool (n, slots)."""
+        return _among(self.world.look, looks)
 
-class Task(NamedTuple):
-    """A yes/no question about a scene. family: the tasks that are about the same."""
+    def color(self, *choices: int, part: int = 0) -> Tensor:
+        """Return which things' part has one of these colors (`World.choice`), bool (n, slots)."""
+        return _among(self.world.choice[..., part], choices)
 
-    family: str
-    rule: Rule
+    def on_the_road(self) -> Tensor:
+        """Return which slots are in the road, the same for every scene, bool (1, slots)."""
+        return torch.tensor([[slot.outer <= 66 for slot in SLOTS]], device=self.pixels.device)
 
-
-def _left(facts: Facts) -> Tensor:
-    return facts.world.x * 5 < facts.world.size * 2
-
-
-def _right(facts: Facts) -> Tensor:
-    return facts.world.x * 5 >= facts.world.size * 3
-
-
-def _near(facts: Facts) -> Tensor:
-    return facts.world.distance <= 3
-
-
-def _far(facts: Facts) -> Tensor:
-    return facts.world.distance >= 4
-
-
-def _look(*looks: int) -> Condition:
-    return lambda facts: _among(facts.world.look, looks)
-
-
-def _colour(*choices: int, part: int = 0, of: int = CHOICES) -> Condition:
-    """The thing's part has one of these colours, of the `of` that there are."""
-    return lambda facts: _among(facts.world.choice[..., part] % of, choices)
+    def hidden(self, *kinds: str) -> Tensor:
+        """Return whether such a thing stands in the picture and too little is seen, bool (n,)."""
+        hidden = self.world.present & (self.world.x >= 0) & (self.world.x < self.world.size)
+        hidden &= ~self.seen
+        return torch.stack([hidden[:, slots_of(kind)].any(dim=1) for kind in kinds]).any(dim=0)
 
 
 def _among(numbers: Tensor, wanted: tuple[int, ...]) -> Tensor:
-    """Which numbers are wanted ones. Returns: bool, the shape of `numbers`."""
     return torch.isin(numbers, torch.tensor(wanted, device=numbers.device))
 
 
-def _some(kind: str, *conditions: Condition, least: int = 1) -> Rule:
-    return lambda facts: facts.count(kind, *conditions) >= least
+class Task(NamedTuple):
+    """A yes/no question about a scene."""
+
+    family: str  # tasks about the same subject
+    rule: Callable[[Facts], Tensor]  # returns bool (n,)
 
 
-def _scene(name: str, *values: int) -> Rule:
-    return lambda facts: _among(facts.world.scene[name], values)
+_PLACES: dict[str, Callable[[World], Tensor]] = {
+    "on the left": lambda world: world.x * 5 < world.size * 2,
+    "on the right": lambda world: world.x * 5 >= world.size * 3,
+    "near": lambda world: world.distance <= 3,
+    "far": lambda world: world.distance >= 4,
+}
+_KINDS = {  # by family: a task for each kind, and for each place where it may stand
+    "pedestrians": ["pedestrian"],
+    "cars": ["car"],
+    "stop signs": ["stop sign"],
+    "traffic lights": ["traffic light"],
+    "cyclists": ["cyclist"],
+    "look-alikes": ["round sign", "yellow diamond", "lamp post", "mailbox"],
+    "buildings": ["building"],
+    "trees": ["tree"],
+    "sky": ["cloud"],
+}
 
+_RULES: dict[str, dict[str, Callable[[Facts], Tensor]]] = {
+    "pedestrians": {
+        "two pedestrians": lambda f: f.count("pedestrian") >= 2,
+        "exactly one pedestrian": lambda f: f.count("pedestrian") == 1,
+        "child": lambda f: f.has("pedestrian", f.look(3)),
+        "adult": lambda f: f.has("pedestrian", f.look(0, 1, 2)),
+        "pedestrian who stands": lambda f: f.has("pedestrian", f.look(0)),
+        "pedestrian in dark clothes": lambda f: f.has("pedestrian", f.color(2, 4, 5, 7)),
+        "pedestrian in bright clothes": lambda f: f.has("pedestrian", f.color(0, 1, 3, 6)),
+        "pedestrian on the road": lambda f: f.has("pedestrian", f.on_the_road()),
+        "pedestrian beside the road": lambda f: f.has("pedestrian", ~f.on_the_road()),
+    },
+    "cars": {
+        "two cars": lambda f: f.count("car") >= 2,
+        "exactly one car": lambda f: f.count("car") == 1,
+        "red car": lambda f: f.has("car", f.color(0, 1)),
+        "blue car": lambda f: f.has("car", f.color(2, 3)),
+        "white car": lambda f: f.has("car", f.color(4, 5)),
+        "car from the side": lambda f: f.has("car", f.look(2, 3)),
+        "car from the end": lambda f: f.has("car", f.look(0, 1)),
+        "van": lambda f: f.has("car", f.look(1)),
+        "car that comes towards us": lambda f: f.has("car", f.look(0, 1) & f.color(0, part=3)),
+        "car that drives ahead": lambda f: f.has("car", f.look(0, 1) & f.color(1, part=3)),
+    },
+    "traffic lights": {
+        "red light": lambda f: f.has("traffic light", f.look(0)),
+        "yellow light": lambda f: f.has("traffic light", f.look(1)),
+        "green light": lambda f: f.has("traffic light", f.look(2)),
+        "light that is not green": lambda f: f.has("traffic light", f.look(0, 1)),
+    },
+    "cyclists": {
+        "cyclist who rides to the left": lambda f: f.has("cyclist", f.look(0)),
+        "cyclist who rides to the right": lambda f: f.has("cyclist", f.look(1)),
+        "cyclist in dark clothes": lambda f: f.has("cyclist", f.color(2, 4, 5, 7)),
+    },
+    "look-alikes": {
+        "round sign or stop sign": lambda f: f.has("round sign") | f.has("stop sign"),
+        "any look alike": lambda f: (
+            f.has("round sign") | f.has("yellow diamond") | f.has("mailbox")
+        ),
+    },
+    "buildings": {
+        "two buildings": lambda f: f.count("building") >= 2,
+        "house with a gable": lambda f: f.has("building", f.look(0)),
+        "tower": lambda f: f.has("building", f.look(2)),
+        "lit windows": lambda f: f.has("building", f.color(0, 2, 4, 6, part=1)),
+        "brick building": lambda f: f.has("building", f.color(0, 1)),
+    },
+    "trees": {
+        "two trees": lambda f: f.count("tree") >= 2,
+        "round tree": lambda f: f.has("tree", f.look(0)),
+        "conifer": lambda f: f.has("tree", f.look(1)),
+        "tree in autumn": lambda f: f.has("tree", f.color(3, 7)),
+    },
+    "road": {
+        "road bends left": lambda f: f.scene("bend", 0, 1),
+        "road bends right": lambda f: f.scene("bend", 3, 4),
+        "road is straight": lambda f: f.scene("bend", 2),
+        "wide road": lambda f: f.scene("width", 1),
+        "line on the road": lambda f: f.scene("line", 1),
+        "kerb": lambda f: f.scene("kerb", 1),
+        "high horizon": lambda f: f.scene("horizon", 0),
+        "snow": lambda f: f.scene("earth", 2),
+        "grass": lambda f: f.scene("earth", 0),
+        "paved ground": lambda f: f.scene("earth", 3),
+    },
+    "sky": {
+        "night": lambda f: f.scene("time", 2),
+        "day": lambda f: f.scene("time", 0),
+        "dusk": lambda f: f.scene("time", 1),
+        "fog": lambda f: f.scene("fog", 1, 2),
+        "thick fog": lambda f: f.scene("fog", 2),
+        "noisy picture": lambda f: f.scene("noise", 2),
+        "sun or moon": lambda f: f.has("sun"),
+        "clear day": lambda f: f.scene("time", 0) & f.scene("fog", 0),
+    },
+    "traffic": {
+        "more pedestrians than cars": lambda f: f.count("pedestrian") > f.count("car"),
+        "pedestrian and car": lambda f: f.has("pedestrian") & f.has("car"),
+        "anyone on foot or bicycle": lambda f: f.has("pedestrian") | f.has("cyclist"),
+        "neither pedestrian nor car": lambda f: ~(f.has("pedestrian") | f.has("car")),
+        "must stop": lambda f: f.has("stop sign") | f.has("traffic light", f.look(0)),
+        "pedestrian after sunset": lambda f: f.has("pedestrian") & f.scene("time", 1, 2),
+        "something is hidden": lambda f: f.hidden("pedestrian", "car", "cyclist"),
+        "many things": lambda f: f.seen.sum(dim=1) >= 8,
+    },
+}
 
-def _all(*rules: Rule) -> Rule:
-    return lambda facts: torch.stack([rule(facts) for rule in rules]).all(dim=0)
-
-
-def _any(*rules: Rule) -> Rule:
-    return lambda facts: torch.stack([rule(facts) for rule in rules]).any(dim=0)
-
-
-def _not(rule: Rule) -> Rule:
-    return lambda facts: ~rule(facts)
-
-
-def _tasks() -> dict[str, Task]:
-    where = {"on the left": _left, "on the right": _right, "near": _near, "far": _far}
-    families = {
-        "pedestrian": "pedestrians",
-        "car": "cars",
-        "stop sign": "stop signs",
-        "traffic light": "traffic lights",
-        "cyclist": "cyclists",
-        "round sign": "look-alikes",
-        "yellow diamond": "look-alikes",
-        "lamp post": "look-alikes",
-        "mailbox": "look-alikes",
-        "building": "buildings",
-        "tree": "trees",
-        "cloud": "sky",
-    }
-    tasks = {kind: Task(family, _some(kind)) for kind, family in families.items()}
-    for kind, family in families.items():
-        for name, condition in where.items():
-            if kind not in ("lamp post", "building", "tree", "cloud") or name.startswith("on"):
-                tasks[f"{kind} {name}"] = Task(family, _some(kind, condition))
-
-    def add(family: str, **rules: Rule) -> None:
-        for name, rule in rules.items():
-            tasks[name.replace("_", " ")] = Task(family, rule)
-
-    add(
-        "pedestrians",
-        two_pedestrians=_some("pedestrian", least=2),
-        exactly_one_pedestrian=_all(_some("pedestrian"), _not(_some("pedestrian", least=2))),
-        child=_some("pedestrian", _look(3)),
-        adult=_some("pedestrian", _look(0, 1, 2)),
-        pedestrian_who_stands=_some("pedestrian", _look(0)),
-        pedestrian_in_dark_clothes=_some("pedestrian", _colour(2, 4, 5, 7)),
-        pedestrian_in_bright_clothes=_some("pedestrian", _colour(0, 1, 3, 6)),
-        pedestrian_on_the_road=_some("pedestrian", _on_the_road),
-        pedestrian_beside_the_road=_some("pedestrian", lambda facts: ~_on_the_road(facts)),
-    )
-    add(
-        "cars",
-        two_cars=_some("car", least=2),
-        exactly_one_car=_all(_some("car"), _not(_some("car", least=2))),
-        red_car=_some("car", _colour(0, 1)),
-        blue_car=_some("car", _colour(2, 3)),
-        white_car=_some("car", _colour(4, 5)),
-        car_from_the_side=_some("car", _look(2, 3)),
-        car_from_the_end=_some("car", _look(0, 1)),
-        van=_some("car", _look(1)),
-        car_that_comes_towards_us=_some("car", _look(0, 1), _colour(0, part=3, of=2)),
-        car_that_drives_ahead=_some("car", _look(0, 1), _colour(1, part=3, of=2)),
-    )
-    add(
-        "traffic lights",
-        red_light=_some("traffic light", _look(0)),
-        yellow_light=_some("traffic light", _look(1)),
-        green_light=_some("traffic light", _look(2)),
-        light_that_is_not_green=_some("traffic light", _look(0, 1)),
-    )
-    add(
-        "cyclists",
-        cyclist_who_rides_to_the_left=_some("cyclist", _look(0)),
-        cyclist_who_rides_to_the_right=_some("cyclist", _look(1)),
-        cyclist_in_dark_clothes=_some("cyclist", _colour(2, 4, 5, 7)),
-    )
-    add(
-        "look-alikes",
-        round_sign_or_stop_sign=_any(_some("round sign"), _some("stop sign")),
-        any_look_alike=_any(_some("round sign"), _some("yellow diamond"), _some("mailbox")),
-    )
-    add(
-        "buildings",
-        two_buildings=_some("building", least=2),
-        house_with_a_gable=_some("building", _look(0)),
-        tower=_some("building", _look(2)),
-        lit_windows=_some("building", _colour(0, part=1, of=2)),
-        brick_building=_some("building", _colour(0, 1)),
-    )
-    add(
-        "trees",
-        two_trees=_some("tree", least=2),
-        round_tree=_some("tree", _look(0)),
-        conifer=_some("tree", _look(1)),
-        tree_in_autumn=_some("tree", _colour(3, of=4)),
-    )
-    add(
-        "road",
-        road_bends_left=_scene("bend", 0, 1),
-        road_bends_right=_scene("bend", 3, 4),
-        road_is_straight=_scene("bend", 2),
-        wide_road=_scene("width", 1),
-        line_on_the_road=_scene("line", 1),
-        kerb=_scene("kerb", 1),
-        high_horizon=_scene("horizon", 0),
-        snow=_scene("earth", 2),
-        grass=_scene("earth", 0),
-        paved_ground=_scene("earth", 3),
-    )
-    add(
-        "sky",
-        night=_scene("time", 2),
-        day=_scene("time", 0),
-        dusk=_scene("time", 1),
-        fog=_scene("fog", 1, 2),
-        thick_fog=_scene("fog", 2),
-        noisy_picture=_scene("noise", 2),
-        sun_or_moon=_some("sun"),
-        clear_day=_all(_scene("time", 0), _scene("fog", 0)),
-    )
-    add(
-        "traffic",
-        more_pedestrians_than_cars=lambda f: f.count("pedestrian") > f.count("car"),
-        pedestrian_and_car=_all(_some("pedestrian"), _some("car")),
-        anyone_on_foot_or_bicycle=_any(_some("pedestrian"), _some("cyclist")),
-        neither_pedestrian_nor_car=_not(_any(_some("pedestrian"), _some("car"))),
-        must_stop=_any(_some("stop sign"), _some("traffic light", _look(0))),
-        pedestrian_after_sunset=_all(_some("pedestrian"), _scene("time", 1, 2)),
-        something_is_hidden=_hidden,
-        many_things=lambda f: f.seen.sum(dim=1) >= 8,
-    )
-    # New tasks are added here, behind those of which lesson 05's stored companions were drawn.
-    return tasks
-
-
-def _on_the_road(facts: Facts) -> Tensor:
-    """Things whose slot is in the road; the same for every scene. Returns: bool (1, slots)."""
-    road = [slot.aside[1] <= 66 for slot in SLOTS]
-    return torch.tensor([road], device=facts.seen.device)
-
-
-def _hidden(facts: Facts) -> Tensor:
-    """A pedestrian, car or cyclist stands in the picture, and too little of it can be seen."""
-    inside = (facts.world.x >= 0) & (facts.world.x < facts.world.size)
-    lost = facts.world.there & inside & ~facts.seen
-    slots = [*slots_of("pedestrian"), *slots_of("car"), *slots_of("cyclist")]
-    return lost[:, slots].any(dim=1)
-
-
-TASKS: dict[str, Task] = _tasks()
+TASKS: dict[str, Task] = {
+    kind: Task(family, lambda f, kind=kind: f.has(kind))
+    for family, kinds in _KINDS.items()
+    for kind in kinds
+}
 """Every task by name: the lecture's four first."""
 
-SETTLED = tuple(TASKS)[:115]
+TASKS |= {
+    f"{kind} {place}": Task(family, lambda f, kind=kind, meets=meets: f.has(kind, meets(f.world)))
+    for kind, (family, _) in TASKS.items()
+    for place, meets in _PLACES.items()
+    if kind not in ("lamp post", "building", "tree", "cloud") or place.startswith("on")
+}
+TASKS |= {name: Task(family, rule) for family in _RULES for name, rule in _RULES[family].items()}
+
+SETTLED = tuple(TASKS)
 """The tasks that rows in ``assets`` were drawn from; those that came later stand behind them."""
+
+TASKS |= {
+    # New tasks are added here: "name": Task("family", lambda f: …),
+}
 
 THE_FOUR = ("pedestrian", "car", "stop sign", "traffic light")
 """The lecture's tasks: y = (pedestrians, cars, stop signs, traffic lights)."""
