@@ -139,8 +139,8 @@ class LabelSheet(Explorer):
 
 _COLOURS = {
     0: {"button_color": "white", "text_color": "black"},
-    1: {"button_color": figures.COLOURS[0], "text_color": "white"},
-    UNKNOWN: {"button_color": figures.COLOURS[4], "text_color": "black"},
+    1: {"button_color": figures.COLORS[0], "text_color": "white"},
+    UNKNOWN: {"button_color": figures.COLORS[4], "text_color": "black"},
 }
 _WIDE = (
     "<style>.mtl-y td {width: 64px} .mtl-y th:first-child {width: 128px}</style>"  # as the buttons

@@ -136,7 +136,7 @@ def _table(made: _Made) -> str:
         right = "right" if (p > 0.5) == (y == 1) else "wrong"
         bar = (
             f'<svg aria-hidden="true" width="100" height="12"><rect width="{100 * p:.0f}" '
-            f'height="12" fill="{figures.COLOURS[0]}"/><path d="M50 0V12" stroke="black"/></svg>'
+            f'height="12" fill="{figures.COLORS[0]}"/><path d="M50 0V12" stroke="black"/></svg>'
         )
         rows += (
             f'<tr><th scope="row">{task}</th><td>{y}</td><td>{made.pixels[task]}</td>'

@@ -240,5 +240,5 @@ def _dot(accuracy: float, stored: _Measured | None, first: float) -> str:
     if stored:
         left, right = wide * (stored.low - first), wide * (stored.high - first)
         bar = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="12" fill="#999"/>'
-    dot = f'<circle cx="{wide * (accuracy - first):.1f}" cy="9" r="4" fill="{figures.COLOURS[0]}"/>'
+    dot = f'<circle cx="{wide * (accuracy - first):.1f}" cy="9" r="4" fill="{figures.COLORS[0]}"/>'
     return f'<svg aria-hidden="true" width="190" height="18" viewBox="-5 0 190 18">{bar}{dot}</svg>'
