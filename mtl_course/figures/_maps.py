@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from mtl_course.figures._style import COLORS, subplots
+from mtl_course.figures._style import COLORS, subplots, text_of
 
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
@@ -47,8 +47,8 @@ def gain_map(
         left, bottom = np.subtract(position(*cell), 0.47)
         style = {"fill": False, "edgecolor": "0.1", "linewidth": 2.5}
         axes.add_patch(Rectangle((left, bottom), 0.94, 0.94, **style))
-    axes.set_xticks(range(columns), map(_text, means.columns), rotation=30 * named)
-    axes.set_yticks(range(rows), map(_text, means.index))
+    axes.set_xticks(range(columns), map(text_of, means.columns), rotation=30 * named)
+    axes.set_yticks(range(rows), map(text_of, means.index))
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(y, y))
     figure.colorbar(image, label=labels.get("mean", "gain"))
     return figure
@@ -79,10 +79,6 @@ def _write(axes: Axes, at: tuple, text: str, share: float, fontsize: int) -> Non
     """Write into a cell, in white where its color is dark. share: of the scale, −1 to 1."""
     ink = "white" if abs(share) > 0.7 else "0.1"
     axes.text(*at, text, ha="center", va="center", fontsize=fontsize, color=ink)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else f"{value:,}"
 
 
 _DASHES = ("-", "--", ":", "-.")

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mtl_course.figures._style import COLORS, MARKERS, subplots
+from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
 from mtl_course.studies import interval
 
-Positions = pd.Series | pd.DataFrame | Sequence[float]
-"""Numbers, or a table of means and their intervals, with columns mean, low and high."""
+Tables = Mapping[str, pd.DataFrame]
+"""Means and their intervals, with columns mean, low and high, by a title or a name."""
 
 
 def curves(
@@ -47,14 +47,7 @@ def curves(
     return figure
 
 
-def gains(
-    tables: Mapping[str, pd.DataFrame],
-    x: str,
-    *,
-    xlabel: str,
-    ylabel: str,
-    logarithmic: bool = True,
-) -> Figure:
+def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
     """Draw mean gains against `x` with 95 % intervals and a line at 0, one series a table.
 
     tables: as `studies.gain` returns them, by the name of the comparison.
@@ -72,7 +65,7 @@ def gains(
     return figure
 
 
-def ladder(tables: Mapping[str, pd.DataFrame], kind: str, *, xlabel: str) -> Figure:
+def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
     tables: as `studies.gain` returns them, by the name of the series. kind: the column that names
@@ -133,9 +126,8 @@ def crosses(
         _series(axes, i, x, y, label=name, **line)
         for k, text in enumerate(x.index if named else ()):
             offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
-            axes.annotate(
-                f"{text:,}", (x["mean"].iloc[k], y["mean"].iloc[k]), fontsize=11, **offset
-            )
+            at = (x["mean"].iloc[k], y["mean"].iloc[k])
+            axes.annotate(text_of(text), at, fontsize=11, **offset)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
         axes.legend(fontsize=11)
@@ -143,11 +135,11 @@ def crosses(
 
 
 def dots(
-    panels: Mapping[str, pd.DataFrame],
+    panels: Tables,
     *,
     chosen: str,
-    seeds: Sequence[float] = (),
-    here: Sequence[float] = (),
+    seeds: Sequence = (),
+    here: Sequence = (),
     xlabel: str,
     ylabel: str,
 ) -> Figure:
@@ -228,18 +220,19 @@ def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=list(cells), columns=["mean", "low", "high"])
 
 
-def _series(axes: Axes, number: int, x: Positions, y: Positions, **style) -> None:
-    """Draw a series with the color and the marker of its number, and the intervals of x and y."""
+def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
+    """Draw a series in the color and with the marker of its number.
 
-    def split(values: Positions) -> tuple:
-        if not isinstance(values, pd.DataFrame):
-            return values, None
-        mean = values["mean"]
-        return mean, [mean - values["low"], values["high"] - mean]
-
-    (x, xerr), (y, yerr) = split(x), split(y)
+    x, y: numbers, or a table of means and intervals.
+    """
+    ends = {}
+    for name, values in (("x", x), ("y", y)):
+        ends[name] = values
+        if isinstance(values, pd.DataFrame):
+            ends[name], low, high = (values[column] for column in ("mean", "low", "high"))
+            ends[f"{name}err"] = [ends[name] - low, high - ends[name]]
     style = {"color": COLORS[number], "marker": MARKERS[number], "capsize": 4} | style
-    axes.errorbar(x, y, xerr=xerr, yerr=yerr, **style)
+    axes.errorbar(**ends, **style)
 
 
 def _set_ticks(axes: Axes, values: pd.Series, logarithmic: bool) -> None:
@@ -247,5 +240,5 @@ def _set_ticks(axes: Axes, values: pd.Series, logarithmic: bool) -> None:
     ticks = sorted(set(values))
     if logarithmic:
         axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xticks(ticks, map(text_of, ticks))
     axes.minorticks_off()

@@ -115,6 +115,11 @@ def array(values: Tensor) -> np.ndarray:
     return (values.float() if values.is_floating_point() else values).numpy()
 
 
+def text_of(value: object) -> str:
+    """Return a name as it is, and a number with commas between its thousands."""
+    return value if isinstance(value, str) else f"{value:,}"
+
+
 def subplots(
     width: float,
     height: float,
