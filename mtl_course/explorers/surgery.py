@@ -31,7 +31,7 @@ _LESSON = {  # the ways of the lesson, by the choice for every block and the one
 }
 
 
-class Choice(tuple[str, ...]):
+class _Choice(tuple[str, ...]):
     """One of `_BLOCK` for each block of the trunk, then one of `_HEAD`."""
 
     @property
@@ -84,7 +84,7 @@ class SurgeryTable(Explorer):
 
     def static(self) -> dict[str, str]:
         """Return the four ways of the lesson, the weights they train, and what the rows say."""
-        choices = {way: Choice((*[block] * len(self._blocks), head))
+        choices = {way: _Choice((*[block] * len(self._blocks), head))
                    for (block, head), way in _LESSON.items()}  # fmt: skip
         rows = {}
         for way in WAYS:
@@ -99,7 +99,7 @@ class SurgeryTable(Explorer):
         alt = f"The network as a row of boxes, once for each way of the lesson. {text}"
         return figures.bundle(figures.surgery(rows), alt)
 
-    def _operate(self, choice: Choice, seed: int = 0) -> Network:
+    def _operate(self, choice: _Choice, seed: int = 0) -> Network:
         """Return the network of a choice, untrained. `reinitialized` draws what is random."""
         network = reinitialized(self._source, self._written.train, seed)
         for part, own, learned in zip(choice, _parts(network), _parts(self._source), strict=True):
@@ -109,7 +109,7 @@ class SurgeryTable(Explorer):
                 freeze(own)
         return network
 
-    def _describe(self, choice: Choice, *stages: Network) -> list[figures.Part]:
+    def _describe(self, choice: _Choice, *stages: Network) -> list[figures.Part]:
         """Return the parts of a network, which trains in one stage or in several."""
         parts = []
         names = (*self._blocks, "head")
@@ -120,9 +120,9 @@ class SurgeryTable(Explorer):
             parts.append(figures.Part(name, origin, ", then ".join(states), weights))
         return parts
 
-    def _chosen(self) -> tuple[Choice, int]:
+    def _chosen(self) -> tuple[_Choice, int]:
         """Return the choice, and how many labeled images it learns from."""
-        choice = Choice(control.value for control in self._parts)
+        choice = _Choice(control.value for control in self._parts)
         return choice, 0 if choice.way == ZERO_SHOT else self._labels.value
 
     def _update(self) -> None:
@@ -137,7 +137,7 @@ class SurgeryTable(Explorer):
         boxes = figures.surgery({f"{choice}: {count}": parts})
         self._boxes.value = figures.image(boxes, f"{_in_words(parts)}. {count}.")
 
-    def _stored(self, choice: Choice, labels: int) -> str:
+    def _stored(self, choice: _Choice, labels: int) -> str:
         """Return what the rows say of a choice."""
         if (stored := self._measured.get((choice.way, labels))) is None:
             return "Not one of the lesson's ways: nothing was measured for it."
@@ -151,7 +151,7 @@ class SurgeryTable(Explorer):
         choice, labels = self._chosen()
         return {"number": self._presses, "choice": choice, "labels": labels}
 
-    def _train(self, run: Run, number: int, choice: Choice, labels: int) -> str:
+    def _train(self, run: Run, number: int, choice: _Choice, labels: int) -> str:
         start, seed = time.perf_counter(), derive_seed(number, "try it yourself")
         network = self._operate(choice, seed)
         if trains := trainable(network):

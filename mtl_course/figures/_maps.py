@@ -145,8 +145,9 @@ def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
             # So far out that a label at this height keeps clear of the circle.
             out = 1.08 * np.sqrt(1 - (max(abs(height) - 0.19, 0) / 1.08) ** 2)
             text = f"{task}\n{row['angle']:.0f}°, {row['length']:.2f}"
-            style = {"ha": "right" if turn < 0 else "left", "va": "center", "linespacing": 1.1}
-            axes.text(np.copysign(out, turn), height, text, fontsize=11, **style)
+            style = {"fontsize": 11, "va": "center", "linespacing": 1.1}
+            side = "right" if np.signbit(turn) else "left"
+            axes.text(np.copysign(out, turn), height, text, ha=side, **style)
         axes.set_title(title, fontsize=13)
     return figure
 
