@@ -48,7 +48,7 @@ def test_a_banner_stands_above_the_figure_and_before_its_alt_text():
     (width, low), (_, middle), (_, high) = (picture.size for picture in sizes)
     assert low < middle < high and {picture.size[0] for picture in sizes} == {width}
     strip = sizes[1].convert("RGB").getpixel((3, 3))
-    assert "#{:02X}{:02X}{:02X}".format(*strip) == figures.COLOURS[4]
+    assert "#{:02X}{:02X}{:02X}".format(*strip) == figures.COLORS[4]
 
 
 @pytest.mark.parametrize("banner", ["", "A banner of more than forty letters, and no alt text"])

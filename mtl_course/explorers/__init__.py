@@ -1,1 +1,1 @@
-"""The widgets of the lessons, a file each; `frame` holds what they share."""
+"""The widgets of the lessons, a file each; `_frame` holds what they share."""

@@ -1,11 +1,11 @@
-"""What the widgets of the lessons share: a frame, and a run that is watched and can be stopped."""
+"""The frame of the lessons' widgets, and a training run that is watched and can be stopped."""
 
 from __future__ import annotations
 
 import html
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import ipywidgets as widgets
 import pandas as pd
@@ -19,7 +19,7 @@ LABELS = {"description_width": "160px"}
 """The style of controls with a name at their left."""
 
 # JupyterLab takes a key before the control that has the focus gets it (x cuts the cell, an arrow
-# moves to the next one), unless the control asks it not to. A screen reader is told what changes.
+# moves to the next one), unless the control asks it not to. A screen reader reads what changes.
 _KEYS = """<script>
 (() => {
   if (window.mtlExplorers) return;
@@ -39,17 +39,20 @@ _STILL = "<p><em>A picture of a widget: run this cell in JupyterLab to work with
 class Explorer(widgets.VBox):
     """A widget of a lesson. Where no widget can run, its static picture stands in its place.
 
-    name: the page finds it by its class ``mtl-{name}``.
+    Each has a method `static`, which returns what it shows by MIME type, as `figures.bundle` does.
+    name: the page finds it by its class ``mtl-{name}``. controls: each change calls `_update`.
     """
 
-    def __init__(self, name: str, children: Sequence[widgets.Widget]) -> None:
+    def __init__(self, name: str, children: Sequence, controls: Sequence = ()) -> None:
         super().__init__(children)
         self.add_class("mtl-explorer")
         self.add_class(f"mtl-{name}")
+        for control in controls:
+            control.observe(lambda _: self._update(), "value")
+        self._update()
 
-    def static(self) -> dict[str, str]:
-        """What the widget shows, by MIME type, as `figures.bundle` gives it."""
-        raise NotImplementedError(f"{type(self).__name__} has no picture for where no widget runs")
+    def _update(self) -> None:
+        """Show what the controls stand for."""
 
     def _ipython_display_(self) -> None:
         from IPython.display import HTML, display
@@ -61,28 +64,50 @@ class Explorer(widgets.VBox):
 
 
 def answer(text: str = "") -> widgets.HTML:
-    """A sentence that changes, and is spoken when it does: what the controls have brought about."""
+    """Return a sentence that a screen reader reads whenever it changes."""
     return widgets.HTML(text).add_class("mtl-answer")
 
 
-def button(text: str) -> widgets.Button:
-    """A button as wide as its text."""
-    return widgets.Button(description=text, layout={"width": "auto", "align_self": "flex-start"})
-
-
 def picture(page: str = "") -> widgets.HTML:
-    """A part that changes and is looked at: an `figures.image`, a table."""
+    """Return a part that changes and is looked at: a `figures.image`, a table."""
     return widgets.HTML(page).add_class("mtl-picture")
 
 
-TABLE = (
+def button(text: str) -> widgets.Button:
+    """Return a button as wide as its text."""
+    return widgets.Button(description=text, layout={"width": "auto", "align_self": "flex-start"})
+
+
+def dropdown(name: str, options: Iterable, width: str | None = "440px") -> widgets.Dropdown:
+    """Return a choice with its name at the left."""
+    layout = {"width": width}
+    return widgets.Dropdown(options=options, description=name, layout=layout, style=LABELS)
+
+
+_TABLE = (  # for light pages and dark ones; the label sheet's columns are as wide as its buttons
     "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
     ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
     ".mtl-table th:first-child {text-align: left}"
     ".mtl-table caption {background: white; color: black; text-align: left}"
-    ".mtl-table .chosen {outline: 2px solid black}</style>"
+    ".mtl-table .chosen {outline: 2px solid black}"
+    ".mtl-label-sheet td {width: 64px} .mtl-label-sheet th:first-child {width: 128px}</style>"
 )
-"""How a table of the class ``mtl-table`` looks, on a light page and on a dark one."""
+
+
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence], chosen: str = "") -> str:
+    """Return a table as HTML.
+
+    heads: of the columns. rows: cells as HTML, the first of which is the head of its row.
+    chosen: the head of a row that is framed.
+    """
+    top = "".join(f'<th scope="col">{head}</th>' if head else "<td></td>" for head in heads)
+    body = "".join(
+        f'<tr{" class=chosen" if head == chosen else ""}><th scope="row">{head}</th>'
+        f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for head, *cells in rows
+    )
+    caption = f"<caption>{caption}</caption>"
+    return f'<table class="mtl-table">{_TABLE}{caption}<tr>{top}</tr>{body}</table>'
 
 
 # ---------------------------------------------------------------------- runs
@@ -93,117 +118,103 @@ class Stopped(Exception):
 
 
 _ONE_AT_A_TIME = threading.Lock()
-_TELL_EVERY = 0.1  # seconds
+_PAUSE = 0.1  # seconds between two messages
 
 
 class Run:
-    """One run of some training: counts its steps, tells how far it is, and ends when asked to.
+    """A training run that counts its steps, says how far it is, and ends when it is asked to.
 
-    tell: is given HTML that says how far the run is.
+    tell: takes HTML that says how far the run is. stop: is set to end the run at its next step.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell, self._stop, self._told = tell, threading.Event(), 0.0
-
-    def stop(self) -> None:
-        """Ends the run at its next step."""
-        self._stop.set()
+        self.tell, self.stop, self._last = tell, threading.Event(), 0.0
 
     def check(self) -> None:
-        """Raises: Stopped if the run was asked to end."""
-        if self._stop.is_set():
+        """Raise Stopped if the run was asked to end."""
+        if self.stop.is_set():
             raise Stopped
 
     def fit(self, network: Network, data: Dataset, **settings) -> pd.DataFrame:
-        """What `training.fit` does. Raises: Stopped when the run is asked to end."""
+        """Train as `training.fit` does. Raises: Stopped when the run is asked to end."""
         backward = settings.pop("backward", None) or sum_backward
         steps, done = settings["steps"], 0
 
-        def watched(terms: Tensor) -> None:
+        def watched(losses: Tensor) -> None:
             nonlocal done
             self.check()
-            backward(terms)
+            backward(losses)
             done += 1
-            if (now := time.perf_counter()) - self._told > _TELL_EVERY or done == steps:
-                self._told = now
-                self.tell(_bar(done, steps))
+            if (now := time.perf_counter()) - self._last > _PAUSE or done == steps:
+                self._last, text = now, f"step {done:,} of {steps:,}"
+                bar = f'<progress aria-label="{text}" max="{steps}" value="{done}"></progress>'
+                self.tell(f"{bar} {text}")
 
         return fit(network, data, **settings | {"backward": watched, "progress": False})
-
-
-def _bar(done: int, steps: int) -> str:
-    text = f"step {done:,} of {steps:,}"
-    return f'<progress aria-label="{text}" max="{steps}" value="{done}"></progress> {text}'
 
 
 class Live(widgets.HBox):
     """A button that starts a run in front of the reader, and stops it when it is pressed again.
 
-    Training has a thread of its own, so that the page is heard meanwhile; runs of several widgets
-    wait for each other.
-    work: is given the `Run`, trains by it, and returns HTML for `said`. It is called in the thread.
-    before: is called at once, on the press, and returns what `work` should know of the controls.
+    Training has a thread of its own, so that the page still answers; runs of several widgets wait
+    for each other.
+    work: takes the `Run` and what `before` returned, trains, and returns HTML for `answer`. It is
+        called in the thread.
+    before: is called at once, on the press, and returns what `work` needs of the controls.
     """
 
     def __init__(
-        self, label: str, said: widgets.HTML, work: Callable[..., str], before: Callable[[], dict]
+        self, label: str, answer: widgets.HTML, work: Callable[..., str], before: Callable[[], dict]
     ) -> None:
-        self._label, self._said, self._work, self._before = label, said, work, before
-        self._button = button(label)
-        self._progress = widgets.HTML().add_class("mtl-progress")
+        self._label, self._answer, self._work, self._before = label, answer, work, before
+        self._button, self._progress = button(label), widgets.HTML().add_class("mtl-progress")
         self._run: Run | None = None
         self._thread: threading.Thread | None = None
-        # Or what a run says of its last step could come after "Stopped.", and stand for ever.
+        # Or what a run says of its last step could come after "Stopped.", and stay for ever.
         self._lock = threading.Lock()
         super().__init__([self._button, self._progress])
         self.add_class("mtl-live")
-        self._button.on_click(self._pressed)
+        self._button.on_click(self._press)
 
     def wait(self, seconds: float | None = None) -> None:
-        """Returns when the run has ended, for tests and scripts."""
+        """Wait until the run has ended, for tests and scripts."""
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _pressed(self, _: object) -> None:
+    def _press(self, _: object) -> None:
         if (running := self._run) is not None:
-            running.stop()
-            self._end(running, "Stopped.")
+            running.stop.set()
+            self._tell(running, "Stopped.", end=True)
             return
         self._run = run = Run(lambda text: self._tell(run, text))
         self._button.description, self._progress.value = "Stop", "Starting …"
-        self._thread = threading.Thread(
-            target=self._train, args=(run, self._before()), name=self._label, daemon=True
-        )
+        work = {"target": self._train, "args": (run, self._before()), "name": self._label}
+        self._thread = threading.Thread(**work, daemon=True)
         self._thread.start()
 
-    def _tell(self, run: Run, text: str) -> None:
+    def _tell(self, run: Run, text: str, end: bool = False, answer: str | None = None) -> None:
         with self._lock:
-            if run is self._run:  # not one that was stopped
-                self._progress.value = text
-
-    def _end(self, run: Run, text: str, answer: str | None = None) -> None:
-        with self._lock:
-            if run is not self._run:
+            if run is not self._run:  # it was stopped
                 return
-            self._run = None
-            self._button.description, self._progress.value = self._label, text
+            if end:
+                self._run, self._button.description = None, self._label
+            self._progress.value = text
             if answer is not None:
-                self._said.value = answer
+                self._answer.value = answer
 
-    def _train(self, run: Run, asked: dict) -> None:
-        start = time.perf_counter()
+    def _train(self, run: Run, settings: dict) -> None:
         try:
-            while not _ONE_AT_A_TIME.acquire(timeout=_TELL_EVERY):
+            while not _ONE_AT_A_TIME.acquire(timeout=_PAUSE):
                 run.check()
                 run.tell("Waiting for another run to end …")
             try:
                 start = time.perf_counter()
-                text = self._work(run, **asked)
+                answer = self._work(run, **settings)
             finally:
                 _ONE_AT_A_TIME.release()
         except Stopped:
             return
         except Exception as error:
-            self._end(run, f"The run failed: {html.escape(str(error))}")
+            self._tell(run, f"The run failed: {html.escape(str(error))}", end=True)
             raise
-        self._end(run, f"Done in {time.perf_counter() - start:.1f} s.", text)
+        self._tell(run, f"Done in {time.perf_counter() - start:.1f} s.", end=True, answer=answer)

@@ -1,4 +1,4 @@
-"""The gradient compass: at what angle to the way they are combined do the tasks' gradients lie?"""
+"""The gradient compass: at what angle to a combination of them do the tasks' gradients lie?"""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from mtl_course import figures
 from mtl_course.aggregators import AGGREGATORS, aggregator
 from mtl_course.base import derive_seed
 from mtl_course.devices import seeded
-from mtl_course.explorers._frame import LABELS, TABLE, Explorer, answer, picture
-from mtl_course.gradients import cosines
+from mtl_course.explorers._frame import Explorer, answer, dropdown, picture, table
+from mtl_course.gradients import AGGREGATORS, aggregator, cosines
 
 _SUM = "plain sum"
+_WAYS = (_SUM, *AGGREGATORS)
 
 
 class Compass(Explorer):
     """The tasks' gradients at a step of training, and where each way to combine them goes.
 
-    A direction is what a way makes of the gradients, and the step goes along minus it: a task whose
+    A way combines the gradients into a direction, and the step goes along minus it: a task whose
     gradient lies more than 90° from the direction is opposed, and a small step raises its loss.
-    It opens at the look where the plain sum is farthest from the gradient of a task.
-    looks: floating point (tasks, weights), a gradient a row, by step, as `aggregators.Watch` keeps
-        them.
-    tasks: their names.
+    It opens at the step where the plain sum is farthest from the gradient of a task.
+    looks: floating point (tasks, weights), a gradient a row, by step, as `gradients.Watch` keeps
+        them. tasks: their names. cosines: by step, of each way's direction (a row) with each
+        task's gradient.
     Raises: ValueError if there is no look, or a look has not a row for each task.
     """
 
@@ -38,90 +39,63 @@ class Compass(Explorer):
             if each.ndim != 2 or len(each) != len(tasks):
                 got = tuple(each.shape)
                 raise ValueError(f"looks must be ({len(tasks)}, weights); at {step} it is {got}.")
-        looks = {step: each.detach().float().cpu() for step, each in looks.items()}
-        self._looks, self._tasks = looks, tuple(tasks)
-        # For each step the cosine of each way's direction (a row) with each task's gradient.
-        self.cosines = {step: self._meet(each) for step, each in looks.items()}
-        farthest = min(looks, key=lambda step: self.cosines[step].loc[_SUM].min())
-        self._step = widgets.Dropdown(
-            options=list(looks), value=farthest, description="Step", style=LABELS
-        )
-        self._way = widgets.Dropdown(
-            options=[_SUM, *AGGREGATORS], description="Way to combine", style=LABELS
-        )
-        self._said, self._dial, self._table = answer(), picture(), picture()
+        self._looks = {step: each.detach().float().cpu() for step, each in looks.items()}
+        self._tasks = list(tasks)
+        self.cosines = {step: self._of_ways(each) for step, each in self._looks.items()}
+        self._step = dropdown("Step", list(looks), width=None)
+        self._step.value = min(looks, key=lambda step: self.cosines[step].loc[_SUM].min())
+        self._way = dropdown("Way to combine", _WAYS, width=None)
+        self._answer, self._dial, self._table = answer(), picture(), picture()
         both = widgets.HBox([self._dial, self._table], layout={"flex_flow": "row wrap"})
-        super().__init__("compass", [self._step, self._way, self._said, both])
-        for control in (self._step, self._way):
-            control.observe(self._tell, "value")
-        self._tell(None)
+        controls = [self._step, self._way]
+        super().__init__("compass", [*controls, self._answer, both], controls)
 
     def angles(self, step: int, way: str) -> pd.DataFrame:
-        """One row a task: its angle to the way's direction, in degrees, and its relative length.
+        """Return each task's angle to the way's direction, in degrees, and its relative length.
 
         The angle is nan if the gradient or the direction is 0.
         """
-        each = self._looks[step]
         cosine = torch.tensor(self.cosines[step].loc[way].to_numpy(), device="cpu")
-        angle, length = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))), each.norm(dim=1)
+        angle, length = cosine.clamp(-1, 1).arccos().rad2deg(), self._looks[step].norm(dim=1)
         longest = length.max() if length.any() else 1.0
         columns = {"angle": angle.tolist(), "length": (length / longest).tolist()}
-        return pd.DataFrame(columns, index=list(self._tasks))
+        return pd.DataFrame(columns, index=self._tasks)
 
     def static(self) -> dict[str, str]:
-        """The chosen step, a compass for each way."""
+        """Return the chosen step, with a compass for each way."""
         step = self._step.value
-        panels = {way: self.angles(step, way) for way in (_SUM, *AGGREGATORS)}
-        told = " ".join(f"{way}: {_in_words(table)}." for way, table in panels.items())
-        alt = f"A compass for each way to combine the gradients of step {step}. {told}"
+        panels = {way: self.angles(step, way) for way in _WAYS}
+        text = " ".join(f"{way}: {_in_words(table)}." for way, table in panels.items())
+        alt = f"A compass for each way to combine the gradients of step {step}. {text}"
         return figures.bundle(figures.compass(panels), alt)
 
-    def _meet(self, each: Tensor) -> pd.DataFrame:
-        ways = {_SUM: each.sum(dim=0)}
-        with seeded(derive_seed(0, "step 0")):  # in what order PCGrad takes the tasks
-            ways |= {name: aggregator(name)(each) for name in AGGREGATORS}
-        both = cosines(torch.cat([torch.stack(list(ways.values())), each]))
-        return pd.DataFrame(
-            both[: len(ways), len(ways) :].double().numpy(), list(ways), list(self._tasks)
-        )
+    def _of_ways(self, each: Tensor) -> pd.DataFrame:
+        """Return the cosine of each way's direction (a row) with each task's gradient."""
+        with seeded(derive_seed(0, "step 0")):  # the order in which PCGrad takes the tasks
+            combined = [aggregator(name)(each) for name in AGGREGATORS]
+        both = cosines(torch.cat([torch.stack([each.sum(dim=0), *combined]), each]))
+        numbers = both[: len(_WAYS), len(_WAYS) :].double().numpy()
+        return pd.DataFrame(numbers, list(_WAYS), self._tasks)
 
-    def _tell(self, _: object) -> None:
+    def _update(self) -> None:
         step, way = self._step.value, self._way.value
-        table = self.angles(step, way)
-        self._said.value = f"Step {step}, {way}: {_in_words(table)}."
-        alt = f"A compass whose needle is the direction of {way} at step {step}: {_in_words(table)}"
-        drawn = figures.compass({f"step {step}: {way}": table})
-        self._dial.value = figures.image(drawn, alt)
-        self._table.value = self._tables(step, way)
-
-    def _tables(self, step: int, way: str) -> str:
-        """The cosines between the tasks, and of each way with each task."""
-        tasks = list(self._tasks)
-        between = pd.DataFrame(cosines(self._looks[step]).double().numpy(), tasks, tasks)
-        return (
-            TABLE
-            + _as_html(between, "Cosines between the tasks’ gradients", None)
-            + _as_html(self.cosines[step], "Cosine of each way with each task’s gradient", way)
+        angles = self.angles(step, way)
+        text = _in_words(angles)
+        self._answer.value = f"Step {step}, {way}: {text}."
+        alt = f"A compass whose needle is the direction of {way} at step {step}: {text}"
+        self._dial.value = figures.image(figures.compass({f"step {step}: {way}": angles}), alt)
+        numbers = cosines(self._looks[step]).double().numpy()
+        between = pd.DataFrame(numbers, self._tasks, self._tasks)
+        self._table.value = _table("Cosines between the tasks’ gradients", between) + _table(
+            "Cosine of each way with each task’s gradient", self.cosines[step], way
         )
 
 
-def _as_html(table: pd.DataFrame, caption: str, chosen: str | None) -> str:
-    """▼ stands beside a cosine below 0."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in table)
-    body = "".join(
-        f'<tr{" class=chosen" if name == chosen else ""}><th scope="row">{name}</th>'
-        + "".join(f"<td>{'▼ ' if value < 0 else ''}{_signed(value)}</td>" for value in row)
-        + "</tr>"
-        for name, row in zip(table.index, table.to_numpy(), strict=True)
-    )
-    return (
-        f'<table class="mtl-table"><caption>{caption}, ▼ below 0</caption>'
-        f"<tr><td></td>{head}</tr>{body}</table>"
-    )
-
-
-def _signed(cosine: float) -> str:
-    return "none" if pd.isna(cosine) else f"{cosine:+.2f}"
+def _table(caption: str, values: pd.DataFrame, chosen: str = "") -> str:
+    """Return cosines as HTML; ▼ stands beside one below 0."""
+    texts = values.map(lambda c: f"{'▼ ' if c < 0 else ''}{c:+.2f}" if pd.notna(c) else "none")
+    rows = texts.itertuples()
+    return table(f"{caption}, ▼ below 0", ["", *values.columns], rows, chosen)
 
 
 def _in_words(table: pd.DataFrame) -> str:
@@ -132,4 +106,4 @@ def _in_words(table: pd.DataFrame) -> str:
             return f"{task} no angle, for the direction is 0"
         return f"{task} {angle:.0f}°{' (opposed)' if angle > 90 else ''}"
 
-    return ", ".join(of(task, *row) for task, row in table.iterrows())
+    return ", ".join(of(*row) for row in table.itertuples())

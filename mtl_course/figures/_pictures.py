@@ -1,4 +1,4 @@
-"""What is looked at: images, answers, networks, filters."""
+"""Figures of images, labels, filters and networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -14,78 +13,109 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor, nn
 
-from mtl_course.datasets import Dataset, normalise
-from mtl_course.figures._style import COLOURS, STYLE, array, axes_of
+from mtl_course.datasets import UNKNOWN, Dataset, normalise
+from mtl_course.figures._style import COLORS, array, subplots
 from mtl_course.networks import Network, blocks
 
 
 def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
-    """Rows of small pictures under a title each.
+    """Draw rows of small images, under a title each.
 
     groups: uint8 (m, channels, height, width) by title; one channel is ink, dark on white paper,
         three are red, green and blue.
     """
-    heights = [-(-len(images) // columns) for images in groups.values()]
-    with mpl.rc_context(STYLE):
-        height = 10.0 / columns * sum(heights) + (0.5 * len(groups) if any(groups) else 0)
-        figure = Figure(figsize=(9.0, height), layout="constrained")
-        boxes = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
+    lines = [-(-len(images) // columns) for images in groups.values()]
+    height = 10.0 / columns * sum(lines) + (0.5 * len(groups) if any(groups) else 0)
+    figure, boxes = subplots(9.0, height, rows=len(groups), height_ratios=lines)
     for axes, (title, images) in zip(boxes, groups.items(), strict=True):
-        _paint(axes, _tile(array(images.permute(0, 2, 3, 1)), columns))
-        axes.set_title(title, loc="left", fontsize=13)
+        empty = 85 if images.shape[1] == 1 else 255
+        _draw_tiles(axes, title, array(images), columns, empty, cmap="gray_r", vmin=0, vmax=255)
     return figure
 
 
-def _paint(axes: Axes, picture: np.ndarray) -> None:
-    """picture: 0 … 255, (height, width, 1 or 3)."""
-    if picture.shape[-1] == 1:
-        axes.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=255)
-    else:
-        axes.imshow(picture.astype(np.uint8))
+def _draw_tiles(
+    axes: Axes, title: str, pictures: np.ndarray, columns: int, empty: float, **scale
+) -> None:
+    """Draw small pictures in lines, with gaps of one pixel. pictures: (n, channels, height, width).
+
+    scale: of the colors of pictures of one channel.
+    """
+    n, channels, height, width = pictures.shape
+    padded = np.pad(pictures, [(0, -n % columns), (0, 0), (0, 1), (0, 1)], constant_values=empty)
+    tiles = padded.reshape(-1, columns, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2)
+    tiled = tiles.reshape(-1, columns * (width + 1), channels)[:-1, :-1]
+    axes.imshow(tiled.squeeze(2) if channels == 1 else tiled, **scale)
+    axes.set_title(title, loc="left", fontsize=13)
     axes.axis("off")
 
 
-_ANSWERS = {0: ("0", "white", "0.25"), 1: ("1", COLOURS[0], "white"), -1: ("?", COLOURS[4], "0")}
+_CELLS = {  # text, fill and color of the text, by label
+    0: ("0", "white", "0.25"),
+    1: ("1", COLORS[0], "white"),
+    UNKNOWN: ("?", COLORS[4], "0"),
+}
 
 
-def answers(data: Dataset, shown: int = 8, notes: Sequence[Sequence[str]] | None = None) -> Figure:
-    """The first images, and under each its column of Y, as the lecture draws it: (tasks, m).
+def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figure:
+    """Draw the first eight images, and below each its column of Y, (tasks, m) as in the lecture.
 
     notes: two short lines for each entry, a row an image; they stand below its label.
     """
-    images, labels = data.images[:shown], data.labels[:shown].T.tolist()
+    images, labels = data.images[:8], data.labels[:8].T.tolist()
     width, tasks = len(images), len(data.tasks)
-    high, up = (0.45, 0.5) if notes is None else (0.75, 0.25)  # a cell, and its label in it
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
-        size = (1.6 + 0.95 * width, 1.1 + high * tasks)
-        figure = Figure(figsize=size, layout="constrained")
-        upper, lower = figure.subplots(2, 1, height_ratios=[0.95, high * tasks], sharex=True)
+    cell, middle = (0.45, 0.5) if notes is None else (0.75, 0.25)  # its height; where its label is
+    ratios = [0.95, cell * tasks]
+    figure, (upper, lower) = subplots(1.6 + 0.95 * width, 1.1 + cell * tasks, rows=2,
+                                      grid=False, height_ratios=ratios, sharex=True)  # fmt: skip
     gap = 0.04
     for i, image in enumerate(images):
         extent = (i + gap, i + 1 - gap, 0, 1)
         upper.imshow(array(image.permute(1, 2, 0)), extent=extent, aspect="auto")
     upper.set(xlim=(0, width), ylim=(0, 1))
     upper.axis("off")
-    for j, row in enumerate(labels):
-        for i, label in enumerate(row):
-            text, fill, ink = _ANSWERS[label]
-            lower.add_patch(
-                Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5")
-            )
-            middle = {"color": ink, "ha": "center", "va": "center"}
-            lower.text(i + 0.5, j + up, text, **middle)
-            if notes is not None:
-                lower.text(i + 0.5, j + 0.68, notes[i][j], fontsize=9, linespacing=1.1, **middle)
+    for (j, i), label in np.ndenumerate(labels):
+        text, fill, ink = _CELLS[label]
+        box = Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5")
+        lower.add_patch(box)
+        style = {"color": ink, "ha": "center", "va": "center"}
+        lower.text(i + 0.5, j + middle, text, **style)
+        if notes is not None:
+            lower.text(i + 0.5, j + 0.68, notes[i][j], fontsize=9, linespacing=1.1, **style)
     lower.set(ylim=(tasks + 0.03, -0.03), yticks=np.arange(tasks) + 0.5, yticklabels=data.tasks)
     lower.set_xticks(np.arange(width) + 0.5, [f"$y^{{({i + 1})}}$" for i in range(width)])
     lower.tick_params(length=0)
-    for side in lower.spines.values():
-        side.set_visible(False)
+    lower.spines[:].set_visible(False)
+    return figure
+
+
+def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
+    """Draw first-layer filters, on one scale for all groups.
+
+    Filters of one channel are blue below 0 and red above it; those of three are pictures of the
+    colors they look for, gray where they do not care.
+    groups: floating point (m, 1 or 3, height, width), a filter each, by title.
+    Raises: ValueError if a group has another shape, as the weights of a linear layer have.
+    """
+    for title, weights in groups.items():
+        if weights.ndim != 4 or weights.shape[1] not in (1, 3):
+            raise ValueError(
+                "groups must hold the weights of first convolutions, (m, 1 or 3, height, width); "
+                f"{title!r} is {tuple(weights.shape)}."
+            )
+    pictures = {title: array(weights) for title, weights in groups.items()}
+    reach = max(float(np.abs(weights).max()) for weights in pictures.values())
+    figure, boxes = subplots(9.0, 1.15 * len(groups), rows=len(groups))
+    for axes, (title, weights) in zip(boxes, pictures.items(), strict=True):
+        if weights.shape[1] == 3:
+            _draw_tiles(axes, title, (1 + weights / reach) / 2, columns, 1)
+        else:
+            scale = {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
+            _draw_tiles(axes, title, weights, columns, np.nan, **scale)
     return figure
 
 
 def architecture(network: Network, image: Tensor) -> Figure:
-    """The network as a row of boxes, made from its layers and the shapes they give for `image`.
+    """Draw a network as a row of boxes, from its layers and the shapes of their output for `image`.
 
     image: uint8 (1, channels, height, width).
     Raises: ValueError for a trunk that is not one row of layers, as that of `networks.separate`.
@@ -96,39 +126,36 @@ def architecture(network: Network, image: Tensor) -> Figure:
     with torch.inference_mode():
         for layer in network.trunk:
             if layer in with_weights:
-                # What reads the picture first: a pool behind it would already have made it smaller.
+                # The layer that reads the picture: a pool behind it would have made it smaller.
                 first = next(p for p in layer.modules() if list(p.parameters(recurse=False)))
                 shapes.append((_name(first, layer), tuple(first(values).shape[1:])))
             values = layer(values)
     shapes.append(("features", tuple(values.shape[1:])))
-    figure, axes = axes_of(10.0, 3.4)
+    figure, (axes,) = subplots(10.0, 3.4)
     axes.axis("off")
+    arrow = {"arrowstyle": "->", "color": "0.3"}
     for i, (name, shape) in enumerate(shapes):
         tall = 1.2 + 1.5 * (shape[1] / shapes[0][1][1] if len(shape) == 3 else 1.0)
-        style = {"facecolor": COLOURS[5], "edgecolor": "0.2", "alpha": 0.55}
+        style = {"facecolor": COLORS[5], "edgecolor": "0.2", "alpha": 0.55}
         axes.add_patch(Rectangle((1.7 * i, -tall / 2), 0.9, tall, **style))
         axes.text(1.7 * i + 0.45, -1.5, name, ha="center", va="top", fontsize=11)
         axes.text(1.7 * i + 0.45, 0, " × ".join(map(str, shape)), ha="center", va="center",
                   rotation=90, fontsize=11)  # fmt: skip
         if i:
-            axes.annotate("", (1.7 * i - 0.05, 0), (1.7 * i - 0.75, 0), arrowprops=_ARROW)
+            axes.annotate("", (1.7 * i - 0.05, 0), (1.7 * i - 0.75, 0), arrowprops=arrow)
     right = 1.7 * len(shapes)
     for j, name in enumerate(network.names):
         y = 1.2 - 2.4 * j / max(1, len(network.names) - 1)
-        axes.add_patch(Circle((right + 0.3, y), 0.22, facecolor=COLOURS[4], edgecolor="0.2"))
+        axes.add_patch(Circle((right + 0.3, y), 0.22, facecolor=COLORS[4], edgecolor="0.2"))
         axes.text(right + 0.65, y, f"$\\hat y_{{{j + 1}}}$  {name}", va="center", fontsize=12)
-        axes.annotate("", (right + 0.08, y), (right - 0.72, 0), arrowprops=_ARROW)
+        axes.annotate("", (right + 0.08, y), (right - 0.72, 0), arrowprops=arrow)
     axes.set(xlim=(-0.2, right + 3.2), ylim=(-2.2, 1.6))
     return figure
 
 
-_ARROW = {"arrowstyle": "->", "color": "0.3"}
-
-
 def _name(first: nn.Module, layer: nn.Module) -> str:
-    """Return what a block of the trunk is, by its first layer and whether a ReLU follows."""
-    kind = "linear" if isinstance(first, nn.Linear) else type(first).__name__
-    parts = []
+    """Return the name of a block, by its first layer and whether a ReLU follows."""
+    kind, parts = "linear" if isinstance(first, nn.Linear) else type(first).__name__, []
     if isinstance(first, nn.Conv2d):
         kind, parts = "convolution", ["{} × {}".format(*first.kernel_size)]
     if any(isinstance(part, nn.ReLU) for part in layer.modules()):
@@ -146,19 +173,19 @@ class Part(NamedTuple):
 
 
 def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
-    """Networks as rows of boxes, a part each: where its weights come from, and whether they train.
+    """Draw networks as rows of boxes: where each part's weights come from, whether they train.
 
     A part from A has a full strip at its left, a random one a dotted strip; a frozen part has a
     hatched frame.
     rows: the parts of each network, from the picture to the answer, by the row's title.
     """
-    high = 1.62
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10.0, high * len(rows)))
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(high * len(rows), 0))  # inches
+    edges = {"left": 0, "bottom": 0, "right": 1, "top": 1}
+    high = 1.62 * len(rows)
+    figure, (axes,) = subplots(10.0, high, layout=None, gridspec_kw=edges)
+    axes.set(xlim=(0, 10), ylim=(high, 0))  # inches
     axes.axis("off")
     for i, (title, parts) in enumerate(rows.items()):
-        top, wide = high * i + 0.42, 8.3 / len(parts)
+        top, wide = 1.62 * i + 0.42, 8.3 / len(parts)
         axes.text(0.1, top - 0.12, title, va="baseline", fontsize=12)
         axes.text(0.1, top + 0.55, "image", va="center", fontsize=11)
         for k, part in enumerate(parts):
@@ -171,56 +198,14 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
 
 
 def _draw_part(axes: Axes, part: Part, left: float, top: float, wide: float) -> None:
-    """Into a place of 1.1 inches in height, from its top left corner."""
+    """Draw a part, 1.1 inches high, from its top left corner."""
     line, rim, strip, high = {"edgecolor": "0.2", "linewidth": 1}, 0.09, 0.16, 1.1
     if "frozen" in part.state:
         axes.add_patch(Rectangle((left, top), wide, high, facecolor="white", hatch="////", **line))
     left, top, wide, high = left + rim, top + rim, wide - 2 * rim, high - 2 * rim
     axes.add_patch(Rectangle((left, top), wide, high, facecolor="white", **line))
-    fill = {"facecolor": COLOURS[0]} if part.origin == "from A" else {"fill": False, "hatch": "oo"}
+    fill = {"facecolor": COLORS[0]} if part.origin == "from A" else {"fill": False, "hatch": "oo"}
     axes.add_patch(Rectangle((left, top), strip, high, **fill, **line))
     text = f"{part.name}\n{part.origin}\n{part.state}\n{part.weights:,} weights"
-    place = {"ha": "left", "va": "center", "fontsize": 10.5, "linespacing": 1.25}
-    axes.text(left + strip + 0.07, top + high / 2, text, **place)
-
-
-def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
-    """First-layer filters, on one scale for all groups.
-
-    Filters of one channel are blue below 0 and red above it; those of three are pictures of the
-    colours they look for, grey where they do not care.
-    groups: floating point (m, 1 or 3, height, width), a filter each, by title.
-    Raises: ValueError if a group has another shape, as the weights of a linear layer have.
-    """
-    for title, weights in groups.items():
-        if weights.ndim != 4 or weights.shape[1] not in (1, 3):
-            raise ValueError(
-                "groups must hold the weights of first convolutions, (m, 1 or 3, height, width); "
-                f"{title!r} is {tuple(weights.shape)}."
-            )
-    pictures = {title: array(w.permute(0, 2, 3, 1)) for title, w in groups.items()}
-    reach = max(float(np.abs(pixels).max()) for pixels in pictures.values())
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.0, 1.15 * len(groups)), layout="constrained")
-        boxes = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
-    for axes, (title, pixels) in zip(boxes, pictures.items(), strict=True):
-        if pixels.shape[-1] == 3:
-            axes.imshow(_tile(127.5 + 127.5 * pixels / reach, columns) / 255)
-        else:
-            picture = _tile(pixels, columns, empty=np.nan)[..., 0]
-            axes.imshow(picture, cmap="RdBu_r", vmin=-reach, vmax=reach)
-        axes.set_title(title, loc="left", fontsize=13)
-        axes.axis("off")
-    return figure
-
-
-def _tile(pictures: np.ndarray, columns: int, empty: float = 255 / 3) -> np.ndarray:
-    """Small pictures with a gap of one pixel. pictures: (n, height, width, colours)."""
-    n, height, width, colours = pictures.shape
-    lines = -(-n // columns)
-    size = (lines * (height + 1) - 1, columns * (width + 1) - 1, colours)
-    sheet = np.full(size, 255 if colours == 3 else empty, float)
-    for i, picture in enumerate(pictures):
-        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
+    style = {"ha": "left", "va": "center", "fontsize": 10.5, "linespacing": 1.25}
+    axes.text(left + strip + 0.07, top + high / 2, text, **style)

@@ -1,6 +1,7 @@
-"""Guards mtl_course.explorers.cells, studies.row_plan and figures.dots."""
+"""Guards mtl_course.explorers.cells, studies.train_row and figures.dots."""
 
 import re
+import time
 
 import numpy as np
 import pandas as pd
@@ -132,15 +133,31 @@ def test_a_cell_trained_here_is_what_the_study_would_train(tmp_path):
     assert widget._seed == 78
 
 
-def test_a_row_as_a_plan_is_that_of_the_study(tmp_path):
+def test_a_run_of_a_cell_says_how_far_it_is_and_can_be_stopped():
+    widget = Cells("digits_size_map", SIZES, seed=77, shown=[(100, 10, "all layers")])
+    _, live, said, drawn = parts(widget)
+    button, progress = live.children
+    before = said.value, drawn.value
+    button.click()
+    end = time.monotonic() + 60
+    while "step" not in progress.value and time.monotonic() < end:
+        time.sleep(0.01)
+    assert re.search(r"step [\d,]+ of [\d,]+$", progress.value)
+    button.click()
+    live.wait(60)
+    assert (button.description, progress.value) == ("Train this cell here", "Stopped.")
+    assert (said.value, drawn.value) == before, "a run that was stopped must leave no dot"
+
+
+def test_a_row_that_is_trained_alone_is_that_of_the_study(tmp_path):
     cell = {"a": 100, "b": 10, "way": "all layers"}
     with threads(1):
-        scores = plans.carry_out(studies.row_plan("digits_size_map", 3, cell))
+        scores = studies.train_row("digits_size_map", 3, cell)
     only = {key: [value] for key, value in cell.items()}
     row = studies.run("digits_size_map", [3], only=only, fresh=True, store=tmp_path, jobs=1)
     assert scores["accuracy"] == row["accuracy"].item()
     with pytest.raises(ValueError, match="grid"):
-        plans.carry_out(studies.row_plan("digits_size_map", 3, {**cell, "b": 11}))
+        studies.train_row("digits_size_map", 3, {**cell, "b": 11})
 
 
 def test_the_picture_shows_the_cells_that_were_asked_for():

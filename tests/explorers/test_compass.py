@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import aggregators, figures, gradients, networks, scenes, training
+from mtl_course import figures, gradients, networks, scenes, training
+from mtl_course.base import derive_seed
 from mtl_course.explorers.compass import Compass
 
 TASKS = ("pedestrian", "car", "stop sign", "traffic light")
@@ -33,8 +34,8 @@ def direction(each: torch.Tensor, way: str) -> np.ndarray:
     """Where a way goes, from torchjd itself; PCGrad draws from torch's generator."""
     if way == "plain sum":
         return each.sum(dim=0).numpy()
-    torch.manual_seed(gradients.stream(0, "step 0"))
-    return aggregators.aggregator(way)(each).numpy()
+    torch.manual_seed(derive_seed(0, "step 0"))
+    return gradients.aggregator(way)(each).numpy()
 
 
 @pytest.mark.parametrize("way", WAYS)

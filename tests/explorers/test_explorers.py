@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_course import base, datasets, losses, networks, scenes, training
-from mtl_course.explorers import frame, predict
+from mtl_course.explorers import _frame, predict
 from mtl_course.explorers.label_sheet import LabelSheet
 from mtl_course.explorers.predict import Prediction
 
@@ -112,10 +112,10 @@ def test_where_no_widget_runs_its_picture_stands(widget, monkeypatch):
     assert "run this cell" in bundle["text/html"]
 
 
-def live(work, **asked) -> tuple[frame.Live, list]:
+def live(work, **asked) -> tuple[_frame.Live, list]:
     """A button with its run, and what it has said."""
-    said = frame.answer()
-    return frame.Live("Train", said, work, lambda: asked), said
+    said = _frame.answer()
+    return _frame.Live("Train", said, work, lambda: asked), said
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def roads():
 def test_a_run_trains_what_fit_trains(roads):
     kept = []
 
-    def work(run: frame.Run, steps: int) -> str:
+    def work(run: _frame.Run, steps: int) -> str:
         kept.append(networks.shared(roads.tasks, width=2, seed=0))
         return f"loss {run.fit(kept[0], roads, steps=steps, seed=3)['loss'].iloc[-1]:.4f}"
 
@@ -144,7 +144,7 @@ def test_a_run_trains_what_fit_trains(roads):
 def test_a_run_tells_how_far_it_is_and_can_be_stopped(roads):
     ended = []
 
-    def work(run: frame.Run) -> str:
+    def work(run: _frame.Run) -> str:
         try:
             run.fit(networks.shared(roads.tasks, width=2, seed=0), roads, steps=5_000, seed=0)
         finally:
@@ -184,7 +184,7 @@ def test_what_a_stopped_run_says_last_does_not_stay():
                 time.sleep(0.3)
             self.said = text
 
-    def work(run: frame.Run) -> str:
+    def work(run: _frame.Run) -> str:
         run.tell("step 1")
         run.check()
         return "never"
@@ -202,9 +202,9 @@ def test_what_a_stopped_run_says_last_does_not_stay():
 def test_a_stopped_run_is_not_heard():
     """What it says between the press and its next step."""
 
-    def work(run: frame.Run) -> str:
+    def work(run: _frame.Run) -> str:
         started.set()
-        run._stop.wait(20)
+        run.stop.wait(20)
         run.tell("step 2")
         return "the end"
 
@@ -221,7 +221,7 @@ def test_a_stopped_run_leaves_the_next_one_alone():
     """The first cannot be stopped at once: what it would have said comes too late."""
     go, started = threading.Event(), []
 
-    def work(run: frame.Run) -> str:
+    def work(run: _frame.Run) -> str:
         started.append(run)
         if len(started) == 1:
             go.wait(20)
@@ -249,7 +249,7 @@ def test_a_stopped_run_leaves_the_next_one_alone():
 def test_a_run_that_fails_says_why_and_can_be_tried_again():
     tries = []
 
-    def work(run: frame.Run) -> str:
+    def work(run: _frame.Run) -> str:
         tries.append(run)
         if len(tries) == 1:
             raise ValueError("labels must be < 5")

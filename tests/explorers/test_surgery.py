@@ -94,7 +94,7 @@ def test_each_part_starts_where_it_should_and_moves_if_it_may(table, source, wri
     drawn, learned = states(networks.classifier(written.train, seed=seed)), states(source)
     for head in (NEW, KEPT, STILL):
         choice = (RANDOM, FROZEN, A, head)
-        before = states(table._operated(choice, seed))
+        before = states(table._operate(choice, seed))
         expected = [drawn[0], learned[1], learned[2], drawn[3] if head == NEW else learned[3]]
         assert all(map(same, before, expected)), head
         table._presses = 0
@@ -155,7 +155,7 @@ def test_another_choice_takes_the_rate_of_the_way_it_starts_like(
     rate, seed = transfer.LEARNING_RATES[like], derive_seed(1, "try it yourself")
     assert f"learning rate of {rate:g}" in choose(table, *choice)
     press(table)
-    alone, sample = table._operated(choice, seed), written.train.sample(10, seed=seed)
+    alone, sample = table._operate(choice, seed), written.train.sample(10, seed=seed)
     settings = {"steps": STEPS, "seed": seed, "progress": False}
     training.fit(alone, sample, learning_rate=rate, **settings)
     assert all(map(same, states(alone), states(table.network)))

@@ -1,0 +1,244 @@
+"""Means with their 95 % intervals, one series a way: curves, gains, ladders; histories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
+from mtl_course.studies import interval
+
+Tables = Mapping[str, pd.DataFrame]
+"""Means and their intervals, with columns mean, low and high, by a title or a name."""
+
+
+def curves(
+    rows: pd.DataFrame,
+    x: str,
+    ways: Sequence[str],
+    *,
+    score: str = "accuracy",
+    labels: Mapping[str, str] | None = None,
+    logarithmic: bool = True,
+) -> Figure:
+    """Draw the mean of `score` against `x`, one line a way, with 95 % intervals.
+
+    rows: one row a trained network, with columns way, seed, `x` and `score`. A cell of fewer than
+        two scores has no interval and is left out.
+    labels: what the axes say, by column. logarithmic: the x axis; else it is linear.
+    """
+    labels = labels or {}
+    figure, (axes,) = subplots(9.0, 5.2)
+    for i, way in enumerate(ways):
+        cells = rows[rows["way"] == way].dropna(subset=score).groupby(x)[score]
+        table = _intervals({value: cell for value, cell in cells if len(cell) > 1})
+        at, step = table.index.to_numpy(), i - (len(ways) - 1) / 2  # side by side
+        at = at * (1 + 0.025 * step) if logarithmic else at + 0.006 * step * np.ptp(rows[x])
+        _series(axes, i, at, table, label=way, capsize=3)
+    _set_ticks(axes, rows.loc[rows["way"].isin(ways), x], logarithmic)
+    axes.set(xlabel=labels.get(x, x), ylabel=labels.get(score, score))
+    axes.legend(loc="best")
+    return figure
+
+
+def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
+    """Draw mean gains against `x` with 95 % intervals and a line at 0, one series a table.
+
+    tables: as `studies.gain` returns them, by the name of the comparison.
+    logarithmic: the x axis; else it is linear.
+    """
+    figure, (axes,) = subplots(9.0, 4.4)
+    axes.axhline(0, color="0.25", linewidth=1.2)
+    for i, (name, table) in enumerate(tables.items()):
+        step = i - (len(tables) - 1) / 2  # side by side
+        at = table[x] * (1 + 0.04 * step) if logarithmic else table[x] + 0.03 * step
+        _series(axes, i, at, table, label=name)
+    _set_ticks(axes, pd.concat([table[x] for table in tables.values()]), logarithmic)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend()
+    return figure
+
+
+def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
+    """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
+
+    tables: as `studies.gain` returns them, by the name of the series. kind: the column that names
+        the kinds; the first table gives their order, from the top.
+    """
+    kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
+    figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
+    axes.axvline(0, color="0.25", linewidth=1.2)
+    for i, (name, table) in enumerate(tables.items()):
+        at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)
+        _series(axes, i, table, at, label=name, linestyle="none")
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
+    # Above the axes: within them it would hide an interval.
+    style = {"ncols": min(3, len(tables)), "fontsize": 11, "frameon": False}
+    figure.legend(loc="outside upper center", **style)
+    return figure
+
+
+def by_task(
+    rows: pd.DataFrame, tasks: Sequence[str], ways: Sequence[str], usual: Sequence[float]
+) -> Figure:
+    """Draw each task's accuracy, one series a way, with 95 % intervals over the seeds.
+
+    rows: one row a trained network, with a column for each task. usual: for each task the accuracy
+        of always giving the more frequent answer.
+    """
+    figure, (axes,) = subplots(9.0, 4.4)
+    for j, value in enumerate(usual):
+        label = "always the more frequent answer" if j == 0 else None
+        axes.hlines(value, j - 0.4, j + 0.4, color="0.25", linestyle="--", label=label)
+    for i, way in enumerate(ways):
+        table = _intervals(rows.loc[rows["way"] == way, list(tasks)])
+        at = np.arange(len(tasks)) + 0.16 * (i - (len(ways) - 1) / 2)
+        _series(axes, i, at, table, label=way, linestyle="none")
+    axes.set_xticks(range(len(tasks)), tasks)
+    axes.set(ylabel="accuracy")
+    axes.legend(loc="best", fontsize=11)
+    return figure
+
+
+def crosses(
+    series: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    joined: bool = False,
+    named: bool = False,
+) -> Figure:
+    """Draw points with a 95 % interval to both sides and one up and down.
+
+    series: by name, two tables of one index with columns mean, low and high: what is drawn along
+        x, and what along y. joined: a line goes from point to point. named: each says its index.
+    """
+    figure, (axes,) = subplots(8.0, 5.6)
+    line = {"linestyle": "-" if joined else "none", "elinewidth": 1.2, "capsize": 2}
+    for i, (name, (x, y)) in enumerate(series.items()):
+        _series(axes, i, x, y, label=name, **line)
+        for k, text in enumerate(x.index if named else ()):
+            offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
+            at = (x["mean"].iloc[k], y["mean"].iloc[k])
+            axes.annotate(text_of(text), at, fontsize=11, **offset)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if len(series) > 1:
+        axes.legend(fontsize=11)
+    return figure
+
+
+def dots(
+    panels: Tables,
+    *,
+    chosen: str,
+    seeds: Sequence = (),
+    here: Sequence = (),
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Draw mean gains with 95 % intervals along a key of a study, and the seeds behind one of them.
+
+    panels: by title, one row a value of the key (the index, as text), with mean, low and high.
+    chosen: the value, in the first panel, whose single seeds are drawn: those stored, `seeds`, and
+        those that were trained in front of the reader, `here`.
+    """
+    figure, boxes = subplots(6.4 * len(panels), 3.8, columns=len(panels), layout=None, sharey=True)
+    figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
+    for axes, (title, table) in zip(boxes, panels.items(), strict=True):
+        axes.axhline(0, color="0.25", linewidth=1.2)
+        numbers = table.index.str.replace(",", "").str.isdigit().all()
+        line = {"linestyle": "-" if numbers else "none", "linewidth": 1.4, "elinewidth": 1.4}
+        _series(axes, 0, range(len(table)), table, **line)
+        names = table.index.str.replace(" ", "\n")
+        axes.set_xticks(range(len(table)), names, fontsize=11, linespacing=0.95)
+        axes.set(xlabel=xlabel, xlim=(-0.5, len(table) - 0.5))
+        axes.set_title(title, fontsize=13)
+    axes, k = boxes[0], list(next(iter(panels.values())).index).index(chosen)
+    axes.axvspan(k - 0.45, k + 0.45, color=COLORS[5], alpha=0.2, linewidth=0)
+    aside = k + 0.28 * np.linspace(-1, 1, len(seeds))
+    axes.plot(aside, seeds, linestyle="none", marker="o", markersize=5, color="0.35")
+    style = {"linestyle": "none", "marker": MARKERS[3], "color": COLORS[1], "markersize": 8}
+    axes.plot([k + 0.2] * len(here), here, **style)
+    axes.set_ylabel(ylabel)
+    return figure
+
+
+def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Figure:
+    """Draw how often the answer is 1 among images of about the same probability, a panel a task.
+
+    A bin has a 95 % interval (Wilson 1927). probability: (m, tasks) in [0, 1].
+    labels: (m, tasks) in {0, 1}.
+    """
+    from scipy.stats import binomtest  # here, because it takes half a second
+
+    probability, labels = probability.detach().cpu(), labels.cpu()
+    probability = probability.to(torch.promote_types(probability.dtype, torch.float32))
+    figure, boxes = subplots(2.6 * len(tasks), 3.2, columns=len(tasks), sharey=True)
+    for j, (axes, task) in enumerate(zip(boxes, tasks, strict=True)):
+        axes.plot([0, 1], [0, 1], color="0.4", linewidth=1)
+        bins = (probability[:, j] * 10).long().clamp(max=9)
+        for number in bins.unique().tolist():
+            inside = bins == number
+            yes, n = int(labels[inside, j].sum()), int(inside.sum())
+            low, high = binomtest(yes, n).proportion_ci(method="wilson")
+            share = {"mean": yes / n, "low": min(low, yes / n), "high": max(high, yes / n)}
+            at = [float(probability[inside, j].mean())]
+            _series(axes, j, at, pd.DataFrame([share]), capsize=3)
+        axes.set(title=task, xlabel="probability", xlim=(0, 1), ylim=(0, 1))
+    boxes[0].set_ylabel("how often it is 1")
+    return figure
+
+
+def history(history: pd.DataFrame, window: int = 25) -> Figure:
+    """Draw the loss of every step, faint, and its running mean over `window` steps.
+
+    With tasks there is a line for each task's part of the loss.
+    """
+    figure, (axes,) = subplots(7.5, 3.4)
+    names = [name for name in history.columns if name != "loss"] or ["loss"]
+    for name, color, marker in zip(names, COLORS, MARKERS, strict=False):
+        axes.plot(history[name], color=color, alpha=0.2, linewidth=1)
+        mean = history[name].rolling(window, min_periods=1).mean()
+        style = {"marker": marker, "markevery": max(1, len(mean) // 8)} if len(names) > 1 else {}
+        axes.plot(mean, color=color, label=name, **style)
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    if len(names) > 1:
+        axes.legend(fontsize=11, ncols=2)
+    return figure
+
+
+def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
+    """Return the mean of each cell and its 95 % interval."""
+    rows = [interval(cell) for _, cell in cells.items()]
+    return pd.DataFrame(rows, index=list(cells), columns=["mean", "low", "high"])
+
+
+def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
+    """Draw a series in the color and with the marker of its number.
+
+    x, y: numbers, or a table of means and intervals.
+    """
+    ends = {}
+    for name, values in (("x", x), ("y", y)):
+        ends[name] = values
+        if isinstance(values, pd.DataFrame):
+            ends[name], low, high = (values[column] for column in ("mean", "low", "high"))
+            ends[f"{name}err"] = [ends[name] - low, high - ends[name]]
+    style = {"color": COLORS[number], "marker": MARKERS[number], "capsize": 4} | style
+    axes.errorbar(**ends, **style)
+
+
+def _set_ticks(axes: Axes, values: pd.Series, logarithmic: bool) -> None:
+    """Set the ticks of the x axis to the values that were measured."""
+    ticks = sorted(set(values))
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_xticks(ticks, map(text_of, ticks))
+    axes.minorticks_off()
