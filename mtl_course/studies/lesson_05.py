@@ -26,6 +26,7 @@ STEPS, BATCH = 300, 64  # updates, of so many images
 WIDTH = 8  # channels of the first block
 THOUSAND = 1_000  # scenes
 HIGHER_RATES = common.RATES_TRIED[1:]
+REPORTED = {"seeds": range(10), "golden": "scenes", "score": "auc"}  # of a `Study`
 
 
 def draw_for(task_sets: Iterable[Sequence[str]], count: int, seed: int) -> Dataset:
@@ -104,9 +105,9 @@ class Source(NamedTuple):
 
 
 def _source(seed: int, images: int, *, fit: Fit = fit) -> Source:
-    drawn, _ = _scenes_only(seed, images)
-    four = train(only(drawn, THE_FOUR), seed, STEPS, GROUP_RATES[OTHER_THREE], fit=fit)
-    return Source(drawn, four)
+    data = _scenes_only(seed, images).scenes
+    four = train(only(data, THE_FOUR), seed, STEPS, GROUP_RATES[OTHER_THREE], fit=fit)
+    return Source(data, four)
 
 
 def _scenes_only(seed: int, images: int = THOUSAND, *, fit: Fit = fit) -> Source:
@@ -170,14 +171,10 @@ def _widths(
     return {**common.each_scored(network, seed), "parameters": trainable(network), "steps": steps}
 
 
-_COMPANY_SETTINGS = {
-    "test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH, "width": WIDTH,
-    "strangers": UNRELATED_TASKS, "families": RELATED_TASKS,
-}  # fmt: skip
-_WIDTHS_SETTINGS = {
-    "test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH, "drawn": max(SIZES),
-    "asked": TASK_SETS,
-}  # fmt: skip
+_SETTINGS = {"test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH}
+_TASKS = {"width": WIDTH, "strangers": UNRELATED_TASKS, "families": RELATED_TASKS}
+_COMPANY_SETTINGS = _SETTINGS | _TASKS
+_WIDTHS_SETTINGS = _SETTINGS | {"drawn": max(SIZES), "asked": TASK_SETS}
 
 _COMPANY = Study(
     "Does a task gain from the other three, from unrelated tasks, from random labels?",
@@ -187,12 +184,10 @@ _COMPANY = Study(
     ],
     source=_source,
     train=_company,
-    seeds=range(10),
     settings=_COMPANY_SETTINGS | {"rates": GROUP_RATES},
-    golden="scenes",
     shared_by="images",
     over=ALONE,
-    score="auc",
+    **REPORTED,
 )
 _WIDTHS = Study(
     "How wide must one shared network be to match four networks?",
@@ -205,11 +200,9 @@ _WIDTHS = Study(
     ],
     source=roads,
     train=_widths,
-    seeds=range(10),
     settings=_WIDTHS_SETTINGS | {"rates": WIDTH_RATES},
-    golden="scenes",
     over=SEPARATE,
-    score="auc",
+    **REPORTED,
 )  # fmt: skip
 
 STUDIES = {

@@ -179,11 +179,9 @@ _AMOUNTS = Study(
     ],
     source=common.nothing_shared,
     train=_amounts,
-    seeds=range(10),
     settings=_AMOUNTS_SETTINGS | {"rates": JOINT_RATES},
-    golden="scenes",
     over=MIXED,
-    score="auc",
+    **lesson_05.REPORTED,
 )
 _COMPANIONS = Study(
     "1,000 examples, and up to 99 other tasks of 1,000 each: what do they bring?",
@@ -197,12 +195,10 @@ _COMPANIONS = Study(
     ],
     source=common.nothing_shared,
     train=_companions,
-    seeds=range(10),
     settings=_COMPANIONS_SETTINGS | {"rates": OTHER_TASKS_RATES},
-    golden="scenes",
     over=ALONE,
     blank={"count": 0},
-    score="auc",
+    **lesson_05.REPORTED,
 )  # fmt: skip
 
 STUDIES = {

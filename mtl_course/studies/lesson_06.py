@@ -148,11 +148,9 @@ _AGGREGATORS = Study(
     grid=cells(way=[SUM, WEIGHTED, *ALTERNATIVES, WIDE, EACH], asked=AGGREGATED_SETS),
     source=roads,
     train=_aggregators,
-    seeds=range(10),
     settings=_AGGREGATORS_SETTINGS | {"rates": AGGREGATOR_RATES, "doubled": DOUBLED_TASK},
-    golden="scenes",
     over=SUM,
-    score="auc",
+    **lesson_05.REPORTED,
 )
 
 STUDIES = {
@@ -161,21 +159,17 @@ STUDIES = {
         grid=cells(way=[*SETS, RANDOM], images=[THOUSAND]),
         source=roads,
         train=_gradients,
-        seeds=range(10),
         settings=_SETTINGS | {"looks": LOOKS, "probed": PROBE, "rate": COSINE_RATE},
-        golden="scenes",
         over=RANDOM,
-        score="cosine",
+        **lesson_05.REPORTED | {"score": "cosine"},
     ),
     "weights": Study(
         "What does moving the loss's weight from one task to another buy, and cost?",
         grid=cells(share=SHARES),
         source=roads,
         train=_weights,
-        seeds=range(10),
         settings=_SETTINGS | {"width": NARROW, "rate": WEIGHTS_RATE, "rivals": TRADED_TASKS},
-        golden="scenes",
-        score="auc",
+        **lesson_05.REPORTED,
     ),
     "aggregators": _AGGREGATORS,
     "aggregators_tuning": common.tuning(

@@ -93,11 +93,9 @@ _PAIRS = Study(
     grid=_GRID,
     source=common.nothing_shared,
     train=_pairs,
-    seeds=range(10),
     settings=_SETTINGS | {"rates": PAIRS_RATES},
-    golden="scenes",
     over=ALONE,
-    score="auc",
+    **lesson_05.REPORTED,
 )
 _AFFINITY = Study(
     "The same six tasks, one after the other: does transfer predict who helps whom?",
