@@ -1,6 +1,15 @@
 """All studies of the course by name."""
 
-from mtl_course.studies import headline, lesson_01, lesson_02, lesson_04, lesson_05, lesson_06
+from mtl_course.studies import (
+    headline,
+    lesson_01,
+    lesson_02,
+    lesson_04,
+    lesson_05,
+    lesson_05_amounts,
+    lesson_06,
+    lesson_06_pairs,
+)
 
 STUDIES = (
     lesson_01.STUDIES
@@ -8,5 +17,7 @@ STUDIES = (
     | headline.STUDIES
     | lesson_04.STUDIES
     | lesson_05.STUDIES
+    | lesson_05_amounts.STUDIES
     | lesson_06.STUDIES
+    | lesson_06_pairs.STUDIES
 )

@@ -1,4 +1,4 @@
-"""Guards mtl_course.studies.lesson_05 and advice.multi_task: who learns with whom, how often."""
+"""Guards studies.lesson_05, lesson_05_amounts and advice.multi_task: which tasks, how often."""
 
 import hashlib
 
@@ -6,48 +6,50 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import experiments, scenes, studies
+from mtl_course import scenes, studies, training
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN
-from mtl_course.scenes._tasks import SETTLED, TASKS
+from mtl_course.scenes import SETTLED, TASKS
 from mtl_course.studies import advice, common, lesson_02, lesson_05
+from mtl_course.studies import lesson_05_amounts as amounts
 
 SHIPPED = studies.SHIPPED
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """The calls of `fit` that plans ask for; each is made with a single step."""
-    calls = []
-    real = plans.fit
+class ShortFit:
+    """A `fit` of a single step. calls: first weights, data and settings of each call."""
 
-    def fit(network, data, **settings):
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, network, data, **settings):
         start = {name: value.clone() for name, value in network.state_dict().items()}
-        calls.append((start, data, settings))
-        return real(network, data, **settings | {"steps": 1, "batch_size": 8})
-
-    monkeypatch.setattr(plans, "fit", fit)
-    for module in (common, lesson_05):
-        monkeypatch.setattr(module, "TEST_SCENES", 400)
-    return calls
+        self.calls.append((start, data, settings))
+        return training.fit(network, data, **settings | {"steps": 1, "batch_size": 8})
 
 
-# ---------------------------------------------------------------------- M5: which company
+@pytest.fixture
+def fit(monkeypatch):
+    monkeypatch.setattr(common, "TEST_SCENES", 400)
+    return ShortFit()
 
 
-def test_company_is_what_it_says_on_the_same_images():
-    both = lesson_05._labelled(3, 200)
+# ---------------------------------------------------------------------- M5: which tasks together
+
+
+def test_a_group_is_what_it_says_on_the_same_images():
+    both = lesson_05._scenes_only(3, 200).scenes
     truth = scenes.draw(200, derive_seed(3, "scenes to learn from"), tasks=both.tasks, jobs=1)
     for way, others in {
         lesson_05.ALONE: (),
         lesson_05.LONGER: (),
-        lesson_05.RELATIVES: lesson_05.FAMILIES["car"],
-        lesson_05.OTHERS: ("pedestrian", "stop sign", "traffic light"),
-        lesson_05.UNRELATED: lesson_05.STRANGERS,
+        lesson_05.RELATED: lesson_05.RELATED_TASKS["car"],
+        lesson_05.OTHER_THREE: ("pedestrian", "stop sign", "traffic light"),
+        lesson_05.UNRELATED: lesson_05.UNRELATED_TASKS,
         lesson_05.FASTER: ("pedestrian", "stop sign", "traffic light"),
         lesson_05.RANDOM: ("pedestrian", "stop sign", "traffic light"),
     }.items():
-        data = lesson_05.in_company(both, 3, way, "car")
+        data = lesson_05.grouped(both, 3, way, "car")
         assert data.tasks == ("car", *others)
         assert torch.equal(data.images, truth.images)
         for j, task in enumerate(data.tasks):
@@ -55,25 +57,25 @@ def test_company_is_what_it_says_on_the_same_images():
             assert right == (way != lesson_05.RANDOM or task == "car")
 
 
-def test_relatives_are_of_the_family():
-    for task, relatives in lesson_05.FAMILIES.items():
-        assert {TASKS[other].family for other in relatives} == {TASKS[task].family}
-        assert task not in relatives
+def test_related_tasks_are_of_the_same_family():
+    for task, related in lesson_05.RELATED_TASKS.items():
+        assert {TASKS[other].family for other in related} == {TASKS[task].family}
+        assert task not in related
 
 
 def test_random_labels_keep_their_number_and_know_nothing():
-    data = lesson_05.only(lesson_05._labelled(3, 2_000), scenes.THE_FOUR)
-    dealt = lesson_05.shuffled(data, 3)
-    assert torch.equal(dealt.labels.sum(dim=0), data.labels.sum(dim=0))
+    data = lesson_05.only(lesson_05._scenes_only(3, 2_000).scenes, scenes.THE_FOUR)
+    shuffled = lesson_05.shuffled(data, 3)
+    assert torch.equal(shuffled.labels.sum(dim=0), data.labels.sum(dim=0))
     share = data.labels.double().mean(dim=0)
-    same = (data.labels == dealt.labels).double().mean(dim=0)
+    same = (data.labels == shuffled.labels).double().mean(dim=0)
     chance = share**2 + (1 - share) ** 2
     assert torch.allclose(same[1:], chance[1:], atol=0.06)
     assert same[0] == 1
 
 
-def test_company_changes_neither_the_start_nor_the_updates(asked):
-    together = plans.carry_out(lesson_05._together(3, 100))
+def test_other_tasks_change_neither_the_start_nor_the_updates(fit):
+    source = lesson_05._source(3, 100, fit=fit)
     for way in (
         lesson_05.ALONE,
         lesson_05.UNRELATED,
@@ -81,42 +83,42 @@ def test_company_changes_neither_the_start_nor_the_updates(asked):
         lesson_05.RANDOM,
         lesson_05.LONGER,
     ):
-        plans.carry_out(lesson_05._company(together, 3, way, "car", 100))
-    starts, _, settings = zip(*asked, strict=True)
+        lesson_05._company(source, 3, way, "car", 100, fit=fit)
+    starts, _, settings = zip(*fit.calls, strict=True)
     assert [own["steps"] for own in settings] == [300, 300, 300, 300, 300, 1_200]
-    rates = lesson_05.COMPANY_RATES
-    assert settings[0]["learning_rate"] == rates[lesson_05.OTHERS]
+    rates = lesson_05.GROUP_RATES
+    assert settings[0]["learning_rate"] == rates[lesson_05.OTHER_THREE]
     assert settings[3]["learning_rate"] == rates[lesson_05.ALONE]
     assert len({(own["seed"], own["batch_size"]) for own in settings}) == 1
     trunks = [{k: v for k, v in start.items() if k.startswith("trunk")} for start in starts]
     assert all(torch.equal(trunk[k], trunks[0][k]) for trunk in trunks for k in trunk)
 
 
-def test_the_other_three_are_one_network_for_all_four(asked):
-    together = plans.carry_out(lesson_05._together(3, 100))
+def test_the_other_three_are_one_network_for_all_four(fit):
+    source = lesson_05._source(3, 100, fit=fit)
     rows = [
-        plans.carry_out(lesson_05._company(together, 3, lesson_05.OTHERS, task, 100))
+        lesson_05._company(source, 3, lesson_05.OTHER_THREE, task, 100, fit=fit)
         for task in scenes.THE_FOUR
     ]
-    assert len(asked) == 1
-    assert asked[0][1].tasks == scenes.THE_FOUR
+    assert len(fit.calls) == 1
+    assert fit.calls[0][1].tasks == scenes.THE_FOUR
     assert len({row["auc"] for row in rows}) == 4, "each task has its own score"
 
 
 # ---------------------------------------------------------------------- M6: amounts
 
 
-@pytest.mark.parametrize("way", [lesson_05.MIXED, lesson_05.AS_OFTEN])
+@pytest.mark.parametrize("way", [amounts.MIXED, amounts.AS_OFTEN])
 def test_a_and_b_stand_side_by_side_as_often_as_transfer_sees_them(way):
     a = 1_000
-    data = lesson_05.side_by_side(3, a, way)
+    data = amounts.a_and_b(3, a, way)
     seen_by_transfer = lesson_02.STEPS_OF_A[a] * 128 + lesson_02.STEPS_OF_B[1_000] * 64
     assert len(data) == seen_by_transfer
     known = data.labels != UNKNOWN
     of_b = known[:, -1]
     assert torch.equal(known[:, :4].all(dim=1), ~of_b)
     assert torch.equal(known[:, :4].any(dim=1), ~of_b)
-    counts = {lesson_05.MIXED: seen_by_transfer // 2, lesson_05.AS_OFTEN: 300 * 64}
+    counts = {amounts.MIXED: seen_by_transfer // 2, amounts.AS_OFTEN: 300 * 64}
     assert of_b.sum() == counts[way]
     one = scenes.draw(a, derive_seed(3, "A"), jobs=1)
     other = scenes.draw(1_000, derive_seed(3, "B"), tasks=[lesson_02.TARGET], jobs=1)
@@ -126,11 +128,11 @@ def test_a_and_b_stand_side_by_side_as_often_as_transfer_sees_them(way):
     assert torch.equal(data.labels[of_b][1_000:2_000, -1:], other.labels)
 
 
-# ---------------------------------------------------------------------- M6: a hundred tasks
+# ---------------------------------------------------------------------- M6: up to 99 other tasks
 
 
 def test_each_image_is_labelled_for_one_task_and_rightly():
-    data = lesson_05.hundred(3, lesson_05.ALL_KINDS, 9)
+    data = amounts.images_of_each(3, amounts.ALL_FAMILIES, 9)
     known = data.labels != UNKNOWN
     assert len(data) == 10_000
     assert known.sum(dim=1).unique().tolist() == [1]
@@ -139,88 +141,96 @@ def test_each_image_is_labelled_for_one_task_and_rightly():
     truth = scenes.draw(9_000, derive_seed(3, "scenes of companions"), tasks=data.tasks[1:], jobs=1)
     assert torch.equal(data.images[1_000:], truth.images)
     assert torch.equal(data.labels[1_000:, 1:][known[1_000:, 1:]], truth.labels[known[1_000:, 1:]])
-    random = lesson_05.hundred(3, lesson_05.RANDOM, 9)
+    random = amounts.images_of_each(3, lesson_05.RANDOM, 9)
     assert torch.equal(random.labels != UNKNOWN, known)
     assert torch.equal(random.labels[:1_000], data.labels[:1_000])
-    assert not torch.equal(random.labels, lesson_05.hundred(3, lesson_05.STRANGE, 9).labels)
+    assert not torch.equal(
+        random.labels,
+        amounts.images_of_each(3, amounts.OTHER_FAMILIES, 9).labels,
+    )
 
 
-def test_relatives_may_bring_labels_and_no_images():
-    data, own = lesson_05.on_the_same(3, 9), lesson_05.hundred(3, lesson_05.FAMILY, 9)
+def test_other_tasks_may_bring_labels_and_no_images():
+    data, own = (
+        amounts.images_of_each(3, kind, 9) for kind in (amounts.SAME_IMAGES, amounts.SAME_FAMILY)
+    )
     assert data.tasks == own.tasks
     assert torch.equal(data.images, own.images[:1_000])
     assert torch.equal(data.labels[:, 0], own.labels[:1_000, 0])
     assert (data.labels != UNKNOWN).all()
 
 
-def test_companions_may_bring_images_and_no_labels():
-    data, whole = (lesson_05.hundred(3, kind, 9) for kind in (lesson_05.HIDDEN, lesson_05.FAMILY))
+def test_other_tasks_may_bring_images_and_no_labels():
+    data, whole = (
+        amounts.images_of_each(3, kind, 9) for kind in (amounts.HIDDEN, amounts.SAME_FAMILY)
+    )
     assert data.tasks == whole.tasks
     assert torch.equal(data.images, whole.images)
     assert torch.equal(data.labels[:, 0], whole.labels[:, 0])
     assert (data.labels[:, 1:] == UNKNOWN).all()
 
 
-def test_companions_come_from_their_families_and_grow():
+def test_other_tasks_come_from_their_families_and_fewer_are_the_first_of_more():
     cars = {task for task, (family, _) in TASKS.items() if family == "cars"}
-    assert set(lesson_05.companions(3, lesson_05.FAMILY, 9)) <= cars - {lesson_02.TARGET}
-    distant = lesson_05.companions(3, lesson_05.DISTANT, 9)
-    assert set(distant) <= cars - {lesson_02.TARGET, *lesson_05.NEAREST}
-    for kind in (lesson_05.STRANGE, lesson_05.RANDOM):
-        families = {TASKS[task].family for task in lesson_05.companions(3, kind, 30)}
+    assert set(amounts.other_tasks(3, amounts.SAME_FAMILY, 9)) <= cars - {lesson_02.TARGET}
+    distant = amounts.other_tasks(3, amounts.NOT_NEAREST, 9)
+    assert set(distant) <= cars - {lesson_02.TARGET, *amounts.NEAREST}
+    for kind in (amounts.OTHER_FAMILIES, lesson_05.RANDOM):
+        families = {TASKS[task].family for task in amounts.other_tasks(3, kind, 30)}
         assert not families & {"cars", "traffic"}
-    everybody = lesson_05.companions(3, lesson_05.ALL_KINDS, 99)
+    everybody = amounts.other_tasks(3, amounts.ALL_FAMILIES, 99)
     assert len(set(everybody)) == 99
     assert lesson_02.TARGET not in everybody
-    assert everybody[:9] == lesson_05.companions(3, lesson_05.ALL_KINDS, 9)
-    assert everybody != lesson_05.companions(4, lesson_05.ALL_KINDS, 99)
+    assert everybody[:9] == amounts.other_tasks(3, amounts.ALL_FAMILIES, 9)
+    assert everybody != amounts.other_tasks(4, amounts.ALL_FAMILIES, 99)
 
 
-def test_companions_leave_what_is_seen_of_the_target_as_it_is(asked):
+def test_other_tasks_leave_what_is_seen_of_the_target_as_it_is(fit):
     for way, count in (
         (lesson_05.ALONE, 0),
-        (lesson_05.FAMILY, 3),
-        (lesson_05.LARGE_BATCHES, 9),
-        (lesson_05.LONGER_ALONE, 0),
-        (lesson_05.SAME_IMAGES, 9),
-        (lesson_05.HIDDEN, 9),
+        (amounts.SAME_FAMILY, 3),
+        (amounts.LARGE_BATCHES, 9),
+        (amounts.LONGER_ALONE, 0),
+        (amounts.SAME_IMAGES, 9),
+        (amounts.HIDDEN, 9),
     ):
-        plans.carry_out(lesson_05._companions(None, 3, way, count))
+        amounts._companions(None, 3, way, count, fit=fit)
     visits = [
-        own["steps"] * own["batch_size"] * lesson_05.THOUSAND / len(data) for _, data, own in asked
+        own["steps"] * own["batch_size"] * lesson_05.THOUSAND / len(data)
+        for _, data, own in fit.calls
     ]
     assert visits == [9_600, 9_600, 9_600, 96_000, 96_000, 9_600]
-    assert [own["steps"] for _, _, own in asked] == [150, 600, 150, 1_500, 1_500, 1_500]
-    starts = [start["trunk.0.0.weight"] for start, _, _ in asked]
+    assert [own["steps"] for _, _, own in fit.calls] == [150, 600, 150, 1_500, 1_500, 1_500]
+    starts = [start["trunk.0.0.weight"] for start, _, _ in fit.calls]
     assert all(torch.equal(start, starts[0]) for start in starts)
 
 
 # ---------------------------------------------------------------------- M7: how wide
 
 
-def test_four_networks_have_four_times_the_weights_of_one_task(asked):
-    roads = lesson_05._roads(3)
+def test_four_networks_have_four_times_the_weights_of_one_task(fit):
+    roads = lesson_05.roads(3)
     one, four = (
-        plans.carry_out(lesson_05._widths(roads, 3, way, 4, 1_000))
+        lesson_05._widths(roads, 3, way, 4, 1_000, fit=fit)
         for way in (lesson_05.SHARED, lesson_05.SEPARATE)
     )
     trunk = one["parameters"] - 4 * (8 * 4 + 1)
     assert four["parameters"] == 4 * (trunk + 8 * 4 + 1)
     assert one["auc"] == pytest.approx(sum(one[f"auc {k}"] for k in (1, 2, 3, 4)) / 4)
-    plans.carry_out(lesson_05._widths(roads, 3, lesson_05.SHARED_LONGER, 4, 1_000))
-    plans.carry_out(lesson_05._widths(roads, 3, lesson_05.SHARED, 32, 1_000, "four about cars"))
-    assert [own["steps"] for _, _, own in asked] == [300, 300, 1_200, 300]
+    lesson_05._widths(roads, 3, lesson_05.SHARED_LONGER, 4, 1_000, fit=fit)
+    lesson_05._widths(roads, 3, lesson_05.SHARED, 32, 1_000, "four about cars", fit=fit)
+    assert [own["steps"] for _, _, own in fit.calls] == [300, 300, 1_200, 300]
     rates = [lesson_05.WIDTH_RATES[way][8] for way in (lesson_05.SHARED, lesson_05.SEPARATE)]
     rates += [lesson_05.WIDTH_RATES[lesson_05.SHARED][width] for width in (8, 32)]
-    assert [own["learning_rate"] for _, _, own in asked] == rates
-    assert {TASKS[task].family for task in asked[-1][1].tasks} == {"cars"}
+    assert [own["learning_rate"] for _, _, own in fit.calls] == rates
+    assert {TASKS[task].family for task in fit.calls[-1][1].tasks} == {"cars"}
 
 
 # ---------------------------------------------------------------------- the decision aid
 
 
 def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
-    table = advice.multi_task(10, 1_000, others=9_000, kin=lesson_05.FAMILY, width=16)
+    table = advice.multi_task(10, 1_000, others=9_000, kin=amounts.SAME_FAMILY, width=16)
     companions, joint, wide = table["nearest measured"]
     assert companions.startswith("9 others, same family")
     assert companions.endswith("width 16")
@@ -228,7 +238,7 @@ def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
     assert wide == "width 16, 1,000 with all answers, four about cars"
     # ten times as many examples as |A| says, nine others beside four, twice the width: the largest
     assert table["times"].tolist() == [1.0, 2.2, 2.5]
-    far = advice.multi_task(4, 500, others=500_000, kin=lesson_05.STRANGE, width=2)
+    far = advice.multi_task(4, 500, others=500_000, kin=amounts.OTHER_FAMILIES, width=2)
     assert far["times"].tolist() == [166.7, 4.0, 2.0], (
         "500,000 / 3 beside 1,000; 8 / 2; 1,000 / 500"
     )
@@ -237,16 +247,16 @@ def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
 
 def test_the_aid_shows_intervals_of_rows_that_ship():
     table = advice.multi_task(10, 1_000, others=1_000_000)
-    only = {"width": [8], "count": [0, 9], "way": [lesson_05.ALONE, lesson_05.ALL_KINDS]}
+    only = {"width": [8], "count": [0, 9], "way": [lesson_05.ALONE, amounts.ALL_FAMILIES]}
     rows = studies.run("companions", only=only)
     ways = rows.pivot_table(index="seed", columns="way", values="auc")
-    joint = studies.run("amounts", only={"a": [1_000_000], "way": [lesson_05.MIXED]})
+    joint = studies.run("amounts", only={"a": [1_000_000], "way": [amounts.MIXED]})
     first = studies.run("size_map", only={"a": [1_000_000], "b": [1_000], "way": ["all layers"]})
     wide = studies.run("widths", only={"width": [8], "images": [1_000], "asked": ["the four"]})
     each = wide.pivot_table(index="seed", columns="way", values="auc")
     assert table["mean"].tolist() == pytest.approx(
         [
-            (ways[lesson_05.ALL_KINDS] - ways[lesson_05.ALONE]).mean(),
+            (ways[amounts.ALL_FAMILIES] - ways[lesson_05.ALONE]).mean(),
             joint["auc"].mean() - first["auc"].mean(),
             (each[lesson_05.SHARED] - each[lesson_05.SEPARATE]).mean(),
         ]
@@ -258,7 +268,7 @@ def test_the_aid_shows_intervals_of_rows_that_ship():
 @pytest.mark.parametrize(
     "wrong", [{"tasks": 1}, {"labels": 0}, {"others": 0}, {"width": 0}, {"kin": "cousins"}]
 )
-def test_the_aid_refuses_what_it_does_not_know(wrong):
+def test_the_aid_refuses_unknown_kinds_and_numbers_that_are_too_small(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         advice.multi_task(**{"tasks": 4, "labels": 100, "others": 300} | wrong)
 
@@ -266,9 +276,9 @@ def test_the_aid_refuses_what_it_does_not_know(wrong):
 # ---------------------------------------------------------------------- what was chosen
 
 CHOSEN = [
-    *[("company_tuning", {"way": way}, rate) for way, rate in lesson_05.COMPANY_RATES.items()],
-    *[("amounts_tuning", {"way": way}, rate) for way, rate in lesson_05.JOINT_RATES.items()],
-    *[("companions_tuning", {"way": way}, rate) for way, rate in lesson_05.MANY_RATES.items()],
+    *[("company_tuning", {"way": way}, rate) for way, rate in lesson_05.GROUP_RATES.items()],
+    *[("amounts_tuning", {"way": way}, rate) for way, rate in amounts.JOINT_RATES.items()],
+    *[("companions_tuning", {"way": way}, rate) for way, rate in amounts.OTHER_TASKS_RATES.items()],
     *[
         ("widths_tuning", {"way": way, "width": width}, rate)
         for way, rates in lesson_05.WIDTH_RATES.items()
@@ -284,10 +294,10 @@ def test_each_learning_rate_is_the_best_on_development_seeds(study, cell, rate):
     means = mine.groupby("rate")["auc"].mean()
     assert rate == means.idxmax(), means
     assert means.index.min() < rate < means.index.max(), "the grid must go on beyond the best"
-    assert not set(rows["seed"]) & set(experiments.STUDIES["company"].seeds)
+    assert not set(rows["seed"]) & set(studies.STUDIES["company"].seeds)
 
 
-def test_the_tasks_that_stored_companions_were_drawn_from_have_not_moved():
+def test_the_tasks_that_the_stored_rows_were_drawn_from_have_not_moved():
     """A task that is added belongs behind them; else the rows of "companions" were another draw."""
-    told = "\n".join(f"{task}: {TASKS[task].family}" for task in SETTLED)
-    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "79cc9613eec6da6f"
+    text = "\n".join(f"{task}: {TASKS[task].family}" for task in SETTLED)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "79cc9613eec6da6f"

@@ -1,0 +1,134 @@
+"""Lesson 06, who helps whom: six tasks in pairs, learned together or one after the other.
+
+Each task has 1,000 images of its own, which are labeled for it alone.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mtl_course.base import derive_seed
+from mtl_course.datasets import Dataset
+from mtl_course.networks import Network
+from mtl_course.studies import common, lesson_05
+from mtl_course.studies._store import Study
+from mtl_course.studies.common import Scores, cells
+from mtl_course.studies.lesson_05 import ALONE, BATCH, THOUSAND, WIDTH
+from mtl_course.studies.lesson_05_amounts import OTHER_TASKS_RATES, STEPS_A_TASK, joined
+from mtl_course.training import Fit, fit
+from mtl_course.transfer import adapt
+
+SIX = (
+    "two cars", "car from the side", "red light", "green light", "adult", "two pedestrians",
+)  # fmt: skip
+"""Two tasks of each of three families."""
+RELATED = {SIX[k]: SIX[k ^ 1] for k in range(6)}
+NEXT = {SIX[k]: SIX[(k + 1) % 6] for k in range(6)}  # with whom the rates are tuned
+ORDERED_PAIRS = [(task, other) for task in SIX for other in SIX if task != other]
+PAIRS_RATES = {ALONE: 1e-2, "together": 1e-2}  # the best of "pairs_tuning"
+AFFINITY_RATES = {ALONE: 1e-2, "adapted": 1e-2}  # the best of "affinity_tuning"
+RATE_OF_SOURCE = OTHER_TASKS_RATES[ALONE]
+
+
+def images_of(seed: int, *tasks: str) -> Dataset:
+    """Draw 1,000 images for each of these tasks, each labeled for its own task only."""
+    parts = [
+        common.draw(THOUSAND, derive_seed(seed, f"scenes for {task}"), [task]) for task in tasks
+    ]
+    return joined(parts)
+
+
+def _train(data: Dataset, seed: int, rate: float, fit: Fit) -> Network:
+    """Return a network that starts, and is scored, for the first task of `data`."""
+    steps, role = STEPS_A_TASK * len(data.tasks), f"network for {data.tasks[0]}"
+    return lesson_05.train(data, seed, steps, rate, role=role, fit=fit)
+
+
+def _pairs(
+    nothing: None, seed: int, way: str, task: str, rate: float | None = None, *, fit: Fit = fit
+) -> Scores:
+    """Score `task`, learned alone or with the task `way`; its images are seen as often."""
+    alone = way == ALONE
+    rate = rate or PAIRS_RATES[ALONE if alone else "together"]
+    network = _train(images_of(seed, task, *([] if alone else [way])), seed, rate, fit)
+    return common.scored(network, seed, task)
+
+
+def _source(seed: int, way: str, *, fit: Fit = fit) -> Network | None:
+    """Return a network that has learned the task `way`; None for alone."""
+    return None if way == ALONE else _train(images_of(seed, way), seed, RATE_OF_SOURCE, fit)
+
+
+def _affinity(
+    source: Network | None, seed: int, way: str, task: str, rate: float | None = None,
+    *, fit: Fit = fit,
+) -> Scores:  # fmt: skip
+    """Score `task`, learned from scratch or by a trunk that has learned the task `way`."""
+    data = images_of(seed, task)
+    rate = rate or AFFINITY_RATES[ALONE if source is None else "adapted"]
+    if source is None:
+        network = _train(data, seed, rate, fit)
+    else:
+        settings = common.fitting(derive_seed(seed, f"network for {task}"), STEPS_A_TASK, rate)
+        network = adapt(source, data, "all layers", **settings, batch_size=BATCH, fit=fit)
+    return common.scored(network, seed, task)
+
+
+def gains_by_pair(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what each other task gains a task over alone, in area under the ROC curve.
+
+    rows: of the study "pairs" or "affinity". Returns: a row a seed, a column (task, other task).
+    """
+    table = rows.pivot(index="seed", columns=["task", "way"], values="auc")
+    return pd.DataFrame({(a, b): table[a, b] - table[a, ALONE] for a, b in ORDERED_PAIRS})
+
+
+_SETTINGS = {"test": common.TEST_SCENES, "steps": STEPS_A_TASK, "batch": BATCH, "width": WIDTH}
+_AFFINITY_SETTINGS = _SETTINGS | {"rate of the source": RATE_OF_SOURCE}
+_GRID = [*cells(way=[ALONE], task=SIX), *({"way": b, "task": a} for a, b in ORDERED_PAIRS)]
+_NEXT_GRID = [{"way": other, "task": task} for task, other in NEXT.items()]
+
+_PAIRS = Study(
+    "Six tasks, two at a time: who helps whom?",
+    grid=_GRID,
+    source=common.nothing_shared,
+    train=_pairs,
+    settings=_SETTINGS | {"rates": PAIRS_RATES},
+    over=ALONE,
+    **lesson_05.REPORTED,
+)
+_AFFINITY = Study(
+    "The same six tasks, one after the other: does transfer predict who helps whom?",
+    grid=_GRID,
+    source=_source,
+    train=_affinity,
+    seeds=range(30, 40),  # others than in "pairs", so that chance does not make the two agree
+    settings=_AFFINITY_SETTINGS | {"rates": AFFINITY_RATES},
+    golden="dials",
+    shared_by="way",
+    over=ALONE,
+    score="auc",
+)
+
+STUDIES = {
+    "pairs": _PAIRS,
+    "pairs_tuning": common.tuning(
+        _PAIRS,
+        "The learning rate alone and in pairs, on development seeds.",
+        grid=[
+            cell | {"rate": rate}
+            for rate in lesson_05.HIGHER_RATES
+            for cell in (*cells(way=[ALONE], task=SIX), *_NEXT_GRID)
+        ],
+        seeds=common.DEVELOPMENT,
+        settings=_SETTINGS,
+    ),
+    "affinity": _AFFINITY,
+    "affinity_tuning": common.tuning(
+        _AFFINITY,
+        "The learning rate of adapting to a second task, on development seeds.",
+        grid=[cell | {"rate": rate} for rate in common.RATES_TRIED for cell in _NEXT_GRID],
+        seeds=common.DEVELOPMENT,
+        settings=_AFFINITY_SETTINGS,
+    ),
+}
