@@ -45,8 +45,15 @@ from mtl_course import (
 from mtl_course.datasets import Dataset
 from mtl_course.devices import Machine, machine
 from mtl_course.explorers import _frame, compass, label_sheet, scene_maker, surgery
-from mtl_course.studies import common, lesson_02, lesson_04, lesson_05, lesson_06
-from mtl_course.studies import lesson_01 as digits_studies
+from mtl_course.studies import (
+    common,
+    lesson_01,
+    lesson_02,
+    lesson_04,
+    lesson_05,
+    lesson_05_amounts,
+    lesson_06_pairs,
+)
 
 FIT = {"steps": 3, "batch_size": 16, "seed": 0, "progress": False}
 MANY = {"steps": 3, "batch_size": 16, "seeds": [0, 1], "progress": False}
@@ -158,7 +165,7 @@ def pressed(at: Place) -> tuple:
     ways = [(way, 10, seed, 0.5 + seed / 100) for way in transfer.WAYS for seed in range(2)]
     rows = pd.DataFrame(ways, columns=["way", "labels", "seed", "accuracy"])
     table = surgery.SurgeryTable(at.network(classes()), split, rows, steps=2)
-    table._train(_frame.Run(lambda text: None), **table._asked())
+    table._train(_frame.Run(lambda text: None), **table._settings())
     return table.network, table.static()["text/plain"]
 
 
@@ -171,7 +178,7 @@ def made(at: Place) -> tuple:
 def turned(at: Place) -> tuple:
     sheet = label_sheet.LabelSheet(at.data(roads()), at.data(LOGITS[:, :4]))
     sheet._turn(0, 0)
-    return sheet.static(), sheet._said.value, sheet._sums.value, sheet.loss()
+    return sheet.static(), sheet._answer.value, sheet._sums.value, sheet.loss()
 
 
 def needle(at: Place) -> tuple:
@@ -309,6 +316,8 @@ CASES = {
     "explorers.SurgeryTable": pressed,
 }
 NO_TENSORS = {
+    "networks.Heads": "holds layers",
+    "networks.Trunks": "holds layers",
     "networks.backbone": "makes a network of its own, on the CPU",
     "networks.imagenet_file": "gives a path",
     "networks.separate": "makes a network of its own, on the CPU",
@@ -336,6 +345,8 @@ NO_TENSORS = {
     "explorers.Prediction": "is a question",
     "explorers.Stopped": "is an exception",
     "explorers.answer": "makes a widget of a text",
+    "explorers.dropdown": "makes a widget of texts",
+    "explorers.table": "makes HTML of texts",
     "explorers.button": "makes a widget of a text",
     "explorers.picture": "makes a widget of a text",
     "explorers.show_calibration": "reads the kept predictions",
@@ -533,12 +544,14 @@ OF_STUDIES = {
     "one softmax": lambda: softmax(tuned=False),
     "one softmax, tuned": lambda: softmax(tuned=True),
     "random labels": lambda: lesson_05.shuffled(drawn(60, 1), 0),
-    "a hundred tasks": lambda: lesson_05.hundred(0, lesson_05.FAMILY, 2),
-    "a pair": lambda: lesson_06.in_pair(0, *lesson_06.SIX[:2]),
-    "A beside B": lambda: lesson_05.side_by_side(0, 1_000, lesson_05.MIXED),
+    "a hundred tasks": lambda: lesson_05_amounts.images_of_each(
+        0, lesson_05_amounts.SAME_FAMILY, 2
+    ),
+    "a pair": lambda: lesson_06_pairs.images_of(0, *lesson_06_pairs.SIX[:2]),
+    "A beside B": lambda: lesson_05_amounts.a_and_b(0, 1_000, lesson_05_amounts.MIXED),
     "shuffled pixels": lambda: lesson_02.images_of(0, lesson_02.SHUFFLED),
     "labels of others": lambda: lesson_02.images_of(0, lesson_02.RANDOM),
-    "support vectors": lambda: digits_studies._support_vectors(digits(), digits(), 1.0),
+    "support vectors": lambda: lesson_01._support_vectors(digits(), digits(), 1.0),
     "scores": lambda: common.scored(
         learned(networks.shared(scenes.THE_FOUR, width=2)), 0, scenes.THE_FOUR[0]
     ),
@@ -552,13 +565,13 @@ def learned(network: networks.Network) -> networks.Network:
 
 @pytest.mark.parametrize("name", OF_STUDIES)
 def test_studies_give_the_same_on_a_gpu(name, monkeypatch):
-    for module in (lesson_04, common, lesson_05, lesson_06, lesson_02):
+    for module in (lesson_04, common, lesson_02):
         monkeypatch.setattr(module, "draw", drawn)
-    for module in (lesson_05, lesson_06):
+    for module in (lesson_05_amounts, lesson_06_pairs):
         monkeypatch.setattr(module, "THOUSAND", 20)
-    for name_of, value in (("STEPS_OF_A", {1_000: 2}), ("BATCH", 5), ("BATCH_OF_A", 9)):
-        monkeypatch.setattr(lesson_05, name_of, value)
-    monkeypatch.setattr(lesson_05, "STEPS", 4)
+    small = {"STEPS_OF_A": {1_000: 2}, "BATCH": 5, "BATCH_OF_A": 9, "STEPS": 4}
+    for name_of, value in small.items():
+        monkeypatch.setattr(lesson_05_amounts, name_of, value)
     monkeypatch.setattr(lesson_04, "TOO_FEW", 1)
     with trains_on("cpu"):
         want = plain(OF_STUDIES[name]())

@@ -14,7 +14,7 @@ from mtl_course.aggregators import AGGREGATORS, aggregator
 from mtl_course.base import derive_seed
 from mtl_course.devices import seeded
 from mtl_course.explorers._frame import Explorer, answer, dropdown, picture, table
-from mtl_course.gradients import AGGREGATORS, aggregator, cosines
+from mtl_course.gradients import cosines
 
 _SUM = "plain sum"
 _WAYS = (_SUM, *AGGREGATORS)
@@ -26,7 +26,7 @@ class Compass(Explorer):
     A way combines the gradients into a direction, and the step goes along minus it: a task whose
     gradient lies more than 90° from the direction is opposed, and a small step raises its loss.
     It opens at the step where the plain sum is farthest from the gradient of a task.
-    looks: floating point (tasks, weights), a gradient a row, by step, as `gradients.Watch` keeps
+    looks: floating point (tasks, weights), a gradient a row, by step, as `aggregators.Watch` keeps
         them. tasks: their names. cosines: by step, of each way's direction (a row) with each
         task's gradient.
     Raises: ValueError if there is no look, or a look has not a row for each task.

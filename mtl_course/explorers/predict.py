@@ -16,8 +16,9 @@ import pandas as pd
 import torch
 
 from mtl_course import figures
-from mtl_course.base import atomic, results_folder
+from mtl_course.base import atomic
 from mtl_course.explorers._frame import Explorer, answer, dropdown
+from mtl_course.storage import results_folder
 
 _CONFIDENCE = {"a coin toss": 0.5, "rather sure": 0.75, "very sure": 0.95}
 _NOBODY = "(choose)"

@@ -26,6 +26,7 @@ from mtl_course.scenes._painting import paint
 from mtl_course.scenes._sprites import KINDS
 from mtl_course.scenes._tasks import TASKS, THE_FOUR, Facts
 from mtl_course.scenes._world import SLOTS, imagine, slots_of
+from mtl_course.storage import new_array
 
 TIMES = ("day", "dusk", "night")
 """The times of day that `compose` takes and `facts` returns."""

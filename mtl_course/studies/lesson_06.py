@@ -10,7 +10,7 @@ import itertools
 
 import pandas as pd
 
-from mtl_course import gradients
+from mtl_course import aggregators, gradients
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, separate, shared
@@ -50,7 +50,7 @@ def _gradients(roads: Dataset, seed: int, way: str, images: int, *, fit: Fit = f
     """Return the cosine of each pair of tasks at each look, and the mean of all: "cosine"."""
     data, own = scenes_for(roads.subset(slice(images)), seed, way), derive_seed(seed, "network")
     network = shared(data.tasks, width=WIDTH, seed=own)
-    watch = gradients.Watch(network, data.subset(slice(PROBE)), LOOKS)
+    watch = aggregators.Watch(network, data.subset(slice(PROBE)), LOOKS)
     settings = common.fitting(own, STEPS, COSINE_RATE)
     fit(network, data, **settings, batch_size=BATCH, backward=watch)
     matrices = {step: gradients.cosines(watch.gradients[step]) for step in LOOKS}
@@ -89,7 +89,7 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
     """Score both tasks when the loss gives the first this share of its weight."""
     data, own = only(roads, TRADED_TASKS), derive_seed(seed, "network")
     network = shared(data.tasks, width=NARROW, seed=own)
-    backward = gradients.weighted((share, 1 - share))
+    backward = aggregators.weighted((share, 1 - share))
     settings = common.fitting(own, STEPS, WEIGHTS_RATE)
     fit(network, data, **settings, batch_size=BATCH, backward=backward)
     return common.each_scored(network, seed)
@@ -99,7 +99,7 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
 
 SUM, WEIGHTED, UNCERTAIN = "plain sum", "sum, one task doubled", "uncertainty"
 WIDE, EACH = "plain sum, width 16", "one network each"
-ALTERNATIVES = (UNCERTAIN, *gradients.AGGREGATORS)
+ALTERNATIVES = (UNCERTAIN, *aggregators.AGGREGATORS)
 AGGREGATED_SETS = ("the four", UNRELATED)
 DOUBLED = tuple(f"task {number} counts twice" for number in range(1, 5))
 AGGREGATOR_RATES = {  # the best of "aggregators_tuning", and so is the doubled task
@@ -115,7 +115,7 @@ AGGREGATOR_RATES = {  # the best of "aggregators_tuning", and so is the doubled 
 DOUBLED_TASK = {"the four": DOUBLED[1], UNRELATED: DOUBLED[1]}
 
 
-def combined(network: Network, way: str, rate: float, seed: int) -> gradients.Backward | None:
+def combined(network: Network, way: str, rate: float, seed: int) -> aggregators.Backward | None:
     """Return the `backward` of this way to combine the four task losses; None: their plain sum."""
     if way in DOUBLED:
         return aggregators.weighted([2.0 if way == other else 1.0 for other in DOUBLED])
@@ -141,7 +141,7 @@ def _aggregators(
 _SETTINGS = {
     "test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH, "width": WIDTH, "sets": SETS,
 }  # fmt: skip
-_AGGREGATORS_SETTINGS = _SETTINGS | {"CAGrad's c": gradients.CAGRAD_C}
+_AGGREGATORS_SETTINGS = _SETTINGS | {"CAGrad's c": aggregators.CAGRAD_C}
 
 _AGGREGATORS = Study(
     "Do aggregators and learned weights beat a plain sum that was tuned as well?",

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import figures, gradients, networks, scenes, training
+from mtl_course import aggregators, figures, networks, scenes, training
 from mtl_course.base import derive_seed
 from mtl_course.explorers.compass import Compass
 
@@ -35,7 +35,7 @@ def direction(each: torch.Tensor, way: str) -> np.ndarray:
     if way == "plain sum":
         return each.sum(dim=0).numpy()
     torch.manual_seed(derive_seed(0, "step 0"))
-    return gradients.aggregator(way)(each).numpy()
+    return aggregators.aggregator(way)(each).numpy()
 
 
 @pytest.mark.parametrize("way", WAYS)

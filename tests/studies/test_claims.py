@@ -12,7 +12,8 @@ from scipy.stats import t, ttest_1samp
 
 from mtl_course import __main__ as command
 from mtl_course import studies
-from mtl_course.base import HOME, Interrupted, results_folder
+from mtl_course.base import HOME
+from mtl_course.storage import Interrupted, results_folder
 from mtl_course.studies import _runner, claims
 from mtl_course.studies.claims import Comparison
 

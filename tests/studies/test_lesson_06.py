@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_course import gradients, losses, networks, scenes, studies, training
+from mtl_course import aggregators, gradients, losses, networks, scenes, studies, training
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN
 from mtl_course.scenes import TASKS
@@ -139,7 +139,7 @@ def test_every_way_has_the_same_scenes_the_same_start_and_as_many_steps(fit, roa
 
 def test_a_way_goes_down_what_it_says(roads):
     data = lesson_05.only(roads, scenes.THE_FOUR).subset(slice(32))
-    for way in gradients.AGGREGATORS:
+    for way in aggregators.AGGREGATORS:
         network = networks.shared(data.tasks, width=2, seed=0)
         backward = lesson_06.combined(network, way, 1e-2, seed=0)
         logits = network.train()(data.images)
@@ -147,7 +147,7 @@ def test_a_way_goes_down_what_it_says(roads):
         trunk = torch.cat([p.grad.flatten() for p in network.trunk.parameters()])
         again = networks.shared(data.tasks, width=2, seed=0)
         torch.manual_seed(derive_seed(0, "step 0"))
-        want = gradients.aggregator(way)(gradients.of_each_task(again, data))
+        want = aggregators.aggregator(way)(gradients.of_each_task(again, data))
         assert torch.allclose(trunk, want, atol=1e-5)
     for way, want in ((lesson_06.UNCERTAIN, [0.5] * 4), (lesson_06.DOUBLED[1], [1, 2, 1, 1])):
         task_losses = torch.ones(4, requires_grad=True)
