@@ -1,11 +1,22 @@
 """All studies of the course by name."""
 
-from mtl_course.studies import headline, lesson_01, lesson_02, lesson_04, lesson_05, lesson_06
+from mtl_course.studies import (
+    headline,
+    lesson_01,
+    lesson_02,
+    lesson_02_digits,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+)
 
 STUDIES = (
     lesson_01.STUDIES
     | lesson_02.STUDIES
+    | lesson_02_digits.STUDIES
     | headline.STUDIES
+    | lesson_03.STUDIES
     | lesson_04.STUDIES
     | lesson_05.STUDIES
     | lesson_06.STUDIES

@@ -1,4 +1,4 @@
-"""What the studies of all lessons share: grids, settings, scores, seeds set aside for choices."""
+"""What the studies of all lessons share: amounts, grids, settings, scenes and scores."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
 from mtl_course.studies._store import Study
 from mtl_course.training import Fit, evaluate, fit
+from mtl_course.transfer import adapt
 
 DEVELOPMENT = range(1000, 1006)
-"""Seeds that no reported study uses: where choices are made."""
+"""Seeds that no reported study uses: choices are made on them."""
 
+BATCH, BATCH_OF_A = 64, 128  # images a step; fewer where there are fewer images
+STEPS = 300  # the same for every way
+THOUSAND = 1_000  # scenes of B
+WIDTH = 8  # channels of the first block
+TEST_SCENES = 4_000  # fully labelled, drawn from a seed of their own
 RATES_TRIED = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # on development seeds, the same for every way
 
-TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
+Scores = dict[str, object]
+"""What one row measures, by column."""
 
 
 def cells(**grid: Sequence) -> list[dict[str, object]]:
-    """Every combination, in order, one mapping each."""
+    """Return every combination, in order, one mapping each."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
@@ -37,22 +44,52 @@ def tuning(chosen: Study, question: str, **changes: object) -> Study:
     return dataclasses.replace(chosen, question=question, over=None, blank={}, **changes)
 
 
+def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
+    """Return no source: each cell of the study draws its own images."""
+
+
+# ---------------------------------------------------------------------- scenes
+
+
 def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Dataset:
     """Draw scenes on the device that learns from them, in one thread: a worker has no more."""
     return scenes.draw(count, seed, tasks=tasks, device=for_drawing(), jobs=1)
 
 
-Scores = dict[str, object]
-"""What one row measures, by column."""
+def draw_test(
+    seed: int, tasks: Sequence[str] = scenes.THE_FOUR, count: int | None = None
+) -> Dataset:
+    """Draw the scenes that a seed's networks are scored on. count: None takes `TEST_SCENES`."""
+    own = derive_seed(seed, "scenes to be scored on")
+    return draw(TEST_SCENES if count is None else count, own, tasks)
 
 
-def accuracy(network: Network, data: Dataset) -> float:
-    """The share of images, or of the first task's, that a network trained to its end gets right."""
-    return float(evaluate(completed(network), data)["accuracy"].iloc[0])
+# ---------------------------------------------------------------------- training
+
+
+def fitting(seed: int, steps: int, rate: float | None) -> dict[str, object]:
+    """Return the settings that a study gives `fit` besides the network and its data."""
+    return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
+
+
+def adapted(
+    source: Network,
+    data: Dataset,
+    way: str,
+    seed: int,
+    steps: int,
+    rate: float | None = None,
+    *,
+    layers: int | None = None,
+    fit: Fit = fit,
+) -> Network:
+    """Return a network for B, made by `transfer.adapt` with the head and batches of this seed."""
+    settings = fitting(derive_seed(seed, "B network"), steps, rate)
+    return adapt(source, data, way, layers=layers, **settings, fit=fit)
 
 
 def completed(network: Network) -> Network:
-    """The network, unless its training was cut short: a row of half a run would be a lie.
+    """Return the network, unless its training was cut short: half a run makes no row.
 
     Raises: KeyboardInterrupt if it was.
     """
@@ -61,28 +98,25 @@ def completed(network: Network) -> Network:
     return network
 
 
-def fitting(seed: int, steps: int, rate: float) -> dict[str, object]:
-    """Return the settings that a study gives `fit` besides the network and its data."""
-    return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
+# ---------------------------------------------------------------------- scores
 
 
-def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
-    """The source of a study whose cells share nothing: each draws its own images."""
+def accuracy(network: Network, data: Dataset) -> float:
+    """Return the share of images that a network gets right; with tasks, of the first task's."""
+    return float(evaluate(completed(network), data)["accuracy"].iloc[0])
 
 
 def scored(network: Network, seed: int, task: str) -> dict[str, float]:
-    """Accuracy and area under the ROC curve of one of its tasks on the test scenes of a seed."""
+    """Return accuracy and area under the ROC curve of one task on the test scenes of a seed."""
     return _by_task(network, seed).loc[task, ["accuracy", "auc"]].to_dict()
 
 
 def each_scored(network: Network, seed: int) -> dict[str, float]:
-    """The means of both scores over the tasks, then each task's area under the curve, by number."""
+    """Return the means of both scores over the tasks, then each task's auc, by number."""
     table = _by_task(network, seed)
     means = {name: float(table[name].mean()) for name in ("accuracy", "auc")}
     return means | {f"auc {number}": value for number, value in enumerate(table["auc"], start=1)}
 
 
 def _by_task(network: Network, seed: int) -> pd.DataFrame:
-    own = derive_seed(seed, "scenes to be scored on")
-    test = draw(TEST_SCENES, own, network.names)
-    return evaluate(completed(network), test)
+    return evaluate(completed(network), draw_test(seed, network.names))

@@ -1,0 +1,148 @@
+"""Lesson 03: one image, four answers, by four sigmoids or by one softmax."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtl_course import scenes
+from mtl_course.base import derive_seed
+from mtl_course.datasets import Dataset, one_label
+from mtl_course.networks import Network, shared
+from mtl_course.studies._store import Study
+from mtl_course.studies.common import (
+    DEVELOPMENT,
+    STEPS,
+    TEST_SCENES,
+    WIDTH,
+    Scores,
+    cells,
+    completed,
+    draw,
+    draw_test,
+    fitting,
+    tuning,
+)
+from mtl_course.training import Fit, evaluate, fit, predict
+
+SCENES, MANY_SCENES = 2_000, 20_000  # images to learn from
+FOUR_WAYS = ("four sigmoids", "one softmax", "one softmax, tuned thresholds")
+FOUR_RATES = dict.fromkeys(FOUR_WAYS, 1e-2)
+"""The best of a small grid on development seeds: see the rows of the study "four_tuning"."""
+TOO_FEW = 50  # images: on fewer, lesson 04 trains nothing
+
+
+class Roads(NamedTuple):
+    """Scenes that the cells of one seed learn from, and scenes that they are scored on.
+
+    effort: float (m, 4), how hard each label of `train` is to give, see `scenes.effort`.
+    """
+
+    train: Dataset
+    test: Dataset
+    effort: Tensor | None = None
+
+
+def roads(seed: int, *, fit: Fit = fit) -> Roads:
+    """Draw the scenes of one seed: those to learn from and those of the test separately."""
+    own = derive_seed(seed, "scenes to learn from")
+    return Roads(draw(SCENES, own), draw_test(seed), scenes.effort(SCENES, own))
+
+
+def _many_roads(seed: int, *, fit: Fit = fit) -> Roads:
+    own = derive_seed(seed, "many scenes to learn from")
+    return Roads(draw(MANY_SCENES, own), draw_test(seed))
+
+
+def _four_answers(
+    roads: Roads, seed: int, way: str, images: int, rate: float | None = None, *, fit: Fit = fit
+) -> Scores:
+    """Answer yes or no to each task, by four sigmoids or by one softmax on the same trunk."""
+    roads = roads._replace(train=roads.train.subset(slice(images)))
+    own, data, sigmoids = derive_seed(seed, "network"), roads.train, way == FOUR_WAYS[0]
+    if not sigmoids:
+        data = one_label(data, seed=derive_seed(seed, "which label"))
+    network = shared(data.names, width=WIDTH, seed=own)
+    fit(network, data, **fitting(own, STEPS, rate or FOUR_RATES[way]))
+    if sigmoids:
+        scores = answers(completed(network), roads.test)
+    else:
+        scores = softmax_answers(completed(network), roads, tuned=way == FOUR_WAYS[2])
+    return {**scores, "steps": STEPS}
+
+
+def _many_scenes(
+    roads: Roads, seed: int, way: str, width: int, steps: int, *, fit: Fit = fit
+) -> Scores:
+    """Train a small network with ten times the scenes of the other studies."""
+    network = shared(roads.train.tasks, width=width, seed=seed)
+    fit(network, roads.train, **fitting(derive_seed(seed, "network"), steps, FOUR_RATES[way]))
+    return answers(completed(network), roads.test)
+
+
+def answers(network: Network, test: Dataset) -> dict[str, float]:
+    """Return means over the tasks, the share of answers that are "yes", and each accuracy."""
+    table = evaluate(network, test)
+    yes = (predict(network, test) > 0).double().mean().item()
+    means = {name: float(table[name].mean()) for name in ("accuracy", "auc")}
+    return {**means, "yes": yes, **table["accuracy"].to_dict()}
+
+
+def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, float]:
+    """Return, as `answers` does, how well a softmax over the tasks answers each of them.
+
+    It says yes to the class with the highest probability; or, `tuned`, to every task whose
+    probability exceeds a threshold, the best one for that task on the scenes it learned from.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    tasks = roads.train.tasks
+    chance = [predict(network, data).softmax(dim=1)[:, : len(tasks)] for data in roads[:2]]
+    truth = [data.labels.cpu() == 1 for data in roads[:2]]
+    if tuned:
+        cuts = chance[0].quantile(torch.linspace(0, 1, 201, device="cpu"), dim=0)  # (201, tasks)
+        right = ((chance[0] > cuts[:, None]) == truth[0]).double().mean(dim=1)  # (201, tasks)
+        yes = chance[1] > cuts.gather(0, right.argmax(dim=0, keepdim=True))
+    else:
+        top = predict(network, roads.test).argmax(dim=1, keepdim=True)
+        yes = top == torch.arange(len(tasks), device="cpu")
+    accuracy = (yes == truth[1]).double().mean(dim=0)
+    auc = roc_auc_score(truth[1].numpy(), chance[1].numpy())
+    means = {"accuracy": accuracy.mean().item(), "auc": float(auc)}
+    each = dict(zip(tasks, accuracy.tolist(), strict=True))
+    return {**means, "yes": yes.double().mean().item(), **each}
+
+
+SETTINGS = {
+    "scenes": SCENES, "test": TEST_SCENES, "steps": STEPS, "width": WIDTH, "too few": TOO_FEW,
+}  # fmt: skip
+_FOUR = Study(
+    "One image, four answers: four sigmoids or one softmax?",
+    grid=cells(way=FOUR_WAYS, images=[500, SCENES]),
+    source=roads,
+    train=_four_answers,
+    seeds=range(10),
+    settings=SETTINGS | {"rates": FOUR_RATES, "trunk": "shared"},
+    golden="scenes",
+)
+STUDIES = {
+    "four_answers": _FOUR,
+    "four_tuning": tuning(
+        _FOUR,
+        "The learning rates of four sigmoids and of one softmax, on development seeds.",
+        grid=cells(way=FOUR_WAYS, images=[SCENES], rate=[3e-3, 1e-2, 3e-2]),
+        seeds=DEVELOPMENT[:4],
+        settings=SETTINGS | {"trunk": "shared"},
+    ),
+    "many_scenes": Study(
+        "How well does a small network answer the four tasks with 20,000 scenes?",
+        grid=cells(way=FOUR_WAYS[:1], width=[16], steps=[2000]),
+        source=_many_roads,
+        train=_many_scenes,
+        seeds=range(10),
+        settings={"scenes": MANY_SCENES, "test": TEST_SCENES, "rate": FOUR_RATES[FOUR_WAYS[0]]},
+        golden="scenes",
+    ),
+}
