@@ -17,14 +17,13 @@ from mtl_course.studies._store import Study
 from mtl_course.training import Fit, evaluate, fit
 from mtl_course.transfer import adapt
 
-DEVELOPMENT = range(1000, 1006)
-"""Seeds that no reported study uses: choices are made on them."""
-
-BATCH, BATCH_OF_A = 64, 128  # images a step; fewer where there are fewer images
+DEVELOPMENT = range(1000, 1006)  # seeds that no reported study uses: choices are made on them
+BATCH, BATCH_OF_A = 64, 128  # images a step; all of them where there are fewer
 STEPS = 300  # the same for every way
-THOUSAND = 1_000  # scenes of B
 WIDTH = 8  # channels of the first block
+THOUSAND = 1_000  # scenes of B
 TEST_SCENES = 4_000  # fully labelled, drawn from a seed of their own
+RATE_OF_A = 1e-2
 RATES_TRIED = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # on development seeds, the same for every way
 
 Scores = dict[str, object]
@@ -39,8 +38,10 @@ def cells(**grid: Sequence) -> list[dict[str, object]]:
 def tuning(chosen: Study, question: str, **changes: object) -> Study:
     """Return the study that chose another's learning rates, on development seeds.
 
-    changes: its grid, seeds and settings, and what else differs from the other.
+    changes: its grid and seeds, and what else differs. Without settings, it has the other's less
+        their "rates".
     """
+    changes = {"settings": {k: v for k, v in chosen.settings.items() if k != "rates"}} | changes
     return dataclasses.replace(chosen, question=question, over=None, blank={}, **changes)
 
 
@@ -48,23 +49,14 @@ def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
     """Return no source: each cell of the study draws its own images."""
 
 
-# ---------------------------------------------------------------------- scenes
-
-
 def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Dataset:
     """Draw scenes on the device that learns from them, in one thread: a worker has no more."""
     return scenes.draw(count, seed, tasks=tasks, device=for_drawing(), jobs=1)
 
 
-def draw_test(
-    seed: int, tasks: Sequence[str] = scenes.THE_FOUR, count: int | None = None
-) -> Dataset:
-    """Draw the scenes that a seed's networks are scored on. count: None takes `TEST_SCENES`."""
-    own = derive_seed(seed, "scenes to be scored on")
-    return draw(TEST_SCENES if count is None else count, own, tasks)
-
-
-# ---------------------------------------------------------------------- training
+def draw_test(seed: int, tasks: Sequence[str] = scenes.THE_FOUR, count: int = 0) -> Dataset:
+    """Draw the scenes that a seed's networks are scored on. count: 0 takes `TEST_SCENES`."""
+    return draw(count or TEST_SCENES, derive_seed(seed, "scenes to be scored on"), tasks)
 
 
 def fitting(seed: int, steps: int, rate: float | None) -> dict[str, object]:
@@ -73,32 +65,18 @@ def fitting(seed: int, steps: int, rate: float | None) -> dict[str, object]:
 
 
 def adapted(
-    source: Network,
-    data: Dataset,
-    way: str,
-    seed: int,
-    steps: int,
-    rate: float | None = None,
-    *,
-    layers: int | None = None,
-    fit: Fit = fit,
+    source: Network, data: Dataset, how: str, seed: int, steps: int, rate: float | None, **settings
 ) -> Network:
     """Return a network for B, made by `transfer.adapt` with the head and batches of this seed."""
-    settings = fitting(derive_seed(seed, "B network"), steps, rate)
-    return adapt(source, data, way, layers=layers, **settings, fit=fit)
+    settings |= fitting(derive_seed(seed, "B network"), steps, rate)
+    return adapt(source, data, how, **settings)
 
 
 def completed(network: Network) -> Network:
-    """Return the network, unless its training was cut short: half a run makes no row.
-
-    Raises: KeyboardInterrupt if it was.
-    """
+    """Return the network. Raises: KeyboardInterrupt if its training was interrupted."""
     if network.history.attrs["interrupted"]:
         raise KeyboardInterrupt
     return network
-
-
-# ---------------------------------------------------------------------- scores
 
 
 def accuracy(network: Network, data: Dataset) -> float:

@@ -10,43 +10,26 @@ from mtl_course import scenes
 from mtl_course.base import HOME, Interrupted, derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, shared
+from mtl_course.studies import common
 from mtl_course.studies._store import Study
-from mtl_course.studies.common import (
-    BATCH_OF_A,
-    DEVELOPMENT,
-    RATES_TRIED,
-    STEPS,
-    TEST_SCENES,
-    THOUSAND,
-    Scores,
-    adapted,
-    cells,
-    completed,
-    draw,
-    draw_test,
-    scored,
-    tuning,
-)
+from mtl_course.studies.common import STEPS, THOUSAND, Scores, cells
 from mtl_course.studies.statistics import gain
 from mtl_course.training import Fit, evaluate, fit, load, machine, save
 from mtl_course.transfer import WAYS
 
 MILLION = 1_000_000  # scenes of A, with the four answers, each seen once
 MILLION_WIDTH = 16
-RATE_OF_A = 1e-2
 NEW_TASK = ("cyclist",)
-MILLION_RATES = {"all layers": 3e-2, "from scratch": 3e-2}
-"""The best of a small grid on development seeds: see the rows of the study "headline_tuning"."""
+MILLION_RATES = {"all layers": 3e-2, "from scratch": 3e-2}  # the best of "headline_tuning"
 NEAR = "pedestrian on the road"  # what A asks, and a little more
 FAR = "round sign"  # what looks like one of A's things, and is none
 NEW_TASKS = (NEAR, "two cars", "lit windows", FAR)
-NEW_TASK_RATES = {
+NEW_TASK_RATES = {  # the best of "new_tasks_tuning"
     NEAR: {"from scratch": 3e-2, "new head": 1e-2, "all layers": 3e-3, "head then all": 3e-3},
     "two cars": {"from scratch": 1e-2, "all layers": 3e-3},
     "lit windows": {"from scratch": 3e-2, "all layers": 1e-1},
     FAR: {"from scratch": 1e-2, "all layers": 3e-2},
 }
-"""The best of a small grid on development seeds: see the rows of the study "new_tasks_tuning"."""
 WEATHER = ("clear day", "night", "thick fog")
 SHIFTED_TEST = 20_000  # scenes, of which each weather gets its share
 
@@ -71,13 +54,13 @@ def pretrained(file: Path, count: int, device: str | None = None, progress: bool
     An interrupted run is in the file beside it, and resumes from there.
     count: scenes of A. Raises: what `training.fit` and `training.load` raise, and Interrupted.
     """
-    network, run, steps = untrained(), file.with_suffix(".run.pt"), count // BATCH_OF_A
+    network, run, steps = untrained(), file.with_suffix(".run.pt"), count // common.BATCH_OF_A
     if file.exists():
         return load(network, file)
     roads = million(count, device=str(machine(device).device), progress=progress)
     history = fit(
-        network, roads, steps=steps, seed=0, batch_size=BATCH_OF_A, learning_rate=RATE_OF_A,
-        device=device, checkpoint=run, progress=progress,
+        network, roads, steps=steps, seed=0, device=device, checkpoint=run, progress=progress,
+        batch_size=common.BATCH_OF_A, learning_rate=common.RATE_OF_A,
     )  # fmt: skip
     if history.attrs["interrupted"]:
         resume = f"{run} keeps the last checkpoint: run the same command to resume"
@@ -99,9 +82,9 @@ def _new_task(
 ) -> Scores:  # fmt: skip
     """Train one network that answers a new question, from a thousand scenes of its own."""
     tuned = NEW_TASK_RATES.get(task, MILLION_RATES)
-    train = draw(images, derive_seed(seed, "a thousand scenes"), [task])
-    target = adapted(source, train, way, seed, STEPS, rate or tuned[way], fit=fit)
-    return {**scored(target, seed, task), "steps": STEPS}
+    train = common.draw(images, derive_seed(seed, "a thousand scenes"), [task])
+    target = common.adapted(source, train, way, seed, STEPS, rate or tuned[way], fit=fit)
+    return {**common.scored(target, seed, task), "steps": STEPS}
 
 
 def _shifted(source: Network, seed: int, way: str, images: int, *, fit: Fit = fit) -> Scores:
@@ -110,14 +93,14 @@ def _shifted(source: Network, seed: int, way: str, images: int, *, fit: Fit = fi
     Scores: accuracy and auc by clear day, then the same by night and in thick fog.
     """
     clear, tasks = WEATHER[0], [NEAR, *WEATHER]
-    train = draw(8 * images, derive_seed(seed, "a thousand scenes"), tasks)
+    train = common.draw(8 * images, derive_seed(seed, "a thousand scenes"), tasks)
     train = _under(clear, train).subset(slice(images))
-    target = adapted(source, train, way, seed, STEPS, NEW_TASK_RATES[NEAR][way], fit=fit)
-    test, scores = draw_test(seed, tasks, SHIFTED_TEST), {}
+    target = common.adapted(source, train, way, seed, STEPS, NEW_TASK_RATES[NEAR][way], fit=fit)
+    test, scores = common.draw_test(seed, tasks, SHIFTED_TEST), {}
     for weather in WEATHER:
-        table = evaluate(completed(target), _under(weather, test))[["accuracy", "auc"]].iloc[0]
+        table = evaluate(common.completed(target), _under(weather, test))
         ending = "" if weather == clear else f" {weather}"
-        scores |= {f"{name}{ending}": value for name, value in table.items()}
+        scores |= {f"{name}{ending}": table[name].iloc[0] for name in ("accuracy", "auc")}
     return {**scores, "steps": STEPS}
 
 
@@ -128,66 +111,51 @@ def _under(weather: str, data: Dataset) -> Dataset:
 
 
 _SETTINGS = {
-    "A": MILLION, "task": NEW_TASK, "width": MILLION_WIDTH, "batch": BATCH_OF_A,
-    "rate": RATE_OF_A, "test": TEST_SCENES, "steps": STEPS,
+    "A": MILLION, "task": NEW_TASK, "width": MILLION_WIDTH, "batch": common.BATCH_OF_A,
+    "rate": common.RATE_OF_A, "test": common.TEST_SCENES, "steps": STEPS,
 }  # fmt: skip
 _COMPARED = {"source": _trunk, "seeds": range(10), "over": "from scratch", "score": "auc"}
-_BOTH = {"way": list(MILLION_RATES), "images": [THOUSAND]}
+_CELL = {"way": list(MILLION_RATES), "images": [THOUSAND]}
+_FROZEN = ["new head", "head then all"]
 _HEADLINE = Study(
     "A = 1,000,000 scenes, B = 1,000: what does the lecture's own example gain?",
-    grid=cells(**_BOTH),
-    train=_new_task,
+    grid=cells(**_CELL), train=_new_task, golden="scenes", **_COMPARED,
     settings=_SETTINGS | {"rates": MILLION_RATES},
-    golden="scenes",
-    **_COMPARED,
-)
+)  # fmt: skip
 _NEW_TASKS = Study(
     "A = 1,000,000 scenes with the four answers, B = 1,000 with another: which B gains?",
-    grid=cells(task=NEW_TASKS, **_BOTH),
-    train=_new_task,
+    grid=cells(task=NEW_TASKS, **_CELL), train=_new_task, golden="dials", **_COMPARED,
     settings=_SETTINGS | {"rates": NEW_TASK_RATES},
-    golden="dials",
-    **_COMPARED,
-)
+)  # fmt: skip
 STUDIES = {
     "headline": _HEADLINE,
-    "headline_tuning": tuning(
+    "headline_tuning": common.tuning(
         _HEADLINE,
         "The learning rates of the headline's two ways, on development seeds.",
-        grid=cells(**_BOTH, rate=RATES_TRIED),
-        seeds=DEVELOPMENT[:4],
-        settings=_SETTINGS,
+        grid=cells(**_CELL, rate=common.RATES_TRIED),
+        seeds=common.DEVELOPMENT[:4],
     ),
     "new_tasks": _NEW_TASKS,
-    "new_tasks_tuning": tuning(
+    "new_tasks_tuning": common.tuning(
         _NEW_TASKS,
         "The learning rates of each way for each new question, on development seeds.",
         grid=[
-            *cells(task=NEW_TASKS, **_BOTH, rate=RATES_TRIED),
-            *cells(
-                task=[NEAR], way=["new head", "head then all"], images=[THOUSAND], rate=RATES_TRIED
-            ),
+            *cells(task=NEW_TASKS, **_CELL, rate=common.RATES_TRIED),
+            *cells(task=[NEAR], **_CELL | {"way": _FROZEN}, rate=common.RATES_TRIED),
         ],
-        seeds=DEVELOPMENT[:3],
-        settings=_SETTINGS,
+        seeds=common.DEVELOPMENT[:3],
     ),
     "shifted": Study(
         "Learned from clear days, asked by night and in fog: which way keeps its score?",
-        grid=cells(way=WAYS, images=[100, THOUSAND]),
-        train=_shifted,
+        grid=cells(way=WAYS, images=[100, THOUSAND]), train=_shifted, golden="dials", **_COMPARED,
         settings=_SETTINGS | {"rates": NEW_TASK_RATES[NEAR], "seen": SHIFTED_TEST},
-        golden="dials",
-        **_COMPARED,
     ),
-}
+}  # fmt: skip
 
 
 def report(rows: pd.DataFrame) -> str:
     """Return a table of what all layers gain over from scratch, given this trunk."""
-    tables = {
-        f"all layers − from scratch, {score}": gain(
-            rows, "all layers", over="from scratch", score=score
-        )
-        for score in ("accuracy", "auc")
-    }
-    return pd.concat(tables).droplevel(-1).round(3).to_string()
+    over, scores = "from scratch", ("accuracy", "auc")
+    tables = [gain(rows, "all layers", over=over, score=score) for score in scores]
+    names = [f"all layers − {over}, {score}" for score in scores]
+    return pd.concat(tables, keys=names).droplevel(-1).round(3).to_string()

@@ -6,18 +6,9 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
 from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
+from mtl_course.studies import common
 from mtl_course.studies._store import Study
-from mtl_course.studies.common import (
-    BATCH,
-    BATCH_OF_A,
-    DEVELOPMENT,
-    STEPS,
-    Scores,
-    accuracy,
-    adapted,
-    cells,
-    tuning,
-)
+from mtl_course.studies.common import STEPS, Scores, cells
 from mtl_course.training import Fit, fit
 from mtl_course.transfer import LEARNING_RATES, WAYS, pretrain
 
@@ -25,7 +16,7 @@ PRINTED = 60_000  # images of A
 PRETRAINING = 500  # steps on A
 LABELS = (10, 30, 100, 300, 800)  # handwritten images with a label
 PLATEAU = 1000  # steps: three times as many gain less than 0.01, see "digits_plateau"
-SAME_COMPUTE = STEPS + PRETRAINING * BATCH_OF_A // BATCH  # steps on B that cost what A and B cost
+SAME_COMPUTE = STEPS + PRETRAINING * common.BATCH_OF_A // common.BATCH  # steps: A's and B's cost
 C = 10.0  # the support-vector machine's, the best of a grid, see "digits_tuning"
 
 CONTROLS = {
@@ -39,21 +30,34 @@ ZERO_SHOT = "zero-shot"
 def printed_source(seed: int, *, fit: Fit = fit) -> Network:
     """Return a network that has learned task A of one seed: its own 60,000 printed digits."""
     printed = printed_digits(PRINTED, seed=derive_seed(seed, "A"), device=for_drawing())
-    settings = {"steps": PRETRAINING, "batch_size": BATCH_OF_A, "progress": False}
+    settings = {"steps": PRETRAINING, "batch_size": common.BATCH_OF_A, "progress": False}
     return pretrain(printed, seed=derive_seed(seed, "A network"), **settings, fit=fit)
 
 
-def _digits(source: Network, seed: int, way: str, labels: int, *, fit: Fit = fit) -> Scores:
-    """Train one network and score it on the 897 handwritten digits of the test."""
-    written = handwritten_digits()
+def _digits(
+    source: Network, seed: int, way: str, labels: int,
+    setting: float | None = None, steps: int | None = None, *, fit: Fit = fit,
+) -> Scores:  # fmt: skip
+    """Train one network and score it on the 897 handwritten digits of the test.
+
+    setting, steps: a learning rate (for the support vectors: C) or steps to try, without the test.
+    """
+    pool, test = _development() if setting or steps else handwritten_digits()
     if way == ZERO_SHOT:
-        return {"accuracy": accuracy(source, written.test), "steps": 0}
-    sample = written.train.sample(labels, seed=derive_seed(seed, "B"))
+        return {"accuracy": common.accuracy(source, test), "steps": 0}
+    sample = pool.sample(labels, seed=derive_seed(seed, "B"))
     if way == MACHINE:
-        return {"accuracy": _support_vectors(sample, written.test, C), "steps": 0}
-    how, steps = ("from scratch", CONTROLS[way]) if way in CONTROLS else (way, STEPS)
-    target = adapted(source, sample, how, seed, steps, fit=fit)
-    return {"accuracy": accuracy(target, written.test), "steps": steps}
+        return {"accuracy": _support_vectors(sample, test, setting or C), "steps": 0}
+    how, usual = ("from scratch", CONTROLS[way]) if way in CONTROLS else (way, STEPS)
+    steps = steps or usual
+    target = common.adapted(source, sample, how, seed, steps, setting, fit=fit)
+    return {"accuracy": common.accuracy(target, test), "steps": steps}
+
+
+def _development() -> tuple[Dataset, Dataset]:
+    """Return where choices are made: the pool's first 600 to learn from, its last 300 to score."""
+    pool = handwritten_digits().train
+    return pool.subset(slice(600)), pool.subset(slice(600, None))
 
 
 def _support_vectors(train: Dataset, test: Dataset, c: float) -> float:
@@ -65,25 +69,6 @@ def _support_vectors(train: Dataset, test: Dataset, c: float) -> float:
     return float(classifier.score(pixels[1], test.labels.cpu().numpy()))
 
 
-def _development() -> tuple[Dataset, Dataset]:
-    """Return the pool's first 600 digits to learn from, and its last 300 to score on."""
-    pool = handwritten_digits().train
-    return pool.subset(slice(600)), pool.subset(slice(600, None))
-
-
-def _candidate(
-    source: Network, seed: int, way: str, labels: int,
-    setting: float | None = None, steps: int = STEPS, *, fit: Fit = fit,
-) -> Scores:  # fmt: skip
-    """Try a learning rate (for the support-vector machine: C) or a number of steps."""
-    pool, held_back = _development()
-    sample = pool.sample(labels, seed=derive_seed(seed, "B"))
-    if way == MACHINE:
-        return {"accuracy": _support_vectors(sample, held_back, setting), "steps": 0}
-    target = adapted(source, sample, way, seed, steps, setting, fit=fit)
-    return {"accuracy": accuracy(target, held_back), "steps": steps}
-
-
 _SOURCE = {"printed": PRINTED, "pretraining": PRETRAINING}
 _TUNED_ON = (30, 100, 500)  # labels; the development pool has 600
 
@@ -93,30 +78,26 @@ _DIGITS = Study(
         *cells(way=[ZERO_SHOT], labels=[0]),
         *cells(way=[*WAYS, *CONTROLS, MACHINE], labels=LABELS),
     ],
-    source=printed_source,
-    train=_digits,
-    seeds=range(10),
+    source=printed_source, train=_digits, seeds=range(10),
     settings=_SOURCE | {"steps": STEPS, "controls": CONTROLS, "C": C, "rates": LEARNING_RATES},
-)
+)  # fmt: skip
 STUDIES = {
     "digits": _DIGITS,
-    "digits_tuning": tuning(
+    "digits_tuning": common.tuning(
         _DIGITS,
         "The learning rate of each way and the C of the support vectors, on development data.",
         grid=[
             *cells(way=WAYS, labels=_TUNED_ON, setting=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2]),
             *cells(way=[MACHINE], labels=_TUNED_ON, setting=[0.1, 1.0, 10.0, 100.0, 1000.0]),
         ],
-        train=_candidate,
-        seeds=DEVELOPMENT,
+        seeds=common.DEVELOPMENT,
         settings=_SOURCE | {"steps": STEPS},
     ),
-    "digits_plateau": tuning(
+    "digits_plateau": common.tuning(
         _DIGITS,
         "How many steps from scratch takes until more do not help, on development data.",
         grid=cells(way=["from scratch"], labels=_TUNED_ON, steps=[300, 1000, 3000]),
-        train=_candidate,
-        seeds=DEVELOPMENT,
+        seeds=common.DEVELOPMENT,
         settings=_SOURCE | {"rate": LEARNING_RATES["from scratch"]},
     ),
 }

@@ -15,34 +15,17 @@ from mtl_course.analysis import similarity
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, shared
-from mtl_course.studies import spectrograms
+from mtl_course.studies import common, spectrograms
 from mtl_course.studies._store import Study
-from mtl_course.studies.common import (
-    BATCH_OF_A,
-    DEVELOPMENT,
-    RATES_TRIED,
-    TEST_SCENES,
-    WIDTH,
-    Scores,
-    adapted,
-    cells,
-    completed,
-    draw,
-    draw_test,
-    fitting,
-    scored,
-    tuning,
-)
-from mtl_course.studies.headline import FAR, RATE_OF_A
+from mtl_course.studies.common import WIDTH, Scores, cells
+from mtl_course.studies.headline import FAR
 from mtl_course.training import Fit, fit
 
 TARGET = "two cars"  # what B asks
-RATES = {
+RATES = {  # the best of "dials_tuning"
     TARGET: {"from scratch": 3e-2, "new head": 3e-3, "all layers": 3e-3, "head then all": 3e-3},
     FAR: {"from scratch": 3e-2, "all layers": 3e-2},
 }
-"""The best of a small grid on development seeds: see the rows of the study "dials_tuning"."""
-
 LONGER = "from scratch, ten times the steps"
 FASTER = "all layers, the rate of from scratch"
 SLOWER = "from scratch, the rate of all layers"
@@ -59,9 +42,12 @@ def controlled(way: str, rates: Mapping[str, float]) -> tuple[str, float]:
     return how, rates[whose]
 
 
-def _learn(network: Network, data: Dataset, steps: int, seed: int, fit: Fit) -> Network:
-    settings = fitting(derive_seed(seed, "A network"), steps, RATE_OF_A)
-    fit(network, data, **settings, batch_size=BATCH_OF_A)
+def _learned(data: Dataset, steps: int, seed: int, fit: Fit) -> Network:
+    """Return a network that has learned A."""
+    own = derive_seed(seed, "A network")
+    network = shared(data.tasks, width=WIDTH, seed=own)
+    settings = common.fitting(own, steps, common.RATE_OF_A)
+    fit(network, data, **settings, batch_size=common.BATCH_OF_A)
     return network
 
 
@@ -77,19 +63,18 @@ LARGEST = max(STEPS_OF_A)
 
 def sized(seed: int, a: int, *, fit: Fit = fit) -> Network:
     """Return a network that has learned the four tasks from `a` scenes; of 0, an untrained one."""
-    network = shared(scenes.THE_FOUR, width=WIDTH, seed=derive_seed(seed, "A network"))
     if a == 0:
-        return network
-    return _learn(network, draw(a, derive_seed(seed, "A")), STEPS_OF_A[a], seed, fit)
+        return shared(scenes.THE_FOUR, width=WIDTH, seed=derive_seed(seed, "A network"))
+    return _learned(common.draw(a, derive_seed(seed, "A")), STEPS_OF_A[a], seed, fit)
 
 
 def _size_map(source: Network, seed: int, a: int, b: int, way: str, *, fit: Fit = fit) -> Scores:
     """Train one cell of the size map."""
     how, rate = controlled(way, RATES[TARGET])
     steps = STEPS_OF_B[b] * (10 if way == LONGER else 1)
-    train = draw(b, derive_seed(seed, "B"), [TARGET])
-    target = adapted(source, train, how, seed, steps, rate, fit=fit)
-    return {**scored(target, seed, TARGET), "steps": steps}
+    train = common.draw(b, derive_seed(seed, "B"), [TARGET])
+    target = common.adapted(source, train, how, seed, steps, rate, fit=fit)
+    return {**common.scored(target, seed, TARGET), "steps": steps}
 
 
 # ---------------------------------------------------------------------- T1 and T3: what A is
@@ -114,9 +99,7 @@ def related(seed: int, a: str, *, fit: Fit = fit) -> Network:
     """Return a network that has learned this kind of A; of `NOTHING`, B's own untrained one."""
     if a == NOTHING:
         return shared([TARGET], width=WIDTH, seed=derive_seed(seed, "B network"))
-    data = images_of(seed, a, RELATED)
-    network = shared(data.tasks, width=WIDTH, seed=derive_seed(seed, "A network"))
-    return _learn(network, data, RELATED_STEPS, seed, fit)
+    return _learned(images_of(seed, a, RELATED), RELATED_STEPS, seed, fit)
 
 
 def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
@@ -124,7 +107,7 @@ def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
     own = derive_seed(seed, "A")
     if a == SOUNDS:
         return spectrograms.draw(count, own)
-    return spoiled(draw(count, own, QUESTIONS.get(a, scenes.THE_FOUR)), seed, a)
+    return spoiled(common.draw(count, own, QUESTIONS.get(a, scenes.THE_FOUR)), seed, a)
 
 
 def spoiled(data: Dataset, seed: int, a: str) -> Dataset:
@@ -148,28 +131,21 @@ def _relatedness(
 ) -> Scores:  # fmt: skip
     """Train one network that learns `task` with the first blocks of this trunk."""
     how, tuned = controlled(way, RATES[task])
-    train, steps = draw(labels, derive_seed(seed, "B"), [task]), STEPS_OF_B[labels]
-    target = adapted(source, train, how, seed, steps, rate or tuned, layers=layers, fit=fit)
-    same = similarities(source, target, draw_test(seed, [task], 500))
-    return scored(target, seed, task) | same
+    train, steps = common.draw(labels, derive_seed(seed, "B"), [task]), STEPS_OF_B[labels]
+    target = common.adapted(source, train, how, seed, steps, rate or tuned, layers=layers, fit=fit)
+    same = similarities(source, target, common.draw_test(seed, [task], 500))
+    return common.scored(target, seed, task) | same
 
 
 def similarities(source: Network, target: Network, data: Dataset) -> dict[str, float]:
     """Return how alike source and target see these images, block by block: "cka 1" …"""
-    alike = similarity(source, completed(target), data)
+    alike = similarity(source, common.completed(target), data)
     return {f"cka {block}": value for block, value in enumerate(alike, start=1)}
 
 
-# ---------------------------------------------------------------------- the studies
-
-_SETTINGS = {"width": WIDTH, "rate of A": RATE_OF_A, "test": TEST_SCENES}
-_SIZES = {"steps of A": list(STEPS_OF_A.items()), "steps of B": list(STEPS_OF_B.items())}
+_SETTINGS = {"width": WIDTH, "rate of A": common.RATE_OF_A, "test": common.TEST_SCENES}
 _FEW = (100, 1_000)  # labels of B
 _TWO = ("all layers", "new head")
-_RELATED = {
-    "A": RELATED, "steps of A": RELATED_STEPS, "questions": QUESTIONS,
-    "steps of B": [STEPS_OF_B[labels] for labels in _FEW],
-}  # fmt: skip
 _COMPARED = {
     "seeds": range(10), "golden": "dials", "shared_by": "a", "over": "from scratch", "score": "auc",
 }  # fmt: skip
@@ -184,11 +160,11 @@ STUDIES = {
             *cells(a=[LARGEST], b=STEPS_OF_B, way=["new head", "head then all"]),
             *cells(a=[min(STEPS_OF_A), LARGEST], b=[1_000, 30_000], way=[FASTER]),
         ],
-        source=sized,
-        train=_size_map,
-        settings=_SETTINGS | _SIZES | {"rates": RATES[TARGET], "task": TARGET},
-        blank={"a": 0},
-        **_COMPARED,
+        source=sized, train=_size_map, blank={"a": 0}, **_COMPARED,
+        settings=_SETTINGS | {
+            "steps of A": list(STEPS_OF_A.items()), "steps of B": list(STEPS_OF_B.items()),
+            "rates": RATES[TARGET], "task": TARGET,
+        },
     ),
     "relatedness": Study(
         "What must A have in common with B, and how much of its trunk?",
@@ -205,21 +181,20 @@ STUDIES = {
                 way=["all layers"], layers=[ALL], labels=_FEW,
             ),
         ],
-        source=related,
-        train=_relatedness,
-        settings=_SETTINGS | _RELATED | {"rates": RATES},
-        blank={"a": NOTHING, "layers": 0},
-        **_COMPARED,
+        source=related, train=_relatedness, blank={"a": NOTHING, "layers": 0}, **_COMPARED,
+        settings=_SETTINGS | {
+            "A": RELATED, "steps of A": RELATED_STEPS, "questions": QUESTIONS, "rates": RATES,
+            "steps of B": [STEPS_OF_B[labels] for labels in _FEW],
+        },
     ),
 }  # fmt: skip
-STUDIES["dials_tuning"] = tuning(
+STUDIES["dials_tuning"] = common.tuning(
     STUDIES["relatedness"],
     "The learning rate of each way in lesson 02, on development seeds.",
     grid=[
-        cell
+        {"a": "the four", "task": task, **cell}
         for task, rates in RATES.items()
-        for cell in cells(a=["the four"], task=[task], way=rates, labels=_FEW, rate=RATES_TRIED)
+        for cell in cells(way=rates, labels=_FEW, rate=common.RATES_TRIED)
     ],
-    seeds=DEVELOPMENT[:3],
-    settings=_SETTINGS | _RELATED,
+    seeds=common.DEVELOPMENT[:3],
 )

@@ -11,26 +11,14 @@ from mtl_course import scenes
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset, one_label
 from mtl_course.networks import Network, shared
+from mtl_course.studies import common
 from mtl_course.studies._store import Study
-from mtl_course.studies.common import (
-    DEVELOPMENT,
-    STEPS,
-    TEST_SCENES,
-    WIDTH,
-    Scores,
-    cells,
-    completed,
-    draw,
-    draw_test,
-    fitting,
-    tuning,
-)
+from mtl_course.studies.common import STEPS, WIDTH, Scores, cells
 from mtl_course.training import Fit, evaluate, fit, predict
 
 SCENES, MANY_SCENES = 2_000, 20_000  # images to learn from
 FOUR_WAYS = ("four sigmoids", "one softmax", "one softmax, tuned thresholds")
-FOUR_RATES = dict.fromkeys(FOUR_WAYS, 1e-2)
-"""The best of a small grid on development seeds: see the rows of the study "four_tuning"."""
+FOUR_RATES = dict.fromkeys(FOUR_WAYS, 1e-2)  # the best of "four_tuning"
 TOO_FEW = 50  # images: on fewer, lesson 04 trains nothing
 
 
@@ -48,12 +36,12 @@ class Roads(NamedTuple):
 def roads(seed: int, *, fit: Fit = fit) -> Roads:
     """Draw the scenes of one seed: those to learn from and those of the test separately."""
     own = derive_seed(seed, "scenes to learn from")
-    return Roads(draw(SCENES, own), draw_test(seed), scenes.effort(SCENES, own))
+    return Roads(common.draw(SCENES, own), common.draw_test(seed), scenes.effort(SCENES, own))
 
 
 def _many_roads(seed: int, *, fit: Fit = fit) -> Roads:
     own = derive_seed(seed, "many scenes to learn from")
-    return Roads(draw(MANY_SCENES, own), draw_test(seed))
+    return Roads(common.draw(MANY_SCENES, own), common.draw_test(seed))
 
 
 def _four_answers(
@@ -65,11 +53,11 @@ def _four_answers(
     if not sigmoids:
         data = one_label(data, seed=derive_seed(seed, "which label"))
     network = shared(data.names, width=WIDTH, seed=own)
-    fit(network, data, **fitting(own, STEPS, rate or FOUR_RATES[way]))
+    fit(network, data, **common.fitting(own, STEPS, rate or FOUR_RATES[way]))
     if sigmoids:
-        scores = answers(completed(network), roads.test)
+        scores = answers(common.completed(network), roads.test)
     else:
-        scores = softmax_answers(completed(network), roads, tuned=way == FOUR_WAYS[2])
+        scores = softmax_answers(common.completed(network), roads, tuned=way == FOUR_WAYS[2])
     return {**scores, "steps": STEPS}
 
 
@@ -78,8 +66,9 @@ def _many_scenes(
 ) -> Scores:
     """Train a small network with ten times the scenes of the other studies."""
     network = shared(roads.train.tasks, width=width, seed=seed)
-    fit(network, roads.train, **fitting(derive_seed(seed, "network"), steps, FOUR_RATES[way]))
-    return answers(completed(network), roads.test)
+    settings = common.fitting(derive_seed(seed, "network"), steps, FOUR_RATES[way])
+    fit(network, roads.train, **settings)
+    return answers(common.completed(network), roads.test)
 
 
 def answers(network: Network, test: Dataset) -> dict[str, float]:
@@ -116,33 +105,27 @@ def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, fl
 
 
 SETTINGS = {
-    "scenes": SCENES, "test": TEST_SCENES, "steps": STEPS, "width": WIDTH, "too few": TOO_FEW,
+    "scenes": SCENES, "test": common.TEST_SCENES, "steps": STEPS, "width": WIDTH,
+    "too few": TOO_FEW,
 }  # fmt: skip
 _FOUR = Study(
     "One image, four answers: four sigmoids or one softmax?",
     grid=cells(way=FOUR_WAYS, images=[500, SCENES]),
-    source=roads,
-    train=_four_answers,
-    seeds=range(10),
+    source=roads, train=_four_answers, seeds=range(10), golden="scenes",
     settings=SETTINGS | {"rates": FOUR_RATES, "trunk": "shared"},
-    golden="scenes",
-)
+)  # fmt: skip
 STUDIES = {
     "four_answers": _FOUR,
-    "four_tuning": tuning(
+    "four_tuning": common.tuning(
         _FOUR,
         "The learning rates of four sigmoids and of one softmax, on development seeds.",
         grid=cells(way=FOUR_WAYS, images=[SCENES], rate=[3e-3, 1e-2, 3e-2]),
-        seeds=DEVELOPMENT[:4],
-        settings=SETTINGS | {"trunk": "shared"},
+        seeds=common.DEVELOPMENT[:4],
     ),
     "many_scenes": Study(
         "How well does a small network answer the four tasks with 20,000 scenes?",
         grid=cells(way=FOUR_WAYS[:1], width=[16], steps=[2000]),
-        source=_many_roads,
-        train=_many_scenes,
-        seeds=range(10),
-        settings={"scenes": MANY_SCENES, "test": TEST_SCENES, "rate": FOUR_RATES[FOUR_WAYS[0]]},
-        golden="scenes",
+        source=_many_roads, train=_many_scenes, seeds=range(10), golden="scenes",
+        settings={"scenes": MANY_SCENES, "test": common.TEST_SCENES, "rate": 1e-2},
     ),
-}
+}  # fmt: skip

@@ -9,17 +9,9 @@ import torch
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset, hide
 from mtl_course.networks import Network, shared
+from mtl_course.studies import common
 from mtl_course.studies._store import Study
-from mtl_course.studies.common import (
-    DEVELOPMENT,
-    STEPS,
-    WIDTH,
-    Scores,
-    cells,
-    completed,
-    fitting,
-    tuning,
-)
+from mtl_course.studies.common import STEPS, WIDTH, Scores, cells
 from mtl_course.studies.lesson_03 import SETTINGS, TOO_FEW, Roads, answers, roads
 from mtl_course.training import Fit, fit, predict
 
@@ -30,9 +22,7 @@ FRACTIONS = (0.25, 0.5, 0.8, 0.95)  # of the labels are unknown
 ALL_KNOWN = "all known"
 ONE_LABEL = "one label an image"  # which of the four is known is drawn for each image
 FEWER = "a quarter of the images"  # as many labels as ONE_LABEL has, four an image
-RATES = dict.fromkeys(TREATMENTS, 1e-2)
-"""The best of a small grid on development data, the same grid for every way: see the rows of the
-study "unknown_tuning"."""
+RATES = dict.fromkeys(TREATMENTS, 1e-2)  # the best of "unknown_tuning"
 
 
 def partly_known(roads: Roads, seed: int, hidden: str, fraction: float) -> Dataset:
@@ -54,15 +44,9 @@ def partly_known(roads: Roads, seed: int, hidden: str, fraction: float) -> Datas
 
 
 def treat(
-    data: Dataset,
-    treatment: str,
-    seed: int,
-    rate: float,
-    steps: int,
-    width: int = WIDTH,
-    *,
-    fit: Fit = fit,
-) -> Network | None:
+    data: Dataset, treatment: str, seed: int, rate: float, steps: int, width: int = WIDTH,
+    *, fit: Fit = fit,
+) -> Network | None:  # fmt: skip
     """Return a network that learns from `data`, its '?' treated in one of the four ways (M4).
 
     "mask" leaves them out of the loss; "call it 0" says no; "drop the image" keeps images without
@@ -79,11 +63,11 @@ def treat(
             return None
         data = data.subset(complete)
     elif treatment == "guess it":
-        first = completed(treat(data, "mask", seed, rate, steps, width, fit=fit))
+        first = common.completed(treat(data, "mask", seed, rate, steps, width, fit=fit))
         guess = (predict(first, data) > 0).to(data.labels.device, torch.int8)
         data = replace(data, labels=torch.where(unknown, guess, data.labels))
     network = shared(data.tasks, width=width, seed=seed)
-    fit(network, data, **fitting(seed, steps, rate))
+    fit(network, data, **common.fitting(seed, steps, rate))
     return network
 
 
@@ -99,7 +83,7 @@ def _unknown(
     if network is None:
         scores = dict.fromkeys(("accuracy", "auc", "yes"), float("nan"))
     else:
-        scores = answers(completed(network), roads.test)
+        scores = answers(common.completed(network), roads.test)
     whole_images = int((data.labels != UNKNOWN).all(dim=1).sum())
     return {**scores, "steps": steps, "whole_images": whole_images}
 
@@ -112,21 +96,17 @@ _UNKNOWN = Study(
         *cells(way=TREATMENTS, hidden=HIDDEN, fraction=FRACTIONS),
         *cells(way=[LONGER], hidden=HIDDEN[:1], fraction=[0.5, 0.8]),
     ],
-    source=roads,
-    train=_unknown,
-    seeds=range(10),
+    source=roads, train=_unknown, seeds=range(10), golden="scenes",
     settings=SETTINGS | {"rates": RATES},
-    golden="scenes",
-)
+)  # fmt: skip
 STUDIES = {
     "unknown": _UNKNOWN,
-    "unknown_tuning": tuning(
+    "unknown_tuning": common.tuning(
         _UNKNOWN,
         "The learning rate of each treatment of '?', on development seeds.",
         grid=cells(
             way=TREATMENTS, hidden=HIDDEN[:1], fraction=[0.25, 0.5], rate=[3e-3, 1e-2, 3e-2]
         ),
-        seeds=DEVELOPMENT[:3],
-        settings=SETTINGS,
+        seeds=common.DEVELOPMENT[:3],
     ),
 }
