@@ -11,6 +11,5 @@ from mtl_course.studies import (
     lesson_06,
 )
 
-_EARLY = (lesson_01, lesson_02, lesson_02_digits, headline)
-_LATE = (lesson_03, lesson_04, lesson_05, lesson_06)
-STUDIES = {name: own for module in _EARLY + _LATE for name, own in module.STUDIES.items()}
+STUDIES = lesson_01.STUDIES | lesson_02.STUDIES | lesson_02_digits.STUDIES | headline.STUDIES
+STUDIES |= lesson_03.STUDIES | lesson_04.STUDIES | lesson_05.STUDIES | lesson_06.STUDIES

@@ -26,8 +26,7 @@ TEST_SCENES = 4_000  # fully labelled, drawn from a seed of their own
 RATE_OF_A = 1e-2
 RATES_TRIED = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # on development seeds, the same for every way
 
-Scores = dict[str, object]
-"""What one row measures, by column."""
+Scores = dict[str, object]  # what one row measures, by column
 
 
 def cells(**grid: Sequence) -> list[dict[str, object]]:

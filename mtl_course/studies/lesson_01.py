@@ -7,8 +7,7 @@ from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
 from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
 from mtl_course.studies import common
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import STEPS, Scores, cells
+from mtl_course.studies.common import STEPS, Scores, Study, cells
 from mtl_course.training import Fit, fit
 from mtl_course.transfer import LEARNING_RATES, WAYS, pretrain
 
@@ -90,14 +89,11 @@ STUDIES = {
             *cells(way=WAYS, labels=_TUNED_ON, setting=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2]),
             *cells(way=[MACHINE], labels=_TUNED_ON, setting=[0.1, 1.0, 10.0, 100.0, 1000.0]),
         ],
-        seeds=common.DEVELOPMENT,
-        settings=_SOURCE | {"steps": STEPS},
+        seeds=common.DEVELOPMENT, settings=_SOURCE | {"steps": STEPS},
     ),
     "digits_plateau": common.tuning(
-        _DIGITS,
-        "How many steps from scratch takes until more do not help, on development data.",
+        _DIGITS, "How many steps from scratch takes until more do not help, on development data.",
         grid=cells(way=["from scratch"], labels=_TUNED_ON, steps=[300, 1000, 3000]),
-        seeds=common.DEVELOPMENT,
-        settings=_SOURCE | {"rate": LEARNING_RATES["from scratch"]},
+        seeds=common.DEVELOPMENT, settings=_SOURCE | {"rate": LEARNING_RATES["from scratch"]},
     ),
-}
+}  # fmt: skip

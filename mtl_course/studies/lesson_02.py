@@ -16,8 +16,7 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, shared
 from mtl_course.studies import common, spectrograms
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import WIDTH, Scores, cells
+from mtl_course.studies.common import WIDTH, Scores, Study, cells
 from mtl_course.studies.headline import FAR
 from mtl_course.training import Fit, fit
 
@@ -51,13 +50,10 @@ def _learned(data: Dataset, steps: int, seed: int, fit: Fit) -> Network:
     return network
 
 
-# ---------------------------------------------------------------------- T2: sizes
-
+# T2: sizes
 STEPS_OF_A = {1_000: 500, 10_000: 1_000, 100_000: 1_500, 1_000_000: 7_812}
-"""Steps by |A|: each scene is seen at least once, and small sets are not repeated for ever. So a
-larger A also gets more training."""
+"""Steps by |A|: each scene is seen at least once. So a larger A also gets more training."""
 STEPS_OF_B = {30: 300, 100: 300, 300: 300, 1_000: 300, 3_000: 600, 10_000: 1_000, 30_000: 1_000}
-"""Steps by |B|, the same for every way."""
 LARGEST = max(STEPS_OF_A)
 
 
@@ -77,8 +73,7 @@ def _size_map(source: Network, seed: int, a: int, b: int, way: str, *, fit: Fit 
     return {**common.scored(target, seed, TARGET), "steps": steps}
 
 
-# ---------------------------------------------------------------------- T1 and T3: what A is
-
+# T1 and T3: what A is
 NOTHING = "nothing"  # from scratch: there is no A
 ALL = 3  # blocks of the trunk
 RELATED = 30_000  # scenes, or sounds, of A
@@ -111,9 +106,7 @@ def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
 
 
 def spoiled(data: Dataset, seed: int, a: str) -> Dataset:
-    """Return the data with labels of other images if `a` is `RANDOM`, with pixels in another order,
-    the same for all images of a seed, if it is `SHUFFLED`, and else as they are.
-    """
+    """Deal the labels to other images (`RANDOM`), or permute all pixels alike (`SHUFFLED`)."""
     generator = torch.Generator("cpu").manual_seed(derive_seed(seed, a))
     if a == RANDOM:
         order = torch.randperm(len(data), generator=generator, device="cpu")
@@ -172,14 +165,10 @@ STUDIES = {
             *cells(a=[NOTHING], task=[TARGET, FAR], way=["from scratch"], layers=[0], labels=_FEW),
             *cells(a=[NOTHING], task=[TARGET], way=[SLOWER], layers=[0], labels=_FEW),
             *cells(a=KINDS_OF_A, task=[TARGET], way=_TWO, layers=[ALL], labels=_FEW),
-            *cells(
-                a=["the four", "brightness"], task=[TARGET], way=_TWO, layers=range(1, ALL),
-                labels=[1_000],
-            ),
-            *cells(
-                a=["the four", "other things", "brightness", RANDOM], task=[FAR],
-                way=["all layers"], layers=[ALL], labels=_FEW,
-            ),
+            *cells(a=["the four", "brightness"], task=[TARGET], way=_TWO, layers=range(1, ALL),
+                   labels=[1_000]),
+            *cells(a=["the four", "other things", "brightness", RANDOM], task=[FAR],
+                   way=["all layers"], layers=[ALL], labels=_FEW),
         ],
         source=related, train=_relatedness, blank={"a": NOTHING, "layers": 0}, **_COMPARED,
         settings=_SETTINGS | {

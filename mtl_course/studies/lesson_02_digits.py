@@ -11,21 +11,14 @@ from mtl_course.datasets import LETTERS, Dataset, handwritten_digits, printed_di
 from mtl_course.devices import for_drawing
 from mtl_course.networks import Network, classifier
 from mtl_course.studies import common, lesson_02, spectrograms
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import STEPS, Scores, cells
+from mtl_course.studies.common import STEPS, Scores, Study, cells
 from mtl_course.studies.lesson_01 import LABELS, PRETRAINING, PRINTED
+from mtl_course.studies.lesson_02 import ALL, NOTHING, RANDOM, RELATED, SHUFFLED, SLOWER, SOUNDS
 from mtl_course.training import Fit, fit
 from mtl_course.transfer import LEARNING_RATES, pretrain
 
 PRINTED_SIZES = (100, 1_000, 10_000, PRINTED)
-KINDS_OF_PRINT = (
-    "digits",
-    "letters",
-    "thickness",
-    lesson_02.RANDOM,
-    lesson_02.SHUFFLED,
-    lesson_02.SOUNDS,
-)
+KINDS_OF_PRINT = ("digits", "letters", "thickness", RANDOM, SHUFFLED, SOUNDS)
 
 
 def _source(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
@@ -33,10 +26,9 @@ def _source(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
 
     a: a number of printed digits or a kind of print. Of 0 or `NOTHING`, B's own untrained network.
     """
-    if a in (0, lesson_02.NOTHING):
-        return classifier(
-            print_of(seed, "digits", 1), width=16, seed=derive_seed(seed, "B network")
-        )
+    if a in (0, NOTHING):
+        digit = print_of(seed, "digits", 1)
+        return classifier(digit, width=16, seed=derive_seed(seed, "B network"))
     data = print_of(seed, a) if isinstance(a, str) else print_of(seed, "digits", a)
     settings = {"steps": PRETRAINING, "batch_size": common.BATCH_OF_A, "progress": False}
     return pretrain(data, seed=derive_seed(seed, "A network"), **settings, fit=fit)
@@ -45,8 +37,8 @@ def _source(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
 def print_of(seed: int, a: str, count: int = PRINTED) -> Dataset:
     """Draw what this kind of A learns from. Thickness: ten classes of equal size, by their ink."""
     own = derive_seed(seed, "A")
-    if a == lesson_02.SOUNDS:
-        return spectrograms.draw(min(count, lesson_02.RELATED), own, size=8, channels=1)
+    if a == SOUNDS:
+        return spectrograms.draw(min(count, RELATED), own, size=8, channels=1)
     if a == "letters":
         return printed_digits(count, own, device=for_drawing(), characters=LETTERS)
     data = printed_digits(count, own, device=for_drawing())
@@ -73,7 +65,6 @@ def _written(
 _TWO = ("all layers", "new head")
 _COMPARED = {
     "source": _source, "train": _written, "seeds": range(10), "shared_by": "a",
-    "over": "from scratch",
     "settings": {"steps of A": PRETRAINING, "steps": STEPS, "rates": LEARNING_RATES},
 }  # fmt: skip
 STUDIES = {
@@ -83,25 +74,15 @@ STUDIES = {
             *cells(a=[0], b=LABELS, way=["from scratch"]),
             *cells(a=PRINTED_SIZES, b=LABELS, way=["all layers"]),
         ],
-        blank={"a": 0},
-        **_COMPARED,
+        over="from scratch", blank={"a": 0}, **_COMPARED,
     ),
     "digits_relatedness": Study(
         "Handwritten digits: what must A have in common with them?",
         grid=[
-            *cells(
-                a=[lesson_02.NOTHING],
-                way=["from scratch", lesson_02.SLOWER],
-                layers=[0],
-                labels=[30, 300],
-            ),
-            *cells(a=KINDS_OF_PRINT, way=_TWO, layers=[lesson_02.ALL], labels=[30, 300]),
-            *cells(
-                a=["digits", "thickness"], way=_TWO, layers=range(1, lesson_02.ALL), labels=[300]
-            ),
+            *cells(a=[NOTHING], way=["from scratch", SLOWER], layers=[0], labels=[30, 300]),
+            *cells(a=KINDS_OF_PRINT, way=_TWO, layers=[ALL], labels=[30, 300]),
+            *cells(a=["digits", "thickness"], way=_TWO, layers=range(1, ALL), labels=[300]),
         ],
-        golden="dials",
-        blank={"a": lesson_02.NOTHING, "layers": 0},
-        **_COMPARED,
+        golden="dials", over="from scratch", blank={"a": NOTHING, "layers": 0}, **_COMPARED,
     ),
-}
+}  # fmt: skip

@@ -12,8 +12,7 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset, one_label
 from mtl_course.networks import Network, shared
 from mtl_course.studies import common
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import STEPS, WIDTH, Scores, cells
+from mtl_course.studies.common import STEPS, WIDTH, Scores, Study, cells
 from mtl_course.training import Fit, evaluate, fit, predict
 
 SCENES, MANY_SCENES = 2_000, 20_000  # images to learn from
@@ -23,14 +22,11 @@ TOO_FEW = 50  # images: on fewer, lesson 04 trains nothing
 
 
 class Roads(NamedTuple):
-    """Scenes that the cells of one seed learn from, and scenes that they are scored on.
-
-    effort: float (m, 4), how hard each label of `train` is to give, see `scenes.effort`.
-    """
+    """Scenes that the cells of one seed learn from, and scenes that they are scored on."""
 
     train: Dataset
     test: Dataset
-    effort: Tensor | None = None
+    effort: Tensor | None = None  # (m, 4), to give each label of `train`, see `scenes.effort`
 
 
 def roads(seed: int, *, fit: Fit = fit) -> Roads:
@@ -49,15 +45,14 @@ def _four_answers(
 ) -> Scores:
     """Answer yes or no to each task, by four sigmoids or by one softmax on the same trunk."""
     roads = roads._replace(train=roads.train.subset(slice(images)))
-    own, data, sigmoids = derive_seed(seed, "network"), roads.train, way == FOUR_WAYS[0]
-    if not sigmoids:
+    own, data, softmax = derive_seed(seed, "network"), roads.train, way != FOUR_WAYS[0]
+    if softmax:
         data = one_label(data, seed=derive_seed(seed, "which label"))
     network = shared(data.names, width=WIDTH, seed=own)
     fit(network, data, **common.fitting(own, STEPS, rate or FOUR_RATES[way]))
-    if sigmoids:
-        scores = answers(common.completed(network), roads.test)
-    else:
-        scores = softmax_answers(common.completed(network), roads, tuned=way == FOUR_WAYS[2])
+    common.completed(network)
+    tuned = way == FOUR_WAYS[2]
+    scores = softmax_answers(network, roads, tuned) if softmax else answers(network, roads.test)
     return {**scores, "steps": STEPS}
 
 
@@ -80,10 +75,9 @@ def answers(network: Network, test: Dataset) -> dict[str, float]:
 
 
 def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, float]:
-    """Return, as `answers` does, how well a softmax over the tasks answers each of them.
+    """Return the scores of a softmax over the tasks: it says yes to the likeliest.
 
-    It says yes to the class with the highest probability; or, `tuned`, to every task whose
-    probability exceeds a threshold, the best one for that task on the scenes it learned from.
+    tuned: to every task whose probability exceeds the threshold that is best for it on `train`.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -100,14 +94,12 @@ def softmax_answers(network: Network, roads: Roads, tuned: bool) -> dict[str, fl
     accuracy = (yes == truth[1]).double().mean(dim=0)
     auc = roc_auc_score(truth[1].numpy(), chance[1].numpy())
     means = {"accuracy": accuracy.mean().item(), "auc": float(auc)}
-    each = dict(zip(tasks, accuracy.tolist(), strict=True))
-    return {**means, "yes": yes.double().mean().item(), **each}
+    means |= {"yes": yes.double().mean().item()}
+    return means | dict(zip(tasks, accuracy.tolist(), strict=True))
 
 
-SETTINGS = {
-    "scenes": SCENES, "test": common.TEST_SCENES, "steps": STEPS, "width": WIDTH,
-    "too few": TOO_FEW,
-}  # fmt: skip
+_TEST = {"test": common.TEST_SCENES}
+SETTINGS = _TEST | {"scenes": SCENES, "steps": STEPS, "width": WIDTH, "too few": TOO_FEW}
 _FOUR = Study(
     "One image, four answers: four sigmoids or one softmax?",
     grid=cells(way=FOUR_WAYS, images=[500, SCENES]),
@@ -117,15 +109,14 @@ _FOUR = Study(
 STUDIES = {
     "four_answers": _FOUR,
     "four_tuning": common.tuning(
-        _FOUR,
-        "The learning rates of four sigmoids and of one softmax, on development seeds.",
-        grid=cells(way=FOUR_WAYS, images=[SCENES], rate=[3e-3, 1e-2, 3e-2]),
+        _FOUR, "The learning rates of four sigmoids and of one softmax, on development seeds.",
+        grid=cells(way=FOUR_WAYS, images=[SCENES], rate=common.RATES_TRIED[1:4]),
         seeds=common.DEVELOPMENT[:4],
     ),
     "many_scenes": Study(
         "How well does a small network answer the four tasks with 20,000 scenes?",
         grid=cells(way=FOUR_WAYS[:1], width=[16], steps=[2000]),
         source=_many_roads, train=_many_scenes, seeds=range(10), golden="scenes",
-        settings={"scenes": MANY_SCENES, "test": common.TEST_SCENES, "rate": 1e-2},
+        settings=_TEST | {"scenes": MANY_SCENES, "rate": FOUR_RATES[FOUR_WAYS[0]]},
     ),
 }  # fmt: skip

@@ -10,8 +10,7 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset, hide
 from mtl_course.networks import Network, shared
 from mtl_course.studies import common
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import STEPS, WIDTH, Scores, cells
+from mtl_course.studies.common import STEPS, WIDTH, Scores, Study, cells
 from mtl_course.studies.lesson_03 import SETTINGS, TOO_FEW, Roads, answers, roads
 from mtl_course.training import Fit, fit, predict
 
@@ -88,6 +87,7 @@ def _unknown(
     return {**scores, "steps": steps, "whole_images": whole_images}
 
 
+_TRIED = common.RATES_TRIED[1:4]
 _UNKNOWN = Study(
     "Labels that are '?': mask, call it 0, drop the image, or guess?",
     grid=[
@@ -102,11 +102,8 @@ _UNKNOWN = Study(
 STUDIES = {
     "unknown": _UNKNOWN,
     "unknown_tuning": common.tuning(
-        _UNKNOWN,
-        "The learning rate of each treatment of '?', on development seeds.",
-        grid=cells(
-            way=TREATMENTS, hidden=HIDDEN[:1], fraction=[0.25, 0.5], rate=[3e-3, 1e-2, 3e-2]
-        ),
+        _UNKNOWN, "The learning rate of each treatment of '?', on development seeds.",
+        grid=cells(way=TREATMENTS, hidden=HIDDEN[:1], fraction=FRACTIONS[:2], rate=_TRIED),
         seeds=common.DEVELOPMENT[:3],
     ),
-}
+}  # fmt: skip
