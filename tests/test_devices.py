@@ -44,7 +44,7 @@ from mtl_course import (
 from mtl_course.datasets import Dataset
 from mtl_course.devices import Machine, machine
 from mtl_course.explorers import compass, frame, label_sheet, scene_maker, surgery
-from mtl_course.studies import common, lesson_02, lesson_04, lesson_05, lesson_06
+from mtl_course.studies import common, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
 from mtl_course.studies import lesson_01 as digits_studies
 
 FIT = {"steps": 3, "batch_size": 16, "seed": 0, "progress": False}
@@ -515,7 +515,7 @@ def with_gaps(hidden: str) -> Dataset:
 def softmax(tuned: bool) -> dict:
     some = lesson_04.Roads(drawn(60, 1), drawn(60, 2), torch.ones(60, 4))
     one = datasets.one_label(some.train, seed=0)
-    return lesson_04.softmax_answers(networks.classifier(one, width=2), some, tuned)
+    return lesson_03.softmax_answers(networks.classifier(one, width=2), some, tuned)
 
 
 HIDDEN = (*lesson_04.HIDDEN, lesson_04.ONE_LABEL, lesson_04.FEWER)
@@ -549,7 +549,7 @@ def learned(network: networks.Network) -> networks.Network:
 
 @pytest.mark.parametrize("name", OF_STUDIES)
 def test_studies_give_the_same_on_a_gpu(name, monkeypatch):
-    for module in (lesson_04, common, lesson_05, lesson_06, lesson_02):
+    for module in (common, lesson_05, lesson_06):
         monkeypatch.setattr(module, "draw", drawn)
     for module in (lesson_05, lesson_06):
         monkeypatch.setattr(module, "THOUSAND", 20)

@@ -14,7 +14,8 @@ from mtl_course import studies
 from mtl_course.base import Interrupted, results_folder
 from mtl_course.studies import claims, headline, lesson_01, lesson_05
 from mtl_course.studies.claims import Comparison
-from mtl_course.studies.lesson_04 import ALL_KNOWN, FEWER, FOUR_WAYS, HIDDEN, LONGER, ONE_LABEL
+from mtl_course.studies.lesson_03 import FOUR_WAYS
+from mtl_course.studies.lesson_04 import ALL_KNOWN, FEWER, HIDDEN, LONGER, ONE_LABEL
 
 VERDICTS = {
     "02": {
