@@ -34,67 +34,39 @@ _CONTROLS = {  # what is done, and whose rate it takes
     SLOWER: ("from scratch", "all layers"),
 }
 
-
-def controlled(way: str, rates: Mapping[str, float]) -> tuple[str, float]:
-    """Return what a way or a control does, and its learning rate. rates: of the ways."""
-    how, whose = _CONTROLS.get(way, (way, way))
-    return how, rates[whose]
-
-
-def _learned(data: Dataset, steps: int, seed: int, fit: Fit) -> Network:
-    """Return a network that has learned A."""
-    own = derive_seed(seed, "A network")
-    network = shared(data.tasks, width=WIDTH, seed=own)
-    settings = common.fitting(own, steps, common.RATE_OF_A)
-    fit(network, data, **settings, batch_size=common.BATCH_OF_A)
-    return network
-
-
-# T2: sizes
+# T2, by the number of scenes. Each of A's is seen at least once: a larger A gets more training.
 STEPS_OF_A = {1_000: 500, 10_000: 1_000, 100_000: 1_500, 1_000_000: 7_812}
-"""Steps by |A|: each scene is seen at least once. So a larger A also gets more training."""
 STEPS_OF_B = {30: 300, 100: 300, 300: 300, 1_000: 300, 3_000: 600, 10_000: 1_000, 30_000: 1_000}
 LARGEST = max(STEPS_OF_A)
 
-
-def sized(seed: int, a: int, *, fit: Fit = fit) -> Network:
-    """Return a network that has learned the four tasks from `a` scenes; of 0, an untrained one."""
-    if a == 0:
-        return shared(scenes.THE_FOUR, width=WIDTH, seed=derive_seed(seed, "A network"))
-    return _learned(common.draw(a, derive_seed(seed, "A")), STEPS_OF_A[a], seed, fit)
-
-
-def _size_map(source: Network, seed: int, a: int, b: int, way: str, *, fit: Fit = fit) -> Scores:
-    """Train one cell of the size map."""
-    how, rate = controlled(way, RATES[TARGET])
-    steps = STEPS_OF_B[b] * (10 if way == LONGER else 1)
-    train = common.draw(b, derive_seed(seed, "B"), [TARGET])
-    target = common.adapted(source, train, how, seed, steps, rate, fit=fit)
-    return {**common.scored(target, seed, TARGET), "steps": steps}
-
-
-# T1 and T3: what A is
-NOTHING = "nothing"  # from scratch: there is no A
+NOTHING = "nothing"  # T1 and T3, from scratch: there is no A
 ALL = 3  # blocks of the trunk
 RELATED = 30_000  # scenes, or sounds, of A
 RELATED_STEPS = 1_000
-QUESTIONS = {
+QUESTIONS = {  # what A asks about its scenes, from nearest to farthest
     "B itself": (TARGET,),
     "nearly B": ("car", "red car", "white car", "car from the side"),
     "the four": scenes.THE_FOUR,
     "other things": ("tree", "building", "cloud", "lamp post"),
     "brightness": ("day", "dusk", "night", "fog"),
 }
-"""What A asks about its scenes, from nearest to farthest."""
 SHUFFLED, SOUNDS, RANDOM = "shuffled pixels", "sounds", "random labels"
 KINDS_OF_A = (*QUESTIONS, RANDOM, SHUFFLED, SOUNDS)
 
 
-def related(seed: int, a: str, *, fit: Fit = fit) -> Network:
-    """Return a network that has learned this kind of A; of `NOTHING`, B's own untrained one."""
-    if a == NOTHING:
+def trunk(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
+    """Return a network that has learned A; of 0 or `NOTHING`, B's own untrained one.
+
+    a: a number of scenes with the four answers, or one of `KINDS_OF_A`.
+    """
+    if a in (0, NOTHING):
         return shared([TARGET], width=WIDTH, seed=derive_seed(seed, "B network"))
-    return _learned(images_of(seed, a, RELATED), RELATED_STEPS, seed, fit)
+    data = images_of(seed, a, RELATED) if isinstance(a, str) else images_of(seed, "the four", a)
+    own, steps = derive_seed(seed, "A network"), STEPS_OF_A.get(a, RELATED_STEPS)
+    network = shared(data.tasks, width=WIDTH, seed=own)
+    settings = common.fitting(own, steps, common.RATE_OF_A)
+    fit(network, data, **settings, batch_size=common.BATCH_OF_A)
+    return network
 
 
 def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
@@ -116,6 +88,20 @@ def spoiled(data: Dataset, seed: int, a: str) -> Dataset:
         order = torch.randperm(flat.shape[2], generator=generator, device="cpu")
         return replace(data, images=flat[:, :, order].view_as(data.images))
     return data
+
+
+def controlled(way: str, rates: Mapping[str, float]) -> tuple[str, float]:
+    """Return what a way or a control does, and its learning rate. rates: of the ways."""
+    how, whose = _CONTROLS.get(way, (way, way))
+    return how, rates[whose]
+
+
+def _size_map(source: Network, seed: int, a: int, b: int, way: str, *, fit: Fit = fit) -> Scores:
+    how, rate = controlled(way, RATES[TARGET])
+    steps = STEPS_OF_B[b] * (10 if way == LONGER else 1)
+    train = common.draw(b, derive_seed(seed, "B"), [TARGET])
+    target = common.adapted(source, train, how, seed, steps, rate, fit=fit)
+    return {**common.scored(target, seed, TARGET), "steps": steps}
 
 
 def _relatedness(
@@ -153,7 +139,7 @@ STUDIES = {
             *cells(a=[LARGEST], b=STEPS_OF_B, way=["new head", "head then all"]),
             *cells(a=[min(STEPS_OF_A), LARGEST], b=[1_000, 30_000], way=[FASTER]),
         ],
-        source=sized, train=_size_map, blank={"a": 0}, **_COMPARED,
+        source=trunk, train=_size_map, blank={"a": 0}, **_COMPARED,
         settings=_SETTINGS | {
             "steps of A": list(STEPS_OF_A.items()), "steps of B": list(STEPS_OF_B.items()),
             "rates": RATES[TARGET], "task": TARGET,
@@ -170,7 +156,7 @@ STUDIES = {
             *cells(a=["the four", "other things", "brightness", RANDOM], task=[FAR],
                    way=["all layers"], layers=[ALL], labels=_FEW),
         ],
-        source=related, train=_relatedness, blank={"a": NOTHING, "layers": 0}, **_COMPARED,
+        source=trunk, train=_relatedness, blank={"a": NOTHING, "layers": 0}, **_COMPARED,
         settings=_SETTINGS | {
             "A": RELATED, "steps of A": RELATED_STEPS, "questions": QUESTIONS, "rates": RATES,
             "steps of B": [STEPS_OF_B[labels] for labels in _FEW],

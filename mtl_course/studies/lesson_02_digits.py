@@ -21,7 +21,7 @@ PRINTED_SIZES = (100, 1_000, 10_000, PRINTED)
 KINDS_OF_PRINT = ("digits", "letters", "thickness", RANDOM, SHUFFLED, SOUNDS)
 
 
-def _source(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
+def _trunk(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
     """Return a network that has learned A, in as many steps whatever its size.
 
     a: a number of printed digits or a kind of print. Of 0 or `NOTHING`, B's own untrained network.
@@ -64,7 +64,7 @@ def _written(
 
 _TWO = ("all layers", "new head")
 _COMPARED = {
-    "source": _source, "train": _written, "seeds": range(10), "shared_by": "a",
+    "source": _trunk, "train": _written, "seeds": range(10), "shared_by": "a",
     "settings": {"steps of A": PRETRAINING, "steps": STEPS, "rates": LEARNING_RATES},
 }  # fmt: skip
 STUDIES = {

@@ -66,7 +66,7 @@ def test_a_and_b_and_the_test_share_no_scene(monkeypatch):
     monkeypatch.setattr(scenes, "draw", draw)
     monkeypatch.setattr(common, "fitting", lambda seed, *_: {"seed": seed, "steps": 1})
     for seed in (0, 1):
-        source = lesson_02.sized(seed, 1_000)
+        source = lesson_02.trunk(seed, 1_000)
         cell = {"a": 1_000, "b": 100, "way": "all layers"}
         lesson_02._size_map(source, seed, **cell)
     seeds, pictures = zip(*drawn, strict=True)
@@ -94,7 +94,7 @@ def test_a_control_changes_what_its_name_says_and_nothing_else(
         return network
 
     monkeypatch.setattr(common, "adapt", adapt)
-    lesson_02._size_map(lesson_02.sized(0, 0), 0, a=0, b=100, way=way)
+    lesson_02._size_map(lesson_02.trunk(0, 0), 0, a=0, b=100, way=way)
     ((got, settings),) = calls
     rate = lesson_02.RATES[lesson_02.TARGET][rate_of]
     assert (got, settings["steps"], settings["learning_rate"]) == (how, steps, rate)
