@@ -22,7 +22,6 @@ NEW_TASK = ("cyclist",)
 MILLION_RATES = {"all layers": 3e-2, "from scratch": 3e-2}  # the best of "headline_tuning"
 NEAR = "pedestrian on the road"  # what A asks, and a little more
 FAR = "round sign"  # what looks like one of A's things, and is none
-NEW_TASKS = (NEAR, "two cars", "lit windows", FAR)
 NEW_TASK_RATES = {  # the best of "new_tasks_tuning"
     NEAR: {"from scratch": 3e-2, "new head": 1e-2, "all layers": 3e-3, "head then all": 3e-3},
     "two cars": {"from scratch": 1e-2, "all layers": 3e-3},
@@ -85,10 +84,7 @@ def _new_task(
 
 
 def _shifted(source: Network, seed: int, way: str, images: int, *, fit: Fit = fit) -> Scores:
-    """Train one network on clear days, and score it by clear day, by night and in fog.
-
-    Scores: accuracy and auc by clear day, then the same by night and in thick fog.
-    """
+    """Train one network on clear days, and score it by clear day, by night and in thick fog."""
     clear, tasks = WEATHER[0], [NEAR, *WEATHER]
     train = common.draw(8 * images, derive_seed(seed, "a thousand scenes"), tasks)
     train = _under(clear, train).subset(slice(images))
@@ -120,7 +116,7 @@ _HEADLINE = Study(
 )  # fmt: skip
 _NEW_TASKS = Study(
     "A = 1,000,000 scenes with the four answers, B = 1,000 with another: which B gains?",
-    grid=cells(task=NEW_TASKS, **_CELL), train=_new_task, golden="dials", **_COMPARED,
+    grid=cells(task=NEW_TASK_RATES, **_CELL), train=_new_task, golden="dials", **_COMPARED,
     settings=_SETTINGS | {"rates": NEW_TASK_RATES},
 )  # fmt: skip
 STUDIES = {
@@ -133,7 +129,7 @@ STUDIES = {
     "new_tasks_tuning": common.tuning(
         _NEW_TASKS, "The learning rates of each way for each new question, on development seeds.",
         grid=[
-            *cells(task=NEW_TASKS, **_CELL, rate=common.RATES_TRIED),
+            *cells(task=NEW_TASK_RATES, **_CELL, rate=common.RATES_TRIED),
             *cells(task=[NEAR], way=["new head", "head then all"], images=[THOUSAND],
                    rate=common.RATES_TRIED),
         ], seeds=common.DEVELOPMENT[:3],

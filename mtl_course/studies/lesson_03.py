@@ -59,7 +59,6 @@ def _four_answers(
 def _many_scenes(
     roads: Roads, seed: int, way: str, width: int, steps: int, *, fit: Fit = fit
 ) -> Scores:
-    """Train a small network with ten times the scenes of the other studies."""
     network = shared(roads.train.tasks, width=width, seed=seed)
     settings = common.fitting(derive_seed(seed, "network"), steps, FOUR_RATES[way])
     fit(network, roads.train, **settings)

@@ -17,7 +17,6 @@ from mtl_course.training import Fit, fit, predict
 TREATMENTS = ("mask", "call it 0", "drop the image", "guess it")
 LONGER = "mask, twice the steps"  # what "guess it" costs, which trains two networks
 HIDDEN = ("at random", "hard ones more often")
-FRACTIONS = (0.25, 0.5, 0.8, 0.95)  # of the labels are unknown
 ALL_KNOWN = "all known"
 ONE_LABEL = "one label an image"  # which of the four is known is drawn for each image
 FEWER = "a quarter of the images"  # as many labels as ONE_LABEL has, four an image
@@ -93,7 +92,7 @@ _UNKNOWN = Study(
     grid=[
         *cells(way=["mask"], hidden=[ALL_KNOWN], fraction=[0.0]),
         *cells(way=["mask"], hidden=[ONE_LABEL, FEWER], fraction=[0.75]),
-        *cells(way=TREATMENTS, hidden=HIDDEN, fraction=FRACTIONS),
+        *cells(way=TREATMENTS, hidden=HIDDEN, fraction=[0.25, 0.5, 0.8, 0.95]),
         *cells(way=[LONGER], hidden=HIDDEN[:1], fraction=[0.5, 0.8]),
     ],
     source=roads, train=_unknown, seeds=range(10), golden="scenes",
@@ -103,7 +102,7 @@ STUDIES = {
     "unknown": _UNKNOWN,
     "unknown_tuning": common.tuning(
         _UNKNOWN, "The learning rate of each treatment of '?', on development seeds.",
-        grid=cells(way=TREATMENTS, hidden=HIDDEN[:1], fraction=FRACTIONS[:2], rate=_TRIED),
+        grid=cells(way=TREATMENTS, hidden=HIDDEN[:1], fraction=[0.25, 0.5], rate=_TRIED),
         seeds=common.DEVELOPMENT[:3],
     ),
 }  # fmt: skip
