@@ -4,6 +4,8 @@ from mtl_course.studies import (
     headline,
     lesson_01,
     lesson_02,
+    lesson_02_digits,
+    lesson_03,
     lesson_04,
     lesson_05,
     lesson_05_amounts,
@@ -11,13 +13,6 @@ from mtl_course.studies import (
     lesson_06_pairs,
 )
 
-STUDIES = (
-    lesson_01.STUDIES
-    | lesson_02.STUDIES
-    | headline.STUDIES
-    | lesson_04.STUDIES
-    | lesson_05.STUDIES
-    | lesson_05_amounts.STUDIES
-    | lesson_06.STUDIES
-    | lesson_06_pairs.STUDIES
-)
+STUDIES = lesson_01.STUDIES | lesson_02.STUDIES | lesson_02_digits.STUDIES | headline.STUDIES
+STUDIES |= lesson_03.STUDIES | lesson_04.STUDIES | lesson_05.STUDIES | lesson_05_amounts.STUDIES
+STUDIES |= lesson_06.STUDIES | lesson_06_pairs.STUDIES

@@ -1,4 +1,4 @@
-"""What the studies of all lessons share: grids, settings, scores, seeds set aside for choices."""
+"""What the studies of all lessons share: amounts, grids, settings, scenes and scores."""
 
 from __future__ import annotations
 
@@ -15,26 +15,37 @@ from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
 from mtl_course.studies._store import Study
 from mtl_course.training import Fit, evaluate, fit
+from mtl_course.transfer import adapt
 
-DEVELOPMENT = range(1000, 1006)
-"""Seeds that no reported study uses: where choices are made."""
-
+DEVELOPMENT = range(1000, 1006)  # seeds that no reported study uses: choices are made on them
+BATCH, BATCH_OF_A = 64, 128  # images a step; all of them where there are fewer
+STEPS = 300  # the same for every way
+WIDTH = 8  # channels of the first block
+THOUSAND = 1_000  # scenes of B
+TEST_SCENES = 4_000  # fully labelled, drawn from a seed of their own
+RATE_OF_A = 1e-2
 RATES_TRIED = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # on development seeds, the same for every way
 
-TEST_SCENES = 4_000  # fully labelled, drawn from a stream of their own
+Scores = dict[str, object]  # what one row measures, by column
 
 
 def cells(**grid: Sequence) -> list[dict[str, object]]:
-    """Every combination, in order, one mapping each."""
+    """Return every combination, in order, one mapping each."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def tuning(chosen: Study, question: str, **changes: object) -> Study:
     """Return the study that chose another's learning rates, on development seeds.
 
-    changes: its grid, seeds and settings, and what else differs from the other.
+    changes: its grid and seeds, and what else differs. Without settings, it has the other's less
+        their "rates".
     """
+    changes = {"settings": {k: v for k, v in chosen.settings.items() if k != "rates"}} | changes
     return dataclasses.replace(chosen, question=question, over=None, blank={}, **changes)
+
+
+def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
+    """Return no source: each cell of the study draws its own images."""
 
 
 def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Dataset:
@@ -42,47 +53,47 @@ def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Datas
     return scenes.draw(count, seed, tasks=tasks, device=for_drawing(), jobs=1)
 
 
-Scores = dict[str, object]
-"""What one row measures, by column."""
+def draw_test(seed: int, tasks: Sequence[str] = scenes.THE_FOUR, count: int = 0) -> Dataset:
+    """Draw the scenes that a seed's networks are scored on. count: 0 takes `TEST_SCENES`."""
+    return draw(count or TEST_SCENES, derive_seed(seed, "scenes to be scored on"), tasks)
 
 
-def accuracy(network: Network, data: Dataset) -> float:
-    """The share of images, or of the first task's, that a network trained to its end gets right."""
-    return float(evaluate(completed(network), data)["accuracy"].iloc[0])
+def fitting(seed: int, steps: int, rate: float | None) -> dict[str, object]:
+    """Return the settings that a study gives `fit` besides the network and its data."""
+    return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
+
+
+def adapted(
+    source: Network, data: Dataset, how: str, seed: int, steps: int, rate: float | None, **settings
+) -> Network:
+    """Return a network for B, made by `transfer.adapt` with the head and batches of this seed."""
+    settings |= fitting(derive_seed(seed, "B network"), steps, rate)
+    return adapt(source, data, how, **settings)
 
 
 def completed(network: Network) -> Network:
-    """The network, unless its training was cut short: a row of half a run would be a lie.
-
-    Raises: KeyboardInterrupt if it was.
-    """
+    """Return the network. Raises: KeyboardInterrupt if its training was interrupted."""
     if network.history.attrs["interrupted"]:
         raise KeyboardInterrupt
     return network
 
 
-def fitting(seed: int, steps: int, rate: float) -> dict[str, object]:
-    """Return the settings that a study gives `fit` besides the network and its data."""
-    return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
-
-
-def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
-    """The source of a study whose cells share nothing: each draws its own images."""
+def accuracy(network: Network, data: Dataset) -> float:
+    """Return the share of images that a network gets right; with tasks, of the first task's."""
+    return float(evaluate(completed(network), data)["accuracy"].iloc[0])
 
 
 def scored(network: Network, seed: int, task: str) -> dict[str, float]:
-    """Accuracy and area under the ROC curve of one of its tasks on the test scenes of a seed."""
+    """Return accuracy and area under the ROC curve of one task on the test scenes of a seed."""
     return _by_task(network, seed).loc[task, ["accuracy", "auc"]].to_dict()
 
 
 def each_scored(network: Network, seed: int) -> dict[str, float]:
-    """The means of both scores over the tasks, then each task's area under the curve, by number."""
+    """Return the means of both scores over the tasks, then each task's auc, by number."""
     table = _by_task(network, seed)
     means = {name: float(table[name].mean()) for name in ("accuracy", "auc")}
     return means | {f"auc {number}": value for number, value in enumerate(table["auc"], start=1)}
 
 
 def _by_task(network: Network, seed: int) -> pd.DataFrame:
-    own = derive_seed(seed, "scenes to be scored on")
-    test = draw(TEST_SCENES, own, network.names)
-    return evaluate(completed(network), test)
+    return evaluate(completed(network), draw_test(seed, network.names))

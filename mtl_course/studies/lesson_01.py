@@ -6,17 +6,16 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
 from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import DEVELOPMENT, Scores, accuracy, cells
+from mtl_course.studies import common
+from mtl_course.studies.common import STEPS, Scores, Study, cells
 from mtl_course.training import Fit, fit
-from mtl_course.transfer import LEARNING_RATES, WAYS, adapt, pretrain
+from mtl_course.transfer import LEARNING_RATES, WAYS, pretrain
 
 PRINTED = 60_000  # images of A
-PRETRAINING = 500  # steps of 128 images on A
-STEPS = 300  # steps of up to 64 images on B, the same for every way
+PRETRAINING = 500  # steps on A
 LABELS = (10, 30, 100, 300, 800)  # handwritten images with a label
 PLATEAU = 1000  # steps: three times as many gain less than 0.01, see "digits_plateau"
-SAME_COMPUTE = STEPS + PRETRAINING * 128 // 64  # steps on B that cost what A and B cost together
+SAME_COMPUTE = STEPS + PRETRAINING * common.BATCH_OF_A // common.BATCH  # steps: A's and B's cost
 C = 10.0  # the support-vector machine's, the best of a grid, see "digits_tuning"
 
 CONTROLS = {
@@ -28,99 +27,73 @@ ZERO_SHOT = "zero-shot"
 
 
 def printed_source(seed: int, *, fit: Fit = fit) -> Network:
-    """Task A of one seed: its own 60,000 printed digits, its own trunk."""
+    """Return a network that has learned task A of one seed: its own 60,000 printed digits."""
     printed = printed_digits(PRINTED, seed=derive_seed(seed, "A"), device=for_drawing())
-    settings = {"steps": PRETRAINING, "batch_size": 128, "progress": False}
+    settings = {"steps": PRETRAINING, "batch_size": common.BATCH_OF_A, "progress": False}
     return pretrain(printed, seed=derive_seed(seed, "A network"), **settings, fit=fit)
 
 
-def _digits(source: Network, seed: int, way: str, labels: int, *, fit: Fit = fit) -> Scores:
-    """One network of lesson 01, scored on the 897 handwritten digits of the test."""
-    written = handwritten_digits()
+def _digits(
+    source: Network, seed: int, way: str, labels: int,
+    setting: float | None = None, steps: int | None = None, *, fit: Fit = fit,
+) -> Scores:  # fmt: skip
+    """Train one network and score it on the 897 handwritten digits of the test.
+
+    setting, steps: a learning rate (for the support vectors: C) or steps to try, without the test.
+    """
+    pool, test = _development() if setting or steps else handwritten_digits()
     if way == ZERO_SHOT:
-        return {"accuracy": accuracy(source, written.test), "steps": 0}
-    sample = written.train.sample(labels, seed=derive_seed(seed, "B"))
+        return {"accuracy": common.accuracy(source, test), "steps": 0}
+    sample = pool.sample(labels, seed=derive_seed(seed, "B"))
     if way == MACHINE:
-        return {"accuracy": _support_vectors(sample, written.test, C), "steps": 0}
-    how, steps = ("from scratch", CONTROLS[way]) if way in CONTROLS else (way, STEPS)
-    settings = {"steps": steps, "seed": derive_seed(seed, "B network"), "progress": False}
-    target = adapt(source, sample, how, **settings, fit=fit)
-    return {"accuracy": accuracy(target, written.test), "steps": steps}
-
-
-def _support_vectors(train: Dataset, test: Dataset, c: float) -> float:
-    """Accuracy of scikit-learn's support-vector machine (radial kernel) on raw pixels."""
-    from sklearn.svm import SVC
-
-    pixels = [data.images.flatten(1).cpu().numpy() / 255 for data in (train, test)]
-    machine = SVC(C=c).fit(pixels[0], train.labels.cpu().numpy())
-    return float(machine.score(pixels[1], test.labels.cpu().numpy()))
+        return {"accuracy": _support_vectors(sample, test, setting or C), "steps": 0}
+    how, usual = ("from scratch", CONTROLS[way]) if way in CONTROLS else (way, STEPS)
+    steps = steps or usual
+    target = common.adapted(source, sample, how, seed, steps, setting, fit=fit)
+    return {"accuracy": common.accuracy(target, test), "steps": steps}
 
 
 def _development() -> tuple[Dataset, Dataset]:
-    """Where choices are made: the pool's first 600 to learn from, its last 300 to score on."""
+    """Return where choices are made: the pool's first 600 to learn from, its last 300 to score."""
     pool = handwritten_digits().train
     return pool.subset(slice(600)), pool.subset(slice(600, None))
 
 
-def _digits_tuning(
-    source: Network, seed: int, way: str, labels: int, setting: float, *, fit: Fit = fit
-) -> Scores:
-    """One candidate for a learning rate (for the support-vector machine: for C)."""
-    pool, held_back = _development()
-    sample = pool.sample(labels, seed=derive_seed(seed, "B"))
-    if way == MACHINE:
-        return {"accuracy": _support_vectors(sample, held_back, setting), "steps": 0}
-    target = adapt(
-        source, sample, way, steps=STEPS, seed=derive_seed(seed, "B network"),
-        learning_rate=setting, progress=False, fit=fit
-    )  # fmt: skip
-    return {"accuracy": accuracy(target, held_back), "steps": STEPS}
+def _support_vectors(train: Dataset, test: Dataset, c: float) -> float:
+    """Return the accuracy of scikit-learn's support-vector machine, radial kernel, on pixels."""
+    from sklearn.svm import SVC
 
-
-def _digits_plateau(
-    source: Network, seed: int, way: str, labels: int, steps: int, *, fit: Fit = fit
-) -> Scores:
-    """From scratch, for longer and longer."""
-    pool, held_back = _development()
-    sample = pool.sample(labels, seed=derive_seed(seed, "B"))
-    settings = {"steps": steps, "seed": derive_seed(seed, "B network"), "progress": False}
-    target = adapt(source, sample, way, **settings, fit=fit)
-    return {"accuracy": accuracy(target, held_back)}
+    pixels = [data.images.flatten(1).cpu().numpy() / 255 for data in (train, test)]
+    classifier = SVC(C=c).fit(pixels[0], train.labels.cpu().numpy())
+    return float(classifier.score(pixels[1], test.labels.cpu().numpy()))
 
 
 _SOURCE = {"printed": PRINTED, "pretraining": PRETRAINING}
 _TUNED_ON = (30, 100, 500)  # labels; the development pool has 600
 
+_DIGITS = Study(
+    "Printed → handwritten digits: which way to transfer, for how many labels?",
+    grid=[
+        *cells(way=[ZERO_SHOT], labels=[0]),
+        *cells(way=[*WAYS, *CONTROLS, MACHINE], labels=LABELS),
+    ],
+    source=printed_source, train=_digits, seeds=range(10),
+    settings=_SOURCE | {"steps": STEPS, "controls": CONTROLS, "C": C, "rates": LEARNING_RATES},
+)  # fmt: skip
 STUDIES = {
-    "digits": Study(
-        "Printed → handwritten digits: which way to transfer, for how many labels?",
-        grid=[
-            *cells(way=[ZERO_SHOT], labels=[0]),
-            *cells(way=[*WAYS, *CONTROLS, MACHINE], labels=LABELS),
-        ],
-        source=printed_source,
-        train=_digits,
-        seeds=range(10),
-        settings=_SOURCE | {"steps": STEPS, "controls": CONTROLS, "C": C, "rates": LEARNING_RATES},
-    ),
-    "digits_tuning": Study(
+    "digits": _DIGITS,
+    "digits_tuning": common.tuning(
+        _DIGITS,
         "The learning rate of each way and the C of the support vectors, on development data.",
         grid=[
             *cells(way=WAYS, labels=_TUNED_ON, setting=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2]),
             *cells(way=[MACHINE], labels=_TUNED_ON, setting=[0.1, 1.0, 10.0, 100.0, 1000.0]),
         ],
-        source=printed_source,
-        train=_digits_tuning,
-        seeds=DEVELOPMENT,
-        settings=_SOURCE | {"steps": STEPS},
+        seeds=common.DEVELOPMENT, settings=_SOURCE | {"steps": STEPS},
     ),
-    "digits_plateau": Study(
-        "How many steps from scratch takes until more do not help, on development data.",
+    "digits_plateau": common.tuning(
+        _DIGITS, "How many steps from scratch takes until more do not help, on development data.",
         grid=cells(way=["from scratch"], labels=_TUNED_ON, steps=[300, 1000, 3000]),
-        source=printed_source,
-        train=_digits_plateau,
-        seeds=DEVELOPMENT,
-        settings=_SOURCE | {"rate": LEARNING_RATES["from scratch"]},
+        seeds=common.DEVELOPMENT, settings=_SOURCE | {"rate": LEARNING_RATES["from scratch"]},
     ),
-}
+}  # fmt: skip

@@ -1,8 +1,7 @@
 """Sounds, drawn as pictures: a task whose x has nothing to do with roads or digits (T1).
 
 Each sound is half a second of one or two voices that glide up or down, steady or pulsed, with or
-without noise. Its spectrogram has the size of the other pictures, so that the same trunk can be
-forced to learn from it.
+without noise. Its spectrogram has the size of a scene, so that the same trunk can learn from it.
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ from torch import Tensor
 from mtl_course.base import check_count, derive_seed
 from mtl_course.datasets import Dataset
 
-TASKS = ("rising", "two voices", "pulsed", "noisy")
-"""What can be asked about a sound, yes or no."""
-
+TASKS = ("rising", "two voices", "pulsed", "noisy")  # yes or no
 RATE = 4_000  # samples a second
 _SAMPLES = 2_048
 _CHUNK = 1_024  # sounds made together
@@ -27,11 +24,11 @@ _HERE = {"device": "cpu", "dtype": torch.float32}  # whatever the defaults are
 
 
 def draw(count: int, seed: int, *, size: int = 32, channels: int = 3) -> Dataset:
-    """`count` spectrograms, time from left to right, pitch from bottom to top, louder is brighter.
+    """Draw spectrograms, time from left to right, pitch from bottom to top, louder is brighter.
 
     size: the side of the picture in pixels. channels: all of them show the same.
-    Returns: images uint8 (count, channels, size, size), labels int8 (count, 4) for `TASKS`.
-        The first of a longer draw are those of a shorter one.
+    Returns: images uint8 (count, channels, size, size), labels int8 (count, 4) for `TASKS`. The
+        first of a longer draw are those of a shorter one.
     Raises: ValueError if `count`, `size` or `channels` is not a whole number in its range.
     """
     count, size = check_count("count", count, least=1), check_count("size", size, least=8)
@@ -42,12 +39,12 @@ def draw(count: int, seed: int, *, size: int = 32, channels: int = 3) -> Dataset
         answers = torch.rand(_CHUNK, len(TASKS), generator=generator, **_HERE) < 0.5
         images.append(_spectrogram(_sound(answers, generator), size)[: count - first])
         labels.append(answers[: count - first].to(torch.int8))
-    grey = torch.cat(images)[:, None]  # (count, 1, size, size)
-    return Dataset(grey.repeat(1, channels, 1, 1), torch.cat(labels), tasks=TASKS)
+    gray = torch.cat(images)[:, None]  # (count, 1, size, size)
+    return Dataset(gray.repeat(1, channels, 1, 1), torch.cat(labels), tasks=TASKS)
 
 
 def _sound(answers: Tensor, generator: torch.Generator) -> Tensor:
-    """Sounds that deserve these answers. answers: bool (m, 4). Returns: float32 (m, samples)."""
+    """Return sounds, float32 (m, samples), that deserve these answers, bool (m, 4)."""
     m = len(answers)
     rising, both, pulsed, noisy = answers.float().T[..., None]  # (m, 1) each
 
@@ -70,10 +67,10 @@ def _sound(answers: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _spectrogram(sound: Tensor, size: int) -> Tensor:
-    """sound: float32 (m, samples). Returns: uint8 (m, size, size)."""
+    """Return the spectrograms, uint8 (m, size, size), of sounds, float32 (m, samples)."""
     window = torch.hann_window(_WINDOW, **_HERE)
     spectrum = torch.stft(sound, _WINDOW, hop_length=32, window=window, return_complex=True)
     power = torch.nn.functional.adaptive_avg_pool2d(spectrum.abs().square(), size)
     decibel = 10 * (power / power.amax(dim=(1, 2), keepdim=True)).clamp(min=1e-9).log10()
-    grey = (1 + decibel / _QUIET).clamp(0, 1) * 255
-    return grey.round().to(torch.uint8).flip(1)  # low notes at the bottom
+    gray = (1 + decibel / _QUIET).clamp(0, 1) * 255
+    return gray.round().to(torch.uint8).flip(1)  # low notes at the bottom

@@ -1,4 +1,4 @@
-"""Guards mtl_course.studies.headline: one command from A to the verdict, also when it is broken off."""
+"""Guards mtl_course.studies.headline: one command from A to the verdict, also when interrupted."""
 
 import os
 import shutil
@@ -10,10 +10,11 @@ import pytest
 import torch
 from small_disk import python_on_disk
 
-from mtl_course import experiments, scenes, studies
-from mtl_course.base import derive_seed
-from mtl_course.studies import common, headline
-from mtl_course.training import _checkpoints, _fit
+from mtl_course import __main__ as command_line
+from mtl_course import scenes, studies, training
+from mtl_course.base import HOME, derive_seed
+from mtl_course.studies import _runner, common, headline
+from mtl_course.training import _fit
 
 COUNT = 1024  # scenes of A: 8 steps
 
@@ -21,17 +22,20 @@ COUNT = 1024  # scenes of A: 8 steps
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Everything in this process, and little of it."""
-    monkeypatch.setattr(studies.joblib, "cpu_count", lambda: 1)
-    monkeypatch.setattr(headline, "SCENE_STEPS", 2)
+    monkeypatch.setattr(_runner.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(headline, "STEPS", 2)
     monkeypatch.setattr(common, "TEST_SCENES", 100)
 
 
 def main(folder, capsys, *arguments):
-    with pytest.raises(SystemExit) as end:
-        headline.main(
-            ["--folder", str(folder), "--count", str(COUNT), "--device", "cpu", *arguments]
-        )
-    return end.value.code or 0, capsys.readouterr()
+    """Run the command. Returns: its exit code, and what it printed."""
+    command = ["headline", "--folder", str(folder), "--count", str(COUNT), "--device", "cpu"]
+    code = 0
+    try:
+        command_line.main([*command, *arguments])
+    except SystemExit as end:
+        code = end.code
+    return code, capsys.readouterr()
 
 
 def same(one, other):
@@ -40,10 +44,11 @@ def same(one, other):
 
 
 def test_one_command_goes_from_a_to_the_verdict(tmp_path, capsys, monkeypatch):
-    code, said = main(tmp_path, capsys)
+    code, printed = main(tmp_path, capsys)
     assert code == 0
-    assert "all layers − from scratch" in said.out
-    assert "s for A" in said.err
+    *table, seconds = printed.out.splitlines()
+    assert table[-1].startswith("all layers − from scratch")
+    assert "s for A" in seconds
     rows = pd.read_csv(tmp_path / "headline.csv")
     assert rows.groupby("way").size().to_dict() == {"all layers": 10, "from scratch": 10}
     assert not (tmp_path / "trunk.run.pt").exists()
@@ -52,22 +57,22 @@ def test_one_command_goes_from_a_to_the_verdict(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(headline, "million", lambda *_, **__: pytest.fail("drawn again"))
     code, again = main(tmp_path, capsys)
     assert code == 0
-    assert again.out == said.out
+    assert again.out.splitlines()[:-1] == table
 
 
 def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
     main(tmp_path, capsys)
-    trunk = _checkpoints.load(headline.untrained(), tmp_path / "trunk.pt")
-    assert not same(trunk, _checkpoints.load(headline.untrained(), headline.TRUNK))
+    trunk = training.load(headline.untrained(), tmp_path / "trunk.pt")
+    assert not same(trunk, training.load(headline.untrained(), headline.TRUNK))
     cell = {"way": "all layers", "images": headline.THOUSAND}
-    row = studies._row(experiments.STUDIES["headline"], (trunk, 0.0), 3, cell, {})
+    row = _runner._row(studies.STUDIES["headline"], (trunk, 0.0), 3, cell, {})
     rows = pd.read_csv(tmp_path / "headline.csv").set_index(["way", "seed"])
     assert row["accuracy"] == pytest.approx(rows.loc[("all layers", 3), "accuracy"])
 
 
-def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mtl_course.training._fit._READ_EVERY", 2)
-    monkeypatch.setattr("mtl_course.training._fit._SAVE_EVERY", 4)
+def test_pretraining_resumes_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_fit, "_READ_EVERY", 2)
+    monkeypatch.setattr(_fit, "_SAVE_EVERY", 4)
     whole = headline.pretrained(tmp_path / "whole.pt", COUNT, "cpu", progress=False)
     real, taken = _fit.step, []
 
@@ -82,11 +87,11 @@ def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch, capsy
         headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
     assert (tmp_path / "trunk.run.pt").exists()
     assert not (tmp_path / "trunk.pt").exists()
-    code, said = main(tmp_path, capsys)
+    code, printed = main(tmp_path, capsys)
     assert code == 130
-    assert said.err.strip().splitlines()[-1].startswith("Interrupted after ")
-    assert str(tmp_path / "trunk.run.pt") in said.err
-    assert "Traceback" not in said.err
+    assert printed.err.strip().splitlines()[-1].startswith("Interrupted after ")
+    assert str(tmp_path / "trunk.run.pt") in printed.err
+    assert "Traceback" not in printed.err
     taken.clear()
     resumed = headline.pretrained(tmp_path / "trunk.pt", COUNT, "cpu", progress=False)
     assert taken == [4, 5, 6, 7], "A was learned from the beginning"
@@ -95,13 +100,13 @@ def test_learning_a_goes_on_where_it_was_broken_off(tmp_path, monkeypatch, capsy
 
 def test_shipping_renews_the_trunk_that_is_there(tmp_path, capsys, monkeypatch):
     shipped = tmp_path / "assets" / "trunk.pt"
-    _checkpoints.save(headline.untrained(), shipped)
+    training.save(headline.untrained(), shipped)
     monkeypatch.setattr(headline, "TRUNK", shipped)
     code, _ = main(tmp_path / "results", capsys, "--ship")
     assert code == 0
-    renewed = _checkpoints.load(headline.untrained(), shipped)
+    renewed = training.load(headline.untrained(), shipped)
     assert not same(renewed, headline.untrained()), "the old trunk stayed"
-    assert same(renewed, _checkpoints.load(headline.untrained(), tmp_path / "results" / "trunk.pt"))
+    assert same(renewed, training.load(headline.untrained(), tmp_path / "results" / "trunk.pt"))
     assert not (tmp_path / "results" / "headline.csv").exists()
 
 
@@ -111,7 +116,7 @@ def test_the_report_can_be_printed_anywhere(tmp_path):
     shutil.copy(studies.SHIPPED / "headline.csv", tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "mtl_course", "headline", "--folder", str(tmp_path)],
-        cwd=studies.HOME, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True,
+        cwd=HOME, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b"all layers ? from scratch" in done.stdout
@@ -123,13 +128,13 @@ def test_the_rate_of_each_way_is_the_best_on_development_seeds(way):
     means = rows[rows["way"] == way].groupby("rate")["accuracy"].mean()
     assert headline.MILLION_RATES[way] == means.idxmax(), means
     assert means.index.min() < means.idxmax() < means.index.max(), "the best is at the grid's edge"
-    assert not set(rows["seed"]) & set(experiments.STUDIES["headline"].seeds)
+    assert not set(rows["seed"]) & set(studies.STUDIES["headline"].seeds)
 
 
 def test_the_shipped_trunk_knows_the_four_tasks():
     """Better than always giving the more frequent answer, by far."""
-    trunk = _checkpoints.load(headline.untrained(), headline.TRUNK)
-    table = studies.training.evaluate(trunk, scenes.draw(1000, seed=12), "cpu", "float32")
+    trunk = training.load(headline.untrained(), headline.TRUNK)
+    table = training.evaluate(trunk, scenes.draw(1000, seed=12), "cpu", "float32")
     usual = table["positive"].where(table["positive"] > 0.5, 1 - table["positive"])
     assert (table["accuracy"] > usual + 0.1).all(), table
 
@@ -149,7 +154,7 @@ def test_a_million_and_a_thousand_share_no_scene_with_the_test():
 
 def test_the_readme_shows_what_the_shipped_rows_say(monkeypatch):
     monkeypatch.undo()
-    shown = (studies.HOME / "README.md").read_text(encoding="utf-8")
+    shown = (HOME / "README.md").read_text(encoding="utf-8")
     assert headline.report(studies.run("headline")) in shown
 
 

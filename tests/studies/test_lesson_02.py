@@ -1,13 +1,13 @@
-"""Guards mtl_course.studies.lesson_02 and .aid: what each dial of lesson 02 turns."""
+"""Guards mtl_course.studies.lesson_02, .lesson_02_digits and .advice: what each study varies."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from mtl_course import experiments, networks, scenes, studies
+from mtl_course import networks, scenes, studies
 from mtl_course.base import derive_seed
-from mtl_course.studies import advice, headline, lesson_02
+from mtl_course.studies import advice, common, headline, lesson_02, lesson_02_digits
 
 SHIPPED = studies.SHIPPED
 
@@ -64,11 +64,11 @@ def test_a_and_b_and_the_test_share_no_scene(monkeypatch):
         return data
 
     monkeypatch.setattr(scenes, "draw", draw)
-    monkeypatch.setattr(lesson_02, "fitting", lambda seed, *_: {"seed": seed, "steps": 1})
+    monkeypatch.setattr(common, "fitting", lambda seed, *_: {"seed": seed, "steps": 1})
     for seed in (0, 1):
-        source = plans.carry_out(lesson_02.sized(seed, 1_000))
+        source = lesson_02.trunk(seed, 1_000)
         cell = {"a": 1_000, "b": 100, "way": "all layers"}
-        plans.carry_out(lesson_02._size_map(source, seed, **cell))
+        lesson_02._size_map(source, seed, **cell)
     seeds, pictures = zip(*drawn, strict=True)
     assert len(set(seeds)) == 6  # A, B and the test of two seeds
     assert sum(map(len, pictures)) == len(set().union(*pictures))
@@ -85,25 +85,24 @@ def test_a_and_b_and_the_test_share_no_scene(monkeypatch):
 def test_a_control_changes_what_its_name_says_and_nothing_else(
     monkeypatch, way, how, steps, rate_of
 ):
-    asked = []
+    calls = []
 
-    def adaptation(source, data, how, **settings):
-        asked.append((how, settings))
+    def adapt(source, data, how, *, fit, **settings):
+        calls.append((how, settings))
         network = networks.new_head(source, data, seed=0)
-        yield plans.Fit(network, data, settings | {"steps": 1})
+        fit(network, data, **settings | {"steps": 1})
         return network
 
-    monkeypatch.setattr(lesson_02, "adaptation", adaptation)
-    source = plans.carry_out(lesson_02.sized(0, 0))
-    plans.carry_out(lesson_02._size_map(source, 0, a=0, b=100, way=way))
-    ((got, settings),) = asked
+    monkeypatch.setattr(common, "adapt", adapt)
+    lesson_02._size_map(lesson_02.trunk(0, 0), 0, a=0, b=100, way=way)
+    ((got, settings),) = calls
     rate = lesson_02.RATES[lesson_02.TARGET][rate_of]
     assert (got, settings["steps"], settings["learning_rate"]) == (how, steps, rate)
     assert settings["seed"] == derive_seed(0, "B network")
 
 
 def test_print_has_as_many_digits_of_each_thickness():
-    data = lesson_02.print_of(3, "thickness", count=2_000)
+    data = lesson_02_digits.print_of(3, "thickness", count=2_000)
     counts = torch.bincount(data.labels, minlength=10)
     assert counts.min() > 150
     ink = data.images.float().mean(dim=(1, 2, 3))
@@ -112,10 +111,10 @@ def test_print_has_as_many_digits_of_each_thickness():
 
 
 def test_letters_are_printed_like_digits():
-    data = lesson_02.print_of(3, "letters", count=200)
+    data = lesson_02_digits.print_of(3, "letters", count=200)
     assert data.classes == tuple("ABCDEFGHJK")
     assert data.images.shape == (200, 1, 8, 8)
-    assert not torch.equal(data.images, lesson_02.print_of(3, "digits", count=200).images)
+    assert not torch.equal(data.images, lesson_02_digits.print_of(3, "digits", count=200).images)
 
 
 # ---------------------------------------------------------------------- what was chosen
@@ -137,13 +136,13 @@ def test_each_learning_rate_is_the_best_on_development_seeds(study, task, way, r
     mine = rows[(rows["task"] == task) & (rows["way"] == way)]
     means = mine.groupby("rate")["auc"].mean()
     assert rate == means.idxmax(), means
-    assert not set(rows["seed"]) & set(experiments.STUDIES["size_map"].seeds)
+    assert not set(rows["seed"]) & set(studies.STUDIES["size_map"].seeds)
 
 
-# ---------------------------------------------------------------------- the decision aid
+# ---------------------------------------------------------------------- advice
 
 
-def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
+def test_advice_names_the_nearest_cells_and_how_far_they_are():
     table = advice.transfer(1_000_000, 1_000)
     assert table["times"].tolist() == [1.0, 33.3, 33.3], "the kinds of A have 30,000 scenes"
     assert table["nearest measured"].iloc[0] == "1,000,000 → 1,000"
@@ -155,7 +154,7 @@ def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
     assert "brightness" in far["nearest measured"].iloc[2]
 
 
-def test_the_aid_shows_intervals_of_rows_that_ship():
+def test_advice_shows_intervals_of_rows_that_ship():
     rows = studies.run("size_map", only={"b": [1_000], "a": [0, 1_000_000]})
     ways = rows.pivot_table(index="seed", columns="way", values="auc")
     found = advice.transfer(1_000_000, 1_000).iloc[0]
@@ -167,7 +166,7 @@ def test_the_aid_shows_intervals_of_rows_that_ship():
 
 
 @pytest.mark.parametrize("wrong", [{"a": 0}, {"b": -1}, {"x": "music"}, {"kinship": "cousin"}])
-def test_the_aid_refuses_what_it_does_not_know(wrong):
+def test_advice_refuses_what_it_does_not_know(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         advice.transfer(**{"a": 1_000, "b": 100} | wrong)
 

@@ -17,7 +17,16 @@ from notebook_files import ROOT
 
 from mtl_course import datasets, experiments, studies, training, transfer
 from mtl_course.scenes import _world as worlds
-from mtl_course.studies import _store, common, golden, lesson_01, lesson_02, lesson_04, spectrograms
+from mtl_course.studies import (
+    _store,
+    common,
+    golden,
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    spectrograms,
+)
 from mtl_course.training import _run
 
 GRID = [{"way": way, "labels": labels} for way in ("one", "two") for labels in (10, 30)]
@@ -382,9 +391,8 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
     monkeypatch.setattr(lesson_01, "PRINTED", 500)
     for steps in ("PRETRAINING", "STEPS"):
         monkeypatch.setattr(lesson_01, steps, 8)
-    monkeypatch.setattr(lesson_04, "SCENE_STEPS", 8)
-    for count in ("SCENES", "TEST_SCENES"):
-        monkeypatch.setattr(lesson_04, count, 300)
+    monkeypatch.setattr(lesson_04, "STEPS", 8)
+    monkeypatch.setattr(lesson_03, "SCENES", 300)
     monkeypatch.setattr(common, "TEST_SCENES", 300)
     monkeypatch.setattr(lesson_02, "RELATED", 500)
     monkeypatch.setattr(lesson_02, "RELATED_STEPS", 8)

@@ -1,4 +1,4 @@
-"""Guards mtl_course.studies.spectrograms: each answer can be heard, which is to say seen, in its spectrogram."""
+"""Guards mtl_course.studies.spectrograms: the spectrogram shows each answer about the sound."""
 
 import pytest
 import torch
