@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -163,3 +164,27 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_drawn(
     done = python_on_disk(tmp_path / "disk", *command, str(tmp_path / "disk" / "headline"))
     assert done.returncode == 2
     assert "name another --folder" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("used", "left"), [([2, 2, 2], 2), ([1.8, 2, 2], 2), ([2, 1.2, 2], 1), ([2, 2, 1.6], 1)]
+)
+def test_the_second_thread_is_given_back_when_its_core_is_taken(monkeypatch, used, left):
+    """used: cores in the step before each look."""
+    wall = [float(step) for step in range(31)]
+    shares = [2.0] * 31
+    shares[10], shares[20], shares[30] = used
+    cpu = np.cumsum(shares).tolist()
+    monkeypatch.setattr(headline.time, "perf_counter", iter(wall).__next__)
+    monkeypatch.setattr(headline.time, "process_time", iter(cpu).__next__)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        backward = headline._TwoThreads()
+        losses = torch.ones(2, requires_grad=True)
+        for _ in wall:
+            backward(losses)
+        assert torch.get_num_threads() == left
+        assert torch.equal(losses.grad, torch.full((2,), 31.0)), "not the gradient of the sum"
+    finally:
+        torch.set_num_threads(before)
