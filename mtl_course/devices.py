@@ -69,14 +69,6 @@ def machine(device: str | None = None, precision: str | None = None) -> Machine:
     return Machine(chosen, precision or "float32", reason)
 
 
-def for_drawing() -> str:
-    """Return the device on which a study draws its images: a GPU that trains on them, or the CPU.
-
-    Apple's MPS lacks the 64-bit arithmetic that drawing needs.
-    """
-    return "cuda" if machine().device.type == "cuda" else "cpu"
-
-
 # ---------------------------------------------------------------------- torch's defaults
 
 

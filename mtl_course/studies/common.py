@@ -11,7 +11,7 @@ import pandas as pd
 from mtl_course import scenes
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
-from mtl_course.devices import for_drawing
+from mtl_course.devices import machine
 from mtl_course.networks import Network
 from mtl_course.studies._store import Study
 from mtl_course.training import Fit, evaluate, fit
@@ -46,6 +46,14 @@ def tuning(chosen: Study, question: str, **changes: object) -> Study:
 
 def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
     """Return no source: each cell of the study draws its own images."""
+
+
+def for_drawing() -> str:
+    """Return the device on which a study draws its images: a GPU that trains on them, or the CPU.
+
+    Apple's MPS lacks the 64-bit arithmetic that drawing needs.
+    """
+    return "cuda" if machine().device.type == "cuda" else "cpu"
 
 
 def draw(count: int, seed: int, tasks: Sequence[str] = scenes.THE_FOUR) -> Dataset:

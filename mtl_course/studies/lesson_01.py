@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
-from mtl_course.devices import for_drawing
 from mtl_course.networks import Network
 from mtl_course.studies import common
 from mtl_course.studies.common import STEPS, Scores, Study, cells
@@ -28,7 +27,7 @@ ZERO_SHOT = "zero-shot"
 
 def printed_source(seed: int, *, fit: Fit = fit) -> Network:
     """Return a network that has learned task A of one seed: its own 60,000 printed digits."""
-    printed = printed_digits(PRINTED, seed=derive_seed(seed, "A"), device=for_drawing())
+    printed = printed_digits(PRINTED, seed=derive_seed(seed, "A"), device=common.for_drawing())
     settings = {"steps": PRETRAINING, "batch_size": common.BATCH_OF_A, "progress": False}
     return pretrain(printed, seed=derive_seed(seed, "A network"), **settings, fit=fit)
 

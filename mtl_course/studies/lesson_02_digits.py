@@ -8,7 +8,6 @@ import torch
 
 from mtl_course.base import derive_seed
 from mtl_course.datasets import LETTERS, Dataset, handwritten_digits, printed_digits
-from mtl_course.devices import for_drawing
 from mtl_course.networks import Network, classifier
 from mtl_course.studies import common, lesson_02, spectrograms
 from mtl_course.studies.common import STEPS, Scores, Study, cells
@@ -40,8 +39,8 @@ def print_of(seed: int, a: str, count: int = PRINTED) -> Dataset:
     if a == SOUNDS:
         return spectrograms.draw(min(count, RELATED), own, size=8, channels=1)
     if a == "letters":
-        return printed_digits(count, own, device=for_drawing(), characters=LETTERS)
-    data = printed_digits(count, own, device=for_drawing())
+        return printed_digits(count, own, device=common.for_drawing(), characters=LETTERS)
+    data = printed_digits(count, own, device=common.for_drawing())
     if a == "thickness":
         ink = data.images.float().mean(dim=(1, 2, 3))
         cuts = ink.quantile(torch.linspace(0.1, 0.9, 9, device=ink.device))

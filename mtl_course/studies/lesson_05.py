@@ -18,13 +18,9 @@ from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.networks import Network, separate, shared, trainable
 from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import common
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import Scores, cells
+from mtl_course.studies.common import BATCH, STEPS, THOUSAND, WIDTH, Scores, Study, cells
 from mtl_course.training import Fit, fit
 
-STEPS, BATCH = 300, 64  # updates, of so many images
-WIDTH = 8  # channels of the first block
-THOUSAND = 1_000  # scenes
 HIGHER_RATES = common.RATES_TRIED[1:]
 REPORTED = {"seeds": range(10), "golden": "scenes", "score": "auc"}  # of a `Study`
 

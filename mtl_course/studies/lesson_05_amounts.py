@@ -16,10 +16,18 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.scenes import SETTLED, TASKS
 from mtl_course.studies import common, lesson_05
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import Scores, cells
+from mtl_course.studies.common import (
+    BATCH,
+    BATCH_OF_A,
+    STEPS,
+    THOUSAND,
+    WIDTH,
+    Scores,
+    Study,
+    cells,
+)
 from mtl_course.studies.lesson_02 import LARGEST, STEPS_OF_A, TARGET
-from mtl_course.studies.lesson_05 import ALONE, BATCH, RANDOM, STEPS, THOUSAND, WIDTH
+from mtl_course.studies.lesson_05 import ALONE, RANDOM
 from mtl_course.training import Fit, fit
 
 LOWER_RATES = common.RATES_TRIED[:-1]
@@ -46,7 +54,6 @@ def joined(parts: Sequence[Dataset], counts: Sequence[int] = ()) -> Dataset:
 
 MIXED, AS_OFTEN = "joint, as it comes", "joint, B as often as alone"
 JOINT_RATES = {MIXED: 1e-2, AS_OFTEN: 3e-3}  # the best of "amounts_tuning"
-BATCH_OF_A = 128
 
 
 def a_and_b(seed: int, a: int, way: str) -> Dataset:

@@ -16,9 +16,8 @@ from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, separate, shared
 from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import common, lesson_05
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import Scores, cells
-from mtl_course.studies.lesson_05 import BATCH, RANDOM, STEPS, THOUSAND, WIDTH, only
+from mtl_course.studies.common import BATCH, STEPS, THOUSAND, WIDTH, Scores, Study, cells
+from mtl_course.studies.lesson_05 import RANDOM, only
 from mtl_course.training import Fit, fit
 
 UNRELATED = "four strangers"

@@ -11,9 +11,8 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.studies import common, lesson_05
-from mtl_course.studies._store import Study
-from mtl_course.studies.common import Scores, cells
-from mtl_course.studies.lesson_05 import ALONE, BATCH, THOUSAND, WIDTH
+from mtl_course.studies.common import BATCH, THOUSAND, WIDTH, Scores, Study, cells
+from mtl_course.studies.lesson_05 import ALONE
 from mtl_course.studies.lesson_05_amounts import OTHER_TASKS_RATES, STEPS_A_TASK, joined
 from mtl_course.training import Fit, fit
 from mtl_course.transfer import adapt
