@@ -35,7 +35,7 @@ def run(world: str) -> dict[str, float]:
     Raises: KeyboardInterrupt when interrupted, where `training.fit` would keep what it has.
     """
     with threads(1), torch.device("cpu"):
-        return _WORLDS[world]()
+        return WORLDS[world]()
 
 
 _SETTINGS = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
@@ -83,7 +83,7 @@ def _dials() -> dict[str, float]:
     return numbers | _head_alone(roads)
 
 
-_WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
+WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
 
 
 def _heard(heard: Dataset) -> dict[str, float]:
@@ -199,7 +199,7 @@ def write() -> dict[str, str]:
     numbers.cache_clear()
     content = _known() if FILE.exists() else {}
     digests = {}
-    for world in _WORLDS:
+    for world in WORLDS:
         known = world in content
         digests[world] = digest(world) if known else _digest_of(numbers(world))
         if not known or differences(world):
