@@ -41,8 +41,7 @@ def together(
 
     def advance(key: Key, history: pd.DataFrame | None = None) -> Iterator[tuple[Key, Result]]:
         if waiting[key].advance(history) is None:
-            waiting[key].join()
-            yield key, waiting.pop(key).outcome.result()
+            yield key, waiting.pop(key).result()
 
     try:
         while ahead or waiting:
@@ -80,14 +79,11 @@ class _Stopped(BaseException):
 
 
 class _Work:
-    """A function in a thread that runs only while `advance` waits for it.
-
-    call: its call of `fit` that waits. outcome: what it returned, or raised.
-    """
+    """A function in a thread that runs only while `advance` waits for it."""
 
     def __init__(self, function: Callable[..., object]) -> None:
         self.call: _Call | None = None
-        self.outcome: Future = Future()
+        self._outcome: Future = Future()
         self._histories: queue.SimpleQueue[pd.DataFrame | None] = queue.SimpleQueue()
         self._paused = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, args=(function,), daemon=True)
@@ -101,6 +97,14 @@ class _Work:
         self._paused.acquire()
         return self.call
 
+    def result(self) -> object:
+        """Return what the function returned. Raises: what it raised."""
+        self.join()
+        try:
+            return self._outcome.result()
+        finally:
+            del self._outcome  # or an error would hold itself, and by its frames what was drawn
+
     def stop(self) -> None:
         """Have it end in its call of `fit`: in this one, or, while it draws or scores, the next."""
         self._histories.put(None)
@@ -112,14 +116,13 @@ class _Work:
 
     def _run(self, function: Callable[..., object]) -> None:
         try:
-            self.outcome.set_result(function(fit=self._fit))
+            self._outcome.set_result(function(fit=self._fit))
         except _Stopped:
             pass
         except BaseException as error:
-            self.outcome.set_exception(error)
+            self._outcome.set_exception(error)
         self.call = None
         self._paused.release()
-        del self  # or an error would hold itself, by this frame, and with it what the work drew
 
     def _fit(
         self,
