@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy  # which imports scipy.stats, 0.5 s, where it is first used
 
-Interval = tuple[float, float, float]
-"""A statistic, and the low and the high end of its interval."""
+Interval = tuple[float, float, float]  # a statistic, then the low and the high end of its interval
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -83,11 +82,9 @@ def gain(
             raise ValueError(f"way must be one of {ways}; got {name!r}.")
     pairs = [key for key in keys if key not in across] + ["seed"]
     mine, other = (rows[rows["way"] == name] for name in (way, over))
-    both = mine.merge(
-        other[[*pairs, score]], on=pairs, suffixes=("", " of other"), validate="many_to_one"
-    )
-    both["difference"] = both[score] - both[f"{score} of other"]
-    both = both.dropna(subset="difference")
+    other = other[[*pairs, score]].rename(columns={score: "of other"})
+    both = mine.merge(other, on=pairs, validate="many_to_one")
+    both = both.assign(difference=both[score] - both["of other"]).dropna(subset="difference")
     if both.empty:
         raise ValueError(f"no cell and seed has both {way!r} and {over!r}.")
     groups = dict(iter(both.groupby(keys)["difference"]))
@@ -95,9 +92,8 @@ def gain(
     table = []
     for cell, values in groups.items():
         mean, low, high = interval(values, confidence)
-        verdict = _verdict(low, high, margin)
-        detectable = _detectable(values, confidence)
-        table.append([*cell, len(values), mean, low, high, verdict, detectable])
+        about = [_verdict(low, high, margin), _detectable(values, confidence)]
+        table.append([*cell, len(values), mean, low, high, *about])
     columns = [*keys, "seeds", "mean", "low", "high", "verdict", "detectable"]
     return pd.DataFrame(table, columns=columns)
 
@@ -125,19 +121,15 @@ def _confidence(cells: Iterable[pd.Series], rate: float = 0.05) -> float:
     p = []
     for values in cells:  # Student's test; where all values agree there is nothing to test
         mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-        tail = (
-            scipy.stats.t.sf(abs(mean) / error, len(values) - 1) if error > 0 else 0.5 * (not mean)
-        )
-        p.append(2 * tail)
+        t = abs(mean) / error if error > 0 else (np.inf if mean else 0.0)
+        p.append(2 * scipy.stats.t.sf(t, len(values) - 1))
     selected = (scipy.stats.false_discovery_control(p) <= rate).sum()
     return 1 - rate * max(selected, 1) / len(p)
 
 
 def _verdict(low: float, high: float, margin: float) -> str:
-    if low > 0:
-        return "supported"
-    if high < 0:
-        return "opposite"
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
     return "no difference" if -margin < low and high < margin else "cannot tell"
 
 
@@ -152,6 +144,7 @@ def _detectable(differences: pd.Series, confidence: float = 0.95, power: float =
 # ---------------------------------------------------------------------- along a dial
 
 RESAMPLES = 2_000
+_BOOTSTRAP = {"n_resamples": RESAMPLES, "method": "percentile", "vectorized": False}
 
 
 def break_even(gains: pd.DataFrame, seed: int = 0) -> Interval:
@@ -168,10 +161,9 @@ def break_even(gains: pd.DataFrame, seed: int = 0) -> Interval:
 
     def crossing(seeds: np.ndarray) -> float:
         mean = values[seeds].mean(axis=0)
-        above = np.flatnonzero(mean > 0)
-        if not len(above):
+        if not (mean > 0).any():
             return 0.0
-        i = above[-1]
+        i = np.flatnonzero(mean > 0)[-1]
         if i == len(mean) - 1:
             return np.inf
         share = mean[i] / (mean[i] - mean[i + 1])
@@ -183,7 +175,7 @@ def break_even(gains: pd.DataFrame, seed: int = 0) -> Interval:
 def exchange_rate(
     transferred: pd.DataFrame, scratch: pd.DataFrame, a: int, b: int, seed: int = 0
 ) -> Interval:
-    """Return how many examples of B one example of A is worth, at this |A| and |B|: rate, low, high.
+    """Return how many examples of B one of A is worth, at this |A| and |B|: the rate, low, high.
 
     From scratch would need |B′| examples for the score that transfer reaches with |B|, read off
     the mean learning curve of from scratch, linear in the logarithm of its size. One A example is
@@ -228,11 +220,10 @@ def _curves(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _bootstrapped(statistic: Callable, count: int, seed: int) -> Interval:
     """Return a statistic of all seeds, and its 95 % interval over draws of as many seeds."""
     seeds = np.arange(count)
-    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": seed, "vectorized": False}
     with np.errstate(invalid="ignore"):  # scipy also takes the spread of what may be infinite
-        values = scipy.stats.bootstrap((seeds,), statistic, **settings).bootstrap_distribution
+        drawn = scipy.stats.bootstrap((seeds,), statistic, rng=seed, **_BOOTSTRAP)
     # The nearest draw, not a mean of two: one of them may be infinite.
-    low, high = np.quantile(values, [0.025, 0.975], method="nearest")
+    low, high = np.quantile(drawn.bootstrap_distribution, [0.025, 0.975], method="nearest")
     return statistic(seeds), float(low), float(high)
 
 
@@ -256,16 +247,11 @@ def rank_correlation(outcome: pd.DataFrame, predictor: pd.DataFrame, seed: int =
     one, other = outcome.to_numpy(float), predictor[outcome.columns].to_numpy(float)
 
     def rho(these: np.ndarray, those: np.ndarray) -> float:
-        return _spearman(one[these].mean(axis=0), other[those].mean(axis=0))
+        return scipy.stats.spearmanr(one[these].mean(axis=0), other[those].mean(axis=0)).statistic
 
     seeds = (np.arange(len(one)), np.arange(len(other)))
-    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": seed, "vectorized": False}
-    low, high = scipy.stats.bootstrap(seeds, rho, **settings).confidence_interval
+    low, high = scipy.stats.bootstrap(seeds, rho, rng=seed, **_BOOTSTRAP).confidence_interval
     return float(rho(*seeds)), float(low), float(high)
-
-
-def _spearman(one: np.ndarray, other: np.ndarray) -> float:
-    return scipy.stats.spearmanr(one, other).statistic
 
 
 def reliability(table: pd.DataFrame, seed: int = 0) -> float:
@@ -282,8 +268,11 @@ def reliability(table: pd.DataFrame, seed: int = 0) -> float:
     if len(values) < 4:
         raise ValueError(f"table must hold at least four seeds, to be halved; got {len(values)}.")
     rng = np.random.default_rng(seed)
-    halves = [np.array_split(rng.permutation(values), 2) for _ in range(RESAMPLES // 10)]
-    half = np.mean([_spearman(a.mean(axis=0), b.mean(axis=0)) for a, b in halves])
+    correlations = []
+    for _ in range(RESAMPLES // 10):
+        one, other = (half.mean(axis=0) for half in np.array_split(rng.permutation(values), 2))
+        correlations.append(scipy.stats.spearmanr(one, other).statistic)
+    half = np.mean(correlations)
     return float(2 * half / (1 + half))
 
 

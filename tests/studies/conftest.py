@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
-from toy_study import GRID, Toy
+from toy_study import GRID, Toy, unchanged
 
 from mtl_course import __main__, studies
 from mtl_course.studies import _runner, _store, golden
-
-unchanged = functools.cache(golden.run)  # for tests that only read what it gives
 
 
 @pytest.fixture
