@@ -1,20 +1,21 @@
-"""Many works at once: what they ask `fit` to train is collected, and one kind trains in one pass.
+"""Many works at once: their calls of `fit` are collected, and those of one kind train in one pass.
 
-A work is a function that takes a `fit` and trains networks with it. Each runs in a thread of its
-own, one at a time, and waits in its call of `fit` until its network has been trained.
+A work is a function that is called with ``fit=…`` and trains networks with it. Each runs in a
+thread of its own, one at a time, and waits in its call of `fit` until its network is trained.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
 from mtl_course import training
 from mtl_course.datasets import Dataset
-from mtl_course.devices import on_cpu
 from mtl_course.networks import Network
 
 _AT_ONCE = 64  # works: more need memory, and more networks in one pass hardly gain
@@ -24,16 +25,17 @@ Result = TypeVar("Result")
 
 
 def together(
-    works: Mapping[Key, Callable[[training.Fit], Result]], **device: str | None
+    works: Mapping[Key, Callable[..., Result]], **device: str | None
 ) -> Iterator[tuple[Key, Result]]:
     """Do many works, with the calls of `fit` that are of one kind made by `fit_many`.
 
-    At most 64 works are under way at once, so that only theirs are the data in memory. A call with
+    They begin in order, at most 64 at once, so that the data of no more are in memory. A call with
     a `backward` of its own goes to `fit`.
-    device: device and precision, for `fit_many`.
+
+    device: device and precision, for `fit` and `fit_many`.
     Yields: the key and the result of each work, as soon as it has ended.
     Raises: KeyboardInterrupt once a training is interrupted, after the results that are complete;
-        what a work raises. No work is left waiting.
+        what a work raises, or a training. However it ends, no thread of a work is left.
     """
     ahead, waiting = list(works.items()), {}
 
@@ -57,82 +59,100 @@ def together(
                     raise KeyboardInterrupt
                 yield from advance(key, history)
     finally:
-        for work in waiting.values():
+        for work in waiting.values():  # all of them, before a second Ctrl-C can end the wait
             work.stop()
+        for work in waiting.values():
+            work.join()
 
 
 class _Call(NamedTuple):
-    """A call of `fit` that waits. settings: steps, seed, and what else `fit` takes."""
+    """A call of `fit` that waits. settings: steps, and what else `fit` takes."""
 
     network: Network
     data: Dataset
+    seed: int
     settings: dict
+
+
+class _Stopped(BaseException):
+    """Ends a work that waits in `fit`."""
 
 
 class _Work:
     """A function in a thread that runs only while `advance` waits for it."""
 
-    def __init__(self, function: Callable[[training.Fit], object]) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
         self.call: _Call | None = None
-        self._function, self._history, self._stopped = function, None, False
-        self._result: object = None
-        self._error: BaseException | None = None
-        self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._outcome: Future = Future()
+        self._histories: queue.SimpleQueue[pd.DataFrame | None] = queue.SimpleQueue()
+        self._paused = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, args=(function,), daemon=True)
 
     def advance(self, history: pd.DataFrame | None) -> _Call | None:
-        """Let it run, with this history as what `fit` returns. Returns: its next call, or None."""
-        self._history = history
-        self._go.release()
+        """Begin it, or resume it with the history that `fit` returns. Returns: its next call."""
+        if history is None:
+            self._thread.start()
+        else:
+            self._histories.put(history)
         self._paused.acquire()
         return self.call
 
     def result(self) -> object:
         """Return what the function returned. Raises: what it raised."""
-        if self._error is not None:
-            raise self._error
-        return self._result
+        self.join()
+        try:
+            return self._outcome.result()
+        finally:
+            del self._outcome  # or an error would hold itself, and by its frames what was drawn
 
     def stop(self) -> None:
-        """End it where it waits; while it draws or scores, wait until it has done so."""
-        self._stopped = True
-        self._go.release()
-        self._thread.join()
+        """Have it end in its call of `fit`: in this one, or, while it draws or scores, the next."""
+        self._histories.put(None)
 
-    def _run(self) -> None:
+    def join(self) -> None:
+        """Wait until its thread has ended."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self, function: Callable[..., object]) -> None:
         try:
-            self._wait()
-            with on_cpu():  # torch's defaults are a thread's own
-                self._result = self._function(self._fit)
-        except BaseException as error:  # the waiting thread raises it
-            self._error = error
+            self._outcome.set_result(function(fit=self._fit))
+        except _Stopped:
+            pass
+        except BaseException as error:
+            self._outcome.set_exception(error)
         self.call = None
         self._paused.release()
 
-    def _fit(self, network: Network, data: Dataset, **settings: object) -> pd.DataFrame:
-        self.call = _Call(network, data, settings)
+    def _fit(
+        self,
+        network: Network,
+        data: Dataset,
+        *,
+        seed: int,
+        backward: Callable | None = None,
+        progress: bool = True,
+        **settings: object,
+    ) -> pd.DataFrame:
+        own = {} if backward is None else {"backward": backward}
+        self.call = _Call(network, data, seed, settings | own)
         self._paused.release()
-        self._wait()
-        return self._history
-
-    def _wait(self) -> None:
-        self._go.acquire()
-        if self._stopped:
-            raise SystemExit  # which ends a thread without a word
+        history = self._histories.get()
+        if history is None:
+            self.stop()  # a call that it makes while it ends must not wait either
+            raise _Stopped
+        return history
 
 
 def _trained(calls: Sequence[_Call], device: Mapping) -> list[pd.DataFrame]:
     """Make calls of one kind. Returns: their histories, up to the first one interrupted."""
-    settings = {k: v for k, v in calls[0].settings.items() if k not in ("seed", "progress")}
-    if settings.get("backward") is None:
-        settings.pop("backward", None)
-        networks, data = [call.network for call in calls], [call.data for call in calls]
-        seeds = [call.settings["seed"] for call in calls]
-        return training.fit_many(networks, data, seeds=seeds, progress=False, **settings, **device)
+    networks, data, seeds, (settings, *_) = zip(*calls, strict=True)
+    settings = {"progress": False, **settings, **device}
+    if "backward" not in settings:
+        return training.fit_many(networks, data, seeds=seeds, **settings)
     histories: list[pd.DataFrame] = []
     for call in calls:
-        histories.append(training.fit(call.network, call.data, **call.settings, **device))
+        histories.append(training.fit(call.network, call.data, seed=call.seed, **settings))
         if histories[-1].attrs["interrupted"]:
             break
     return histories
@@ -140,6 +160,5 @@ def _trained(calls: Sequence[_Call], device: Mapping) -> list[pd.DataFrame]:
 
 def _kind(call: _Call) -> Hashable:
     """Return what calls must share to be made at once."""
-    settings = {k: v for k, v in call.settings.items() if k not in ("seed", "progress")}
-    batch = min(len(call.data), settings.get("batch_size", training.BATCH_SIZE))
-    return training.kind(call.network, call.data), batch, tuple(sorted(settings.items()))
+    batch = min(len(call.data), call.settings.get("batch_size", training.BATCH_SIZE))
+    return training.kind(call.network, call.data), batch, tuple(sorted(call.settings.items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 
 import torch
 from torch import Tensor
@@ -25,30 +26,30 @@ What changes training moves one in each world by 1e-2 or more: see ``tests/test_
 
 
 def run(world: str) -> dict[str, float]:
-    """Run through everything that makes a row, on a tiny scale: drawing, training, answers.
+    """Run through everything that makes a row, on a tiny scale: drawing, training, predicting.
 
     world: "digits" pretrains on printed digits and adapts in each way; "scenes" trains a shared
         network, a separate one and a softmax on driving scenes, with labels hidden; "dials" draws
-        sounds and letters, and copies a layer of a network that has learned four questions about
-        scenes to another one. Each world also trains a head alone.
+        sounds and letters, and copies a layer of a network of four tasks about scenes to another
+        one. Each world also trains a head alone.
     Returns: losses, mean squared logits and the like by name, in float32 on one thread of the CPU.
     Raises: KeyboardInterrupt when interrupted, where `training.fit` would keep what it has.
     """
     with threads(1), torch.device("cpu"):
-        return _WORLDS[world]()
+        return WORLDS[world]()
 
 
 _SETTINGS = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
 
 
 def _digits() -> dict[str, float]:
-    printed, written = (datasets.printed_digits(256, seed=0), datasets.handwritten_digits())
+    printed, written = datasets.printed_digits(256, seed=0), datasets.handwritten_digits()
     source = transfer.pretrain(printed, steps=6, width=4, batch_size=32, **_SETTINGS)
-    sample, seen = written.train.sample(40, seed=0), written.test.subset(slice(100))
+    sample, test = written.train.sample(40, seed=0), written.test.subset(slice(100))
     numbers = _learned("printed digits", source)
     for how in transfer.WAYS:
         target = transfer.adapt(source, sample, how, steps=6, learning_rate=3e-3, **_SETTINGS)
-        numbers |= _learned(how, target, seen)
+        numbers |= _learned(how, target, test)
     return numbers | _head_alone(printed)
 
 
@@ -69,7 +70,7 @@ def _scenes() -> dict[str, float]:
 
 def _dials() -> dict[str, float]:
     letters = datasets.printed_digits(64, seed=0, characters=LETTERS)
-    numbers = _brightness("letters", letters.images) | _heard(spectrograms.draw(128, seed=0))
+    numbers = _brightness("letters", letters.images) | _sounds(spectrograms.draw(128, seed=0))
     four = scenes.draw(128, seed=3, jobs=1)
     roads = scenes.draw(128, seed=0, tasks=["two cars"], jobs=1)
     rate = {"learning_rate": 1e-3}  # at three times that, a rounding error grows more
@@ -83,20 +84,20 @@ def _dials() -> dict[str, float]:
     return numbers | _head_alone(roads)
 
 
-_WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
+WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
 
 
-def _heard(heard: Dataset) -> dict[str, float]:
-    """Return how bright the pictures of sounds are: by pitch, from the top, and by answer.
+def _sounds(data: Dataset) -> dict[str, float]:
+    """Return how bright the pictures of sounds are: by pitch, from the top, and by task.
 
-    Nothing is trained on them: the last bits of a spectrum decide which grey a few hundred pixels
+    Nothing is trained on them: the last bits of a spectrum decide which gray a few hundred pixels
     are rounded to, and four steps of training make a deviation of 0.5 % of that.
     """
     numbers = {}
-    for band, images in enumerate(heard.images.chunk(4, dim=2)):
+    for band, images in enumerate(data.images.chunk(4, dim=2)):
         numbers |= _brightness(f"sounds, band {band}", images)
-    for task, labels in zip(heard.tasks, heard.labels.T, strict=True):
-        numbers |= _brightness(f"sounds, {task}", heard.images[labels == 1])
+    for task, labels in zip(data.tasks, data.labels.T, strict=True):
+        numbers |= _brightness(f"sounds, {task}", data.images[labels == 1])
     return numbers
 
 
@@ -105,7 +106,7 @@ def _brightness(name: str, images: Tensor) -> dict[str, float]:
 
 
 def _head_alone(data: Dataset) -> dict[str, float]:
-    """Train a head for long enough to show the rules of all training: rates and the optimiser.
+    """Train a head for long enough to show the rules of all training: rates and the optimizer.
 
     A tenth of 20 steps is two; of fewer it is one, whatever the warm-up is. Weight decay would be
     lost in rounding, so it acts once more, without a gradient and at a rate that makes it large.
@@ -121,29 +122,28 @@ def _head_alone(data: Dataset) -> dict[str, float]:
     settings = {"steps": 20, "batch_size": 32, **_SETTINGS}
     training.fit(network, data, learning_rate=3e-2, **settings)
     numbers = _learned("head alone", network, data)
-    still = {"backward": lambda terms: (0 * terms).sum().backward()}
+    still = {"backward": lambda losses: (0 * losses).sum().backward()}
     training.fit(network, data, learning_rate=100.0, **still, **settings)
-    _check_whole(network)
-    return numbers | {"decay alone: mean squared weight": _square(network.head.weight)}
+    _learned("decay alone", network)
+    return numbers | {"decay alone: mean squared weight": _mean_square(network.head.weight)}
 
 
-def _learned(name: str, network: Network, seen: Dataset | None = None) -> dict[str, float]:
-    """Return the losses of the training so far and, of what was seen, the mean squared logit."""
-    _check_whole(network)
+def _learned(name: str, network: Network, data: Dataset | None = None) -> dict[str, float]:
+    """Return the losses of the training so far and the mean squared logit on the data.
+
+    Raises: KeyboardInterrupt if a training was cut short.
+    """
+    if network.history.attrs["interrupted"]:
+        raise KeyboardInterrupt
     losses = network.history["loss"].tolist()
     numbers = {f"{name}: loss at step {step}": loss for step, loss in enumerate(losses)}
-    if seen:
-        logits = training.predict(network, seen, "cpu", "float32")
-        numbers[f"{name}: mean squared logit"] = _square(logits)
+    if data:
+        logits = training.predict(network, data, "cpu", "float32")
+        numbers[f"{name}: mean squared logit"] = _mean_square(logits)
     return numbers
 
 
-def _check_whole(network: Network) -> None:
-    if network.history.attrs["interrupted"]:
-        raise KeyboardInterrupt
-
-
-def _square(values: Tensor) -> float:
+def _mean_square(values: Tensor) -> float:
     return values.square().mean().item()
 
 
@@ -152,59 +152,50 @@ def _square(values: Tensor) -> float:
 
 @functools.lru_cache(maxsize=3)
 def numbers(world: str) -> dict[str, float]:
-    """Return what `run` gives here, which runs once in a process."""
+    """Return what `run` gives here; it runs once in a process."""
     return run(world)
 
 
 def stored(world: str) -> str:
     """Return the digest in ``assets/golden_run.json``. It trains nothing."""
-    return _known()[world]["digest"]
+    return _content()[world]["digest"]
 
 
 def differences(world: str) -> list[str]:
     """Return a line for each number of a golden run here that is not the stored one."""
-    here, there = numbers(world), _known()[world]["numbers"]
-    lines = []
+    here, there, lines = numbers(world), _content()[world]["numbers"], []
     for name in there | here:
-        if name not in here or name not in there:
-            lines.append(f"{world}, {name}: only {'here' if name in here else 'stored'}")
-            continue
-        x, y = here[name], there[name]
-        apart = abs(x - y) / abs(y)
-        if not apart <= _TOLERANCE:  # so that nan differs too
-            line = f"{world}, {name}: {x:.6g} here, {y:.6g} stored, {100 * apart:.2g} % apart"
-            lines.append(line)
+        x, y = here.get(name, math.nan), there.get(name, math.nan)
+        if not abs(x - y) <= _TOLERANCE * abs(y):  # so that nan, or nothing, differs too
+            lines.append(f"{world}, {name}: {x:.6g} here, {y:.6g} stored")
     return lines
 
 
 def digest(world: str) -> str:
     """Return the stored digest while a golden run here agrees, else one of the numbers here."""
-    return _digest_of(numbers(world)) if differences(world) else stored(world)
-
-
-def _known() -> dict:
-    return json.loads(FILE.read_text(encoding="utf-8"))
-
-
-def _digest_of(numbers: dict[str, float]) -> str:
-    rounded = json.dumps([f"{x:.3e}" for x in numbers.values()])
-    return hashlib.sha256(rounded.encode()).hexdigest()[:8]
+    return _digest_here(world) if differences(world) else stored(world)
 
 
 def write() -> dict[str, str]:
-    """Make today's golden runs those in ``assets``, where they differ. Returns: the digests.
+    """Store today's golden runs in ``assets``, where they differ. Returns: the digests.
 
-    A run that agrees with the one that is there stays as it is, and so do the rows it guards.
+    A run that agrees with the stored one stays as it is, and so do the rows that it guards.
     """
     numbers.cache_clear()
-    content = _known() if FILE.exists() else {}
-    digests = {}
-    for world in _WORLDS:
-        known = world in content
-        digests[world] = digest(world) if known else _digest_of(numbers(world))
-        if not known or differences(world):
+    content = _content() if FILE.exists() else {}
+    for world in WORLDS:
+        if world not in content or differences(world):
             rounded = {name: float(f"{x:.6g}") for name, x in numbers(world).items()}
-            content[world] = {"digest": digests[world], "numbers": rounded}
+            content[world] = {"digest": _digest_here(world), "numbers": rounded}
     with atomic(FILE) as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return digests
+    return {world: content[world]["digest"] for world in WORLDS}
+
+
+def _content() -> dict:
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def _digest_here(world: str) -> str:
+    rounded = json.dumps([f"{x:.3e}" for x in numbers(world).values()])
+    return hashlib.sha256(rounded.encode()).hexdigest()[:8]

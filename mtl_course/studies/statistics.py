@@ -11,27 +11,28 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy  # which imports scipy.stats, 0.5 s, where it is first used
+
+Interval = tuple[float, float, float]  # a statistic, then the low and the high end of its interval
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """The mean and Student's interval for it. Returns: mean, low, high.
+def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return the mean and Student's interval for it: mean, low, high.
 
     Raises: ValueError for fewer than two values: one run has no interval.
     """
-    from scipy.stats import t
-
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         raise ValueError(f"values must hold at least two seeds for an interval; got {len(values)}.")
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    reach = t.ppf((1 + confidence) / 2, len(values) - 1) * error
+    reach = scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1) * error
     return mean, mean - reach, mean + reach
 
 
 def predicted(rows: pd.DataFrame, keys: Sequence[str], score: str = "accuracy") -> pd.DataFrame:
-    """Where one further seed should land: Student's 95 % prediction interval, one row a group.
+    """Return where one further seed should land: Student's 95 % prediction interval of each group.
 
-    Returns: the `keys`, then seeds (their number), mean, low, high.
+    Returns: the `keys`, then seeds (their number), mean, low, high; one row a group.
     Raises: ValueError for a group of fewer than two rows.
     """
     table = []
@@ -53,39 +54,37 @@ def gain(
     corrected: bool = False,
     keys: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """What `way` gains over another way, paired by seed, with its interval and its verdict.
+    """Return what `way` gains over another way, paired by seed, with its interval and its verdict.
 
     Each seed gives one difference, of two networks that learned from the same draws. The verdict
     is read off the 95 % interval of the mean difference (Student's t): "supported" when all of it
     is above 0, "opposite" when all of it is below, "no difference" when it holds 0 and lies
     within ± `margin`, else "cannot tell".
+
     across: columns that mean nothing to `over`, which is set against each of their values: what
         A is, or how large, means nothing to "from scratch".
-    corrected: for a map of many cells, where 1 in 20 would be "found" by chance. The cells that
-        Benjamini and Hochberg (1995) find at a false discovery rate of 5 % are those whose
+    corrected: for a map of many cells, 1 in 20 of which would differ by chance. The cells that
+        Benjamini and Hochberg (1995) select at a false discovery rate of 5 % are those whose
         interval excludes 0, because all intervals are widened as Benjamini and Yekutieli (2005)
-        say: of R finds among n cells, to a confidence of 1 − 0.05 R / n.
+        say: with R selected of n cells, to a confidence of 1 − 0.05 R / n.
     keys: the columns that name a cell; None takes ``rows.attrs["keys"]``, which `studies.run` sets
         and pandas keeps when rows are selected, and those in `across`.
-
     Returns: one row a cell (every key but `way`), with seeds (their number), mean,
-        low, high, verdict, and detectable: the smallest true gain that so many seeds would find
+        low, high, verdict, and detectable: the smallest true gain that so many seeds would notice
         with probability 0.8.
     Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do;
-        when `keys` is neither given nor known, or one of them is not a column.
+        when `keys` is neither given nor in the rows, or one of them is not a column.
     """
     keys = _keys(rows, keys, across)
     for name in (way, over):
         if name not in set(rows["way"]):
-            known = ", ".join(map(repr, rows["way"].unique()))
-            raise ValueError(f"way must be one of {known}; got {name!r}.")
+            ways = ", ".join(map(repr, rows["way"].unique()))
+            raise ValueError(f"way must be one of {ways}; got {name!r}.")
     pairs = [key for key in keys if key not in across] + ["seed"]
     mine, other = (rows[rows["way"] == name] for name in (way, over))
-    both = mine.merge(
-        other[[*pairs, score]], on=pairs, suffixes=("", " of other"), validate="many_to_one"
-    )
-    both["difference"] = both[score] - both[f"{score} of other"]
-    both = both.dropna(subset="difference")
+    other = other[[*pairs, score]].rename(columns={score: "of other"})
+    both = mine.merge(other, on=pairs, validate="many_to_one")
+    both = both.assign(difference=both[score] - both["of other"]).dropna(subset="difference")
     if both.empty:
         raise ValueError(f"no cell and seed has both {way!r} and {over!r}.")
     groups = dict(iter(both.groupby(keys)["difference"]))
@@ -93,9 +92,8 @@ def gain(
     table = []
     for cell, values in groups.items():
         mean, low, high = interval(values, confidence)
-        verdict = _verdict(low, high, margin)
-        detectable = _detectable(values, confidence)
-        table.append([*cell, len(values), mean, low, high, verdict, detectable])
+        about = [_verdict(low, high, margin), _detectable(values, confidence)]
+        table.append([*cell, len(values), mean, low, high, *about])
     columns = [*keys, "seeds", "mean", "low", "high", "verdict", "detectable"]
     return pd.DataFrame(table, columns=columns)
 
@@ -119,96 +117,84 @@ def _keys(rows: pd.DataFrame, keys: Sequence[str] | None, across: Sequence[str])
 
 
 def _confidence(cells: Iterable[pd.Series], rate: float = 0.05) -> float:
-    """The confidence at which the intervals of many cells are wrong about at most 5 % of finds."""
-    from scipy.stats import false_discovery_control
-
-    p = [_p_value(values) for values in cells]
-    found = (false_discovery_control(p) <= rate).sum()
-    return 1 - rate * max(found, 1) / len(p)
-
-
-def _p_value(values: pd.Series) -> float:
-    """Of Student's test whether the mean is 0; where all values agree there is nothing to test."""
-    from scipy.stats import t
-
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    return 2 * t.sf(abs(mean) / error, len(values) - 1) if error > 0 else float(mean == 0)
+    """Return the confidence at which at most 5 % of the cells that exclude 0 do so by chance."""
+    p = []
+    for values in cells:  # Student's test; where all values agree there is nothing to test
+        mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+        t = abs(mean) / error if error > 0 else (np.inf if mean else 0.0)
+        p.append(2 * scipy.stats.t.sf(t, len(values) - 1))
+    selected = (scipy.stats.false_discovery_control(p) <= rate).sum()
+    return 1 - rate * max(selected, 1) / len(p)
 
 
 def _verdict(low: float, high: float, margin: float) -> str:
-    if low > 0:
-        return "supported"
-    if high < 0:
-        return "opposite"
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
     return "no difference" if -margin < low and high < margin else "cannot tell"
 
 
 def _detectable(differences: pd.Series, confidence: float = 0.95, power: float = 0.8) -> float:
-    """The true mean that a two-sided t-test on so many pairs finds with this probability."""
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
-
-    n, spread = len(differences), differences.std(ddof=1)
-    bound = t.ppf((1 + confidence) / 2, n - 1)
-    effect = brentq(lambda x: nct.sf(bound, n - 1, x) - power, 0, 100)  # in standard errors
-    return effect * spread / np.sqrt(n)
+    """Return the true mean that a two-sided t-test on so many pairs notices with this power."""
+    n, nct = len(differences), scipy.stats.nct
+    bound = scipy.stats.t.ppf((1 + confidence) / 2, n - 1)
+    effect = scipy.optimize.brentq(lambda x: nct.sf(bound, n - 1, x) - power, 0, 100)
+    return effect * differences.std(ddof=1) / np.sqrt(n)
 
 
 # ---------------------------------------------------------------------- along a dial
 
 RESAMPLES = 2_000
+_BOOTSTRAP = {"n_resamples": RESAMPLES, "method": "percentile", "vectorized": False}
 
 
-def break_even(gains: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
-    """Where the mean gain crosses 0 for the last time as B grows, and its 95 % interval.
+def break_even(gains: pd.DataFrame, seed: int = 0) -> Interval:
+    """Return where the mean gain crosses 0 for the last time as B grows: the size, low, high.
 
     Between two sizes the gain is taken to be linear in the logarithm of the size. The interval is
-    the percentile bootstrap over seeds (scipy).
+    the percentile bootstrap over seeds (scipy) at 95 %.
 
     gains: one row a seed, one column a size of B, growing; the gain of that seed at that size.
-    Returns: the size, low, high. inf says "none found": the mean gain is still above 0 at the
-        largest size that was measured; 0 says that it is above 0 at none.
+    Returns: inf if the mean gain is still above 0 at the largest size, 0 if it is above 0 at none.
     Raises: ValueError for fewer than two seeds or sizes, sizes that do not grow, or a gap.
     """
-    sizes = _sizes(gains)
-    values = gains.to_numpy(float)
-    return _bootstrapped(lambda seeds: _crossing(sizes, values[seeds].mean(axis=0)), values, seed)
+    sizes, values = _curves(gains)
 
+    def crossing(seeds: np.ndarray) -> float:
+        mean = values[seeds].mean(axis=0)
+        if not (mean > 0).any():
+            return 0.0
+        i = np.flatnonzero(mean > 0)[-1]
+        if i == len(mean) - 1:
+            return np.inf
+        share = mean[i] / (mean[i] - mean[i + 1])
+        return float(np.exp(np.log(sizes[i]) + share * np.log(sizes[i + 1] / sizes[i])))
 
-def _crossing(sizes: np.ndarray, mean: np.ndarray) -> float:
-    above = np.flatnonzero(mean > 0)
-    if not len(above):
-        return 0.0
-    i = above[-1]
-    if i == len(mean) - 1:
-        return np.inf
-    share = mean[i] / (mean[i] - mean[i + 1])
-    return float(np.exp(np.log(sizes[i]) + share * np.log(sizes[i + 1] / sizes[i])))
+    return _bootstrapped(crossing, len(values), seed)
 
 
 def exchange_rate(
     transferred: pd.DataFrame, scratch: pd.DataFrame, a: int, b: int, seed: int = 0
-) -> tuple[float, float, float]:
-    """How many examples of B one example of A is worth, at this |A| and |B|.
+) -> Interval:
+    """Return how many examples of B one of A is worth, at this |A| and |B|: the rate, low, high.
 
     From scratch would need |B′| examples for the score that transfer reaches with |B|, read off
     the mean learning curve of from scratch, linear in the logarithm of its size. One A example is
-    then worth (|B′| − |B|) / |A| of B. The interval is the percentile bootstrap over seeds (scipy).
+    then worth (|B′| − |B|) / |A| of B. The interval is that of `break_even`.
 
     transferred: one row a seed, the column `b` its scores. scratch: one row a seed, one column a
         size of B, growing; the same seeds.
-    Returns: the rate, low, high; negative where transfer costs. inf: from scratch does not reach
-        that score at any size that was measured; −inf: it is above it at every size.
-    Raises: ValueError as `break_even`, or if the two have not the same seeds.
+    Returns: negative where transfer costs; inf where from scratch does not reach that score at any
+        size, −inf where it is above it at every size.
+    Raises: ValueError as `break_even`, or if the two do not have the same seeds.
     """
-    sizes = _sizes(scratch)
+    sizes, curves = _curves(scratch)
     if list(transferred.index) != list(scratch.index):
         raise ValueError("transferred and scratch must have the same seeds, in the same order.")
-    reached, curve = transferred[b].to_numpy(float), scratch.to_numpy(float)
+    reached = transferred[b].to_numpy(float)
 
     def rate(seeds: np.ndarray) -> float:
         # The curve's running maximum: more examples never make it worse, but for chance.
-        mean = np.maximum.accumulate(curve[seeds].mean(axis=0))
+        mean = np.maximum.accumulate(curves[seeds].mean(axis=0))
         score = reached[seeds].mean()
         if score > mean[-1]:
             return np.inf
@@ -216,24 +202,44 @@ def exchange_rate(
             return -np.inf
         return (float(np.exp(np.interp(score, mean, np.log(sizes)))) - b) / a
 
-    return _bootstrapped(rate, curve, seed)
+    return _bootstrapped(rate, len(curves), seed)
 
 
-def rank_correlation(
-    outcome: pd.DataFrame, predictor: pd.DataFrame, seed: int = 0
-) -> tuple[float, float, float]:
-    """Spearman's ρ between the mean gains of two studies, and how far it scatters over seeds.
+def _curves(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sizes of B (sizes,) and the values (seeds, sizes), checked."""
+    sizes = table.columns.to_numpy(float)
+    if min(table.shape) < 2:
+        raise ValueError(f"at least two seeds and two sizes are needed; got {table.shape}.")
+    if table.isna().any(axis=None):
+        raise ValueError("every seed must have a value at every size of B; there are gaps.")
+    if (np.diff(sizes) <= 0).any():
+        raise ValueError(f"the sizes of B, in the columns, must grow; got {sizes.tolist()}.")
+    return sizes, table.to_numpy(float)
+
+
+def _bootstrapped(statistic: Callable, count: int, seed: int) -> Interval:
+    """Return a statistic of all seeds, and its 95 % interval over draws of as many seeds."""
+    seeds = np.arange(count)
+    with np.errstate(invalid="ignore"):  # scipy also takes the spread of what may be infinite
+        drawn = scipy.stats.bootstrap((seeds,), statistic, rng=seed, **_BOOTSTRAP)
+    # The nearest draw, not a mean of two: one of them may be infinite.
+    low, high = np.quantile(drawn.bootstrap_distribution, [0.025, 0.975], method="nearest")
+    return statistic(seeds), float(low), float(high)
+
+
+# ---------------------------------------------------------------------- between two studies
+
+
+def rank_correlation(outcome: pd.DataFrame, predictor: pd.DataFrame, seed: int = 0) -> Interval:
+    """Return Spearman's ρ between the mean gains of two studies, and its interval: ρ, low, high.
 
     The interval is the percentile bootstrap (scipy) at 95 %, over the seeds of each study by
     itself; the tasks stay as they are. It is about this ρ, of means that carry noise: that of the
     true gains lies further from 0, see `reliability`.
 
     outcome, predictor: one row a seed, one column a cell; the same cells, seeds of their own.
-    Returns: ρ, low, high.
     Raises: ValueError if the cells differ, or there is a gap.
     """
-    from scipy.stats import bootstrap, spearmanr
-
     if set(outcome.columns) != set(predictor.columns):
         raise ValueError("outcome and predictor must have the same cells, in their columns.")
     if outcome.isna().any(axis=None) or predictor.isna().any(axis=None):
@@ -241,16 +247,15 @@ def rank_correlation(
     one, other = outcome.to_numpy(float), predictor[outcome.columns].to_numpy(float)
 
     def rho(these: np.ndarray, those: np.ndarray) -> float:
-        return spearmanr(one[these].mean(axis=0), other[those].mean(axis=0)).statistic
+        return scipy.stats.spearmanr(one[these].mean(axis=0), other[those].mean(axis=0)).statistic
 
     seeds = (np.arange(len(one)), np.arange(len(other)))
-    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": seed}
-    found = bootstrap(seeds, rho, vectorized=False, **settings).confidence_interval
-    return float(rho(*seeds)), float(found.low), float(found.high)
+    low, high = scipy.stats.bootstrap(seeds, rho, rng=seed, **_BOOTSTRAP).confidence_interval
+    return float(rho(*seeds)), float(low), float(high)
 
 
 def reliability(table: pd.DataFrame, seed: int = 0) -> float:
-    """How well the mean gains of a study would agree with those of as many new seeds.
+    """Return how well the mean gains of a study would agree with those of as many new seeds.
 
     Spearman's ρ between the means of two random halves of the seeds, the mean over many splits,
     stepped up to the full number (Spearman and Brown 1910). Two studies that measure the same
@@ -259,62 +264,36 @@ def reliability(table: pd.DataFrame, seed: int = 0) -> float:
     table: one row a seed, one column a cell. Returns: at most 1; 0 or below for noise.
     Raises: ValueError for fewer than four seeds.
     """
-    from scipy.stats import spearmanr
-
     values = table.to_numpy(float)
     if len(values) < 4:
         raise ValueError(f"table must hold at least four seeds, to be halved; got {len(values)}.")
     rng = np.random.default_rng(seed)
-    halves = [np.array_split(rng.permutation(values), 2) for _ in range(RESAMPLES // 10)]
-    half = np.mean([spearmanr(a.mean(axis=0), b.mean(axis=0)).statistic for a, b in halves])
+    correlations = []
+    for _ in range(RESAMPLES // 10):
+        one, other = (half.mean(axis=0) for half in np.array_split(rng.permutation(values), 2))
+        correlations.append(scipy.stats.spearmanr(one, other).statistic)
+    half = np.mean(correlations)
     return float(2 * half / (1 + half))
 
 
 def permutation_p_value(outcome: pd.Series, predictor: pd.Series) -> float:
-    """How often chance would do as well: Mantel's test for two matrices over the same tasks.
+    """Return how often chance would do as well: Mantel's test for two matrices of the same tasks.
 
     The cells of a matrix are not independent: a task that is easy to help is so in all of its
-    cells. So the tasks of one matrix change places, in every way there is, and Spearman's ρ is
-    taken again.
+    cells. So the tasks of one matrix are permuted, in every order, and Spearman's ρ is taken again.
 
     outcome, predictor: indexed by (task, other task), for at most 8 tasks.
     Returns: p, the share of all orders whose ρ is at least as large as the tasks' own.
     Raises: ValueError for more tasks.
     """
-    from scipy.stats import rankdata
-
     tasks = list(outcome.index.unique(0))
     if len(tasks) > 8:
         raise ValueError(f"outcome must have at most 8 tasks, for all orders; got {len(tasks)}.")
-    ranks = pd.Series(rankdata(predictor), predictor.index)
-    fixed = rankdata(outcome)
+    ranks = pd.Series(scipy.stats.rankdata(predictor), predictor.index)
+    fixed = scipy.stats.rankdata(outcome)
     products = []
     for order in itertools.permutations(tasks):
         new = dict(zip(tasks, order, strict=True))
         moved = ranks[[(new[i], new[j]) for i, j in outcome.index]]
         products.append(fixed @ moved.to_numpy())  # ρ but for what no order changes
     return float(np.mean(np.array(products) >= products[0] - 1e-9))
-
-
-def _sizes(table: pd.DataFrame) -> np.ndarray:
-    sizes = table.columns.to_numpy(float)
-    if min(table.shape) < 2:
-        raise ValueError(f"at least two seeds and two sizes are needed; got {table.shape}.")
-    if table.isna().any(axis=None):
-        raise ValueError("every seed must have a value at every size of B; there are gaps.")
-    if (np.diff(sizes) <= 0).any():
-        raise ValueError(f"the sizes of B, in the columns, must grow; got {sizes.tolist()}.")
-    return sizes
-
-
-def _bootstrapped(statistic: Callable, values: np.ndarray, seed: int) -> tuple:
-    """A statistic of all seeds, and its 95 % interval over draws of as many seeds."""
-    from scipy.stats import bootstrap
-
-    seeds = np.arange(len(values))
-    settings = {"n_resamples": RESAMPLES, "method": "percentile", "rng": seed}
-    with np.errstate(invalid="ignore"):  # scipy also takes the spread of what may be infinite
-        drawn = bootstrap((seeds,), statistic, vectorized=False, **settings).bootstrap_distribution
-    # The nearest draw, not a mean of two: one of them may be infinite.
-    low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
-    return statistic(seeds), float(low), float(high)

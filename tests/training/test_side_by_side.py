@@ -11,7 +11,8 @@ from torch import nn
 from mtl_course import training
 from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.networks import Network, classifier, freeze, new_head, separate, shared, signature
-from mtl_course.training import _fit
+from mtl_course.studies._together import _Call, _kind
+from mtl_course.training import _fit, _many
 from mtl_course.training._side_by_side import SideBySide, groupable
 
 TASKS = ("car", "sign", "light")
@@ -93,13 +94,13 @@ def train_each(kind, precision):
     build, make = KINDS[kind]
     data, seeds = [make(m, seed=m) for m in (21, 13, 4)], [5, 6, 7]  # the last: less than a batch
     alone, together = ([build(seed) for seed in range(3)] for _ in range(2))
-    place = {"device": "cpu", "precision": precision}
+    device = {"device": "cpu", "precision": precision}
     want = [
-        training.fit(network, own, seed=seed, progress=False, **RUN, **place)
+        training.fit(network, own, seed=seed, progress=False, **RUN, **device)
         for network, own, seed in zip(alone, data, seeds, strict=True)
     ]
-    machine = training.machine(**place)
-    found = side_by_side(together, data, seeds, machine, False, RUN)
+    machine = training.machine(**device)
+    found = _many._side_by_side(together, data, seeds, machine, False, RUN)
     return alone, together, want, found
 
 
@@ -201,9 +202,9 @@ def test_networks_that_cannot_go_together_train_one_after_another(caplog):
     for seed, network in enumerate(alone):
         training.fit(network, data[seed], seed=seed, progress=False, device="cpu", **RUN)
     with caplog.at_level(logging.INFO):
-        place = training.machine("cpu")
-        side_by_side(together, data, range(2), place, False, RUN)
-    assert len([r for r in caplog.records if "one by one" in r.message]) == 1
+        machine = training.machine("cpu")
+        _many._side_by_side(together, data, range(2), machine, False, RUN)
+    assert len([r for r in caplog.records if "one after another" in r.message]) == 1
     for network, other in zip(together, alone, strict=True):
         for name, value in other.state_dict().items():
             assert torch.equal(network.state_dict()[name], value), name
@@ -214,7 +215,7 @@ def test_one_network_with_a_hook_keeps_all_from_going_together():
     networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
     seen = []
     networks[1].head.register_forward_hook(lambda *_: seen.append(1))
-    side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
+    _many._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
     assert len(seen) == RUN["steps"], "a hook was passed over"
 
 
@@ -222,7 +223,7 @@ def test_batches_that_a_normalization_has_seen_are_counted_for_each():
     data = with_classes()
     networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
     training.fit(networks[1], data, seed=0, progress=False, device="cpu", **RUN)
-    side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
+    _many._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
     assert [n.trunk[0][1].num_batches_tracked.item() for n in networks] == [5, 10]
 
 
@@ -239,7 +240,7 @@ def test_an_interrupt_stops_networks_that_train_one_after_another(monkeypatch):
 
     monkeypatch.setattr(_fit, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(networks, [data] * 3, range(3), training.machine("cpu"), False, RUN)
+        _many._side_by_side(networks, [data] * 3, range(3), training.machine("cpu"), False, RUN)
     assert steps == [networks[0]] * 3, "another network was begun"
     assert len(networks[0].history) == 2, "what the first had learned is not told"
 
@@ -252,13 +253,13 @@ def test_layers_of_one_size_and_another_kind_are_told_apart():
     assert signature(average) != signature(largest)
     with pytest.raises(ValueError, match="networks must have the same layers"):
         training.fit_many([average, largest], data, seeds=[0, 1], device="cpu", **RUN)
-    calls = [plans.Fit(network, data, {"steps": 2, "seed": 0}) for network in (average, largest)]
-    assert plans._kind(calls[0]) != plans._kind(calls[1])
+    calls = [_Call(network, data, 0, {"steps": 2}) for network in (average, largest)]
+    assert _kind(calls[0]) != _kind(calls[1])
 
 
 def test_calls_with_the_same_batch_go_together_whatever_the_number_of_images():
     network = shared(TASKS, width=2)
-    calls = [plans.Fit(network, with_tasks(m), {"steps": 2, "seed": m}) for m in (100, 300)]
-    assert plans._kind(calls[0]) == plans._kind(calls[1])
-    few = plans.Fit(network, with_tasks(40), {"steps": 2, "seed": 0})
-    assert plans._kind(few) != plans._kind(calls[0]), "40 images make a smaller batch"
+    calls = [_Call(network, with_tasks(m), m, {"steps": 2}) for m in (100, 300)]
+    assert _kind(calls[0]) == _kind(calls[1])
+    few = _Call(network, with_tasks(40), 0, {"steps": 2})
+    assert _kind(few) != _kind(calls[0]), "40 images make a smaller batch"
