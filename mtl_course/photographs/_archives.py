@@ -123,9 +123,7 @@ def _checked(archive: Archive, home: Path, download: bool) -> Path:
     if not path.exists() and not download:
         raise FileNotFoundError(f"{archive.content} is missing. {advice}")
     check_writable(home, ELSEWHERE)
-    if path.exists():
-        draft = path
-    else:
+    if not path.exists():
         try:
             _fetch(archive.url, draft)
         except OSError as error:  # urllib's are, too
@@ -133,14 +131,12 @@ def _checked(archive: Archive, home: Path, download: bool) -> Path:
                 raise
             problem = f"{archive.content} could not be fetched ({error})."
             raise FileNotFoundError(f"{problem} {advice}") from error
-    if not check_md5(draft, archive.md5):
-        if draft != path:
-            draft.unlink()  # the next call starts over
-        raise ValueError(
-            f"{draft} is damaged or another file: its MD5 sum is not {archive.md5}. "
-            f"Fetch {archive.url} again."
-        )
-    return draft.replace(path)
+    archive_file = path if path.exists() else draft
+    if not check_md5(archive_file, archive.md5):
+        draft.unlink(missing_ok=True)  # the next call starts over
+        problem = f"its MD5 sum is not {archive.md5}. Fetch {archive.url} again."
+        raise ValueError(f"{archive_file} is damaged or another file: {problem}")
+    return archive_file.replace(path)
 
 
 def _fetch(url: str, draft: Path) -> None:

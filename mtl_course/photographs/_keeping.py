@@ -27,8 +27,7 @@ Folder = str | os.PathLike | None
 def cifar10(folder: Folder = None, *, size: int = 32, download: bool = False) -> Split:
     """Return CIFAR-10: 50,000 photographs of ten classes to learn from, 10,000 to test on.
 
-    folder: None takes `photographs.folder()`. size: pixels on a side. download: fetch what is
-        missing.
+    folder: None takes `photographs.folder()`. size: pixels on a side. download: fetch it if needed.
     Returns: images uint8 (m, 3, size, size), labels int64 (m,).
     Raises: FileNotFoundError if it is missing, with what to fetch and where to put it; ValueError
         if a file is damaged or `size` is below 8; OSError if the disk is full or read-only.
@@ -74,9 +73,9 @@ def _read_once(name: str, folder: Folder, size: int, download: bool) -> Split:
 def _write(name: str, home: Path, part: str, size: int, draft: Path) -> None:
     """Read one part of a data set and write it as the arrays that `datasets.stored` opens."""
     names, labels, pictures = _reading.read(name, home, part)
-    bar = tqdm(pictures, f"{name}, {part}", len(labels), leave=False, unit="image")
     draft.mkdir()
     images = new_array(draft / "images.npy", (len(labels), 3, size, size), np.uint8)
+    bar = tqdm(pictures, f"{name}, {part}", len(labels), leave=False, unit="image")
     for row, picture in enumerate(bar):
         picture = picture.convert("RGB")  # a few of COCO's are gray
         if picture.size != (size, size):

@@ -75,8 +75,9 @@ def _stl10(folder: Path) -> None:
     folder.mkdir()
     images, labels = _letters(_STL, 800, 96, "STL-10")
     for part, rows in (("train", slice(500)), ("test", slice(500, None))):
-        images[rows].swapaxes(2, 3).tofile(folder / f"{part}_X.bin")  # column by column
-        (labels[rows] + 1).astype(np.uint8).tofile(folder / f"{part}_y.bin")
+        columns = images[rows].swapaxes(2, 3)  # pixels are stored column by column
+        (folder / f"{part}_X.bin").write_bytes(columns.tobytes())
+        (folder / f"{part}_y.bin").write_bytes((labels[rows] + 1).astype(np.uint8).tobytes())
     (folder / "class_names.txt").write_text("\n".join(_STL), encoding="utf-8")
 
 
