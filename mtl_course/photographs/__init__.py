@@ -1,25 +1,7 @@
 """Photographs on your disk: CIFAR-10, STL-10 and COCO as datasets, read once and kept."""
 
-from mtl_course.photographs._reading import (
-    ARCHIVES,
-    COCO_NAMES,
-    DRAWN,
-    Archive,
-    cifar10,
-    coco,
-    place,
-    stl10,
-    there,
-)
+from mtl_course.photographs._archives import ARCHIVES, folder, there
+from mtl_course.photographs._keeping import cifar10, coco, stl10
+from mtl_course.photographs._reading import COCO_NAMES
 
-__all__ = [
-    "ARCHIVES",
-    "COCO_NAMES",
-    "DRAWN",
-    "Archive",
-    "cifar10",
-    "coco",
-    "place",
-    "stl10",
-    "there",
-]
+__all__ = ["ARCHIVES", "COCO_NAMES", "cifar10", "coco", "folder", "stl10", "there"]

@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from mtl_course import training
-from mtl_course.base import HOME, Interrupted, check_count, results_folder, writable
+from mtl_course.base import HOME, check_count
 from mtl_course.devices import on_cpu
 from mtl_course.storage import Interrupted, results_folder, writable
 from mtl_course.studies import _store, golden

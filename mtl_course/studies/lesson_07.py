@@ -1,7 +1,7 @@
 """Lesson 07: the studies of lessons 02, 04 and 05 once more, on photographs.
 
-None of its rows ship: who has the photographs trains. Each study is made for the folder that they
-lie in and for a `Scale`, and `studies.run` takes it as it takes the name of one that ships. Without
+None of its rows ship: whoever has the photographs trains. Each function here makes a study for the
+folder that they lie in and for a `Scale`, and `studies.run` takes it in place of a name. Without
 rates it is the study that chooses them, on photographs that no reported score touches.
 """
 
@@ -18,14 +18,7 @@ from mtl_course.datasets import Dataset, Split, hide
 from mtl_course.networks import Network, backbone, imagenet_file, separate
 from mtl_course.studies._runner import run
 from mtl_course.studies._store import Study
-from mtl_course.studies.common import (
-    DEVELOPMENT,
-    Scores,
-    accuracy,
-    cells,
-    completed,
-    fitting,
-)
+from mtl_course.studies.common import DEVELOPMENT, Scores, cells, completed, fitting
 from mtl_course.studies.lesson_04 import treat
 from mtl_course.training import Fit, evaluate, fit
 from mtl_course.transfer import adapt, pretrain
@@ -42,14 +35,14 @@ class Scale(NamedTuple):
     seeds: int
     a_steps: int  # on CIFAR-10
     steps: int  # of the course's own networks on STL-10 and on COCO
-    labels: tuple[int, ...]  # labelled photographs of STL-10
+    labels: tuple[int, ...]  # labeled photographs of STL-10
     width: int  # of the course's own networks
     backbone_steps: int
-    coco_labels: tuple[int, ...]  # labelled photographs of COCO for a backbone
+    coco_labels: tuple[int, ...]  # labeled photographs of COCO for a backbone
     coco: int  # and for the course's own networks
     size: int  # pixels on a side of COCO's photographs
     tuned: bool  # learning rates are chosen on development seeds, not taken over
-    jobs: int | None  # processes; to start them takes longer than what quick trains
+    jobs: int | None  # processes; quick trains in less time than they take to start
 
 
 SCALES = {
@@ -64,70 +57,39 @@ SCALES = {
 TRIED = {"own": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "backbone": (1e-5, 1e-4, 3e-4, 1e-3, 1e-2)}
 """Learning rates, the same for every way of a study."""
 UNTUNED = {"own": 3e-3, "backbone": 1e-3}
-"""At quick scale."""
+"""Learning rates at quick scale."""
 
 Rates = Mapping[tuple[str, int], float]
-"""A learning rate for each way and number of labelled photographs."""
-
-
-# ---------------------------------------------------------------------- CIFAR-10 → STL-10
+"""A learning rate for each way and number of labeled photographs."""
 
 
 def cifar_to_stl(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
-    """T2 on photographs: A = CIFAR-10, B = so many labelled photographs of STL-10.
+    """Return the study of T2 on photographs: A = CIFAR-10, B = a few labeled ones of STL-10.
 
     Each seed has its own half of CIFAR-10's photographs, and its own trunk.
     """
-    return _study(
-        "CIFAR-10 → STL-10",
-        cells(way=WAYS, labels=_there_are(photographs.stl10(folder), scale.labels)),
-        functools.partial(_cifar_trunk, folder, scale),
-        functools.partial(_stl, folder, scale, rates),
-        rates,
-        "accuracy",
-    )
 
+    def trunk(seed: int, *, fit: Fit = fit) -> Network:
+        a = photographs.cifar10(folder).train
+        half = a.sample(len(a) // 2, seed=derive_seed(seed, "A"))
+        settings = {"steps": scale.a_steps, "width": scale.width, "batch_size": 64}
+        own = derive_seed(seed, "A network")
+        return pretrain(half, seed=own, progress=False, fit=fit, **settings)
 
-def _cifar_trunk(folder: Path, scale: Scale, seed: int, *, fit: Fit = fit) -> Network:
-    a = photographs.cifar10(folder).train
-    own = a.sample(len(a) // 2, seed=derive_seed(seed, "A"))
-    settings = {"steps": scale.a_steps, "batch_size": 64, "progress": False}
-    return pretrain(
-        own, seed=derive_seed(seed, "A network"), width=scale.width, **settings, fit=fit
-    )
-
-
-def _stl(
-    folder: Path,
-    scale: Scale,
-    rates: Rates | None,
-    source: Network,
-    seed: int,
-    way: str,
-    labels: int,
-    rate: float | None = None,
-    *,
-    fit: Fit = fit,
-) -> Scores:
-    pool, test = _split(photographs.stl10(folder), rates)
-    sample = pool.sample(labels, seed=derive_seed(seed, "B"))
-    rate = rate or rates[way, labels]
-    target = _adapted(source, sample, seed, way, scale.steps, rate, fit=fit)
-    return {"accuracy": accuracy(target, test)}
-
-
-# ---------------------------------------------------------------------- ImageNet → COCO
+    read = functools.partial(photographs.stl10, folder)
+    grid = cells(way=WAYS, labels=_available(read(), scale.labels))
+    train = _adapting(scale.steps, ["accuracy"])
+    return _study("CIFAR-10 → STL-10", grid, read, trunk, train, rates, "accuracy")
 
 
 def imagenet_trunk(folder: Path, scale: Scale, seed: int) -> tuple[Network, str]:
-    """A ResNet-18 that has learned ImageNet, and a banner for figures where it has not.
+    """Return a ResNet-18 that has learned ImageNet, and a banner for figures where it has not.
 
     Without its weights (`networks.backbone` says where to get them) another stands in, which has
     learned what lies in the folder as CIFAR-10.
     """
-    tasks = tuple(photographs.COCO_NAMES)
     if imagenet_file("resnet18").exists():
-        return backbone("resnet18", tasks, seed=seed), ""
+        return backbone("resnet18", tuple(photographs.COCO_NAMES), seed=seed), ""
     a = photographs.cifar10(folder).train
     network = backbone("resnet18", a.names, pretrained=False, seed=seed)
     settings = {"steps": scale.backbone_steps, "batch_size": 64, "learning_rate": 1e-3}
@@ -136,118 +98,70 @@ def imagenet_trunk(folder: Path, scale: Scale, seed: int) -> tuple[Network, str]
 
 
 def imagenet_to_coco(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
-    """A = ImageNet, B = so many photographs of COCO with the lecture's four labels.
+    """Return the study of A = ImageNet, B = a few photographs of COCO with the lecture's tasks.
 
-    Give `studies.run` a trunk as its source, such as `imagenet_trunk` makes: it serves all seeds.
+    Give `studies.run` a trunk as its source, such as `imagenet_trunk` returns: it serves all seeds.
     """
-    return _study(
-        "ImageNet → COCO",
-        cells(way=WAYS, images=_there_are(_roads(folder, scale), scale.coco_labels)),
-        _no_trunk,
-        functools.partial(_coco, folder, scale, rates),
-        rates,
-        "auc",
-    )
+    read = functools.partial(photographs.coco, folder, size=scale.size)
+    grid = cells(way=WAYS, images=_available(read(), scale.coco_labels))
+    train = _adapting(scale.backbone_steps, ["accuracy", "auc"])
+    return _study("ImageNet → COCO", grid, read, _no_trunk, train, rates, "auc")
 
 
 def _no_trunk(seed: int, *, fit: Fit = fit) -> None:
-    raise ValueError("source: give studies.run a trunk, such as imagenet_trunk makes.")
+    raise ValueError("source: give studies.run a trunk, such as imagenet_trunk returns.")
 
 
-def _coco(
-    folder: Path,
-    scale: Scale,
-    rates: Rates | None,
-    source: Network,
-    seed: int,
-    way: str,
-    images: int,
-    rate: float | None = None,
-    *,
-    fit: Fit = fit,
-) -> Scores:
-    pool, test = _split(_roads(folder, scale), rates)
-    sample = pool.sample(images, seed=derive_seed(seed, "B"))
-    rate = rate or rates[way, images]
-    return _means(_adapted(source, sample, seed, way, scale.backbone_steps, rate, fit=fit), test)
+def _adapting(steps: int, columns: Sequence[str]) -> Callable[..., Scores]:
+    """Return what trains one cell of a transfer study: adapt the source to a few photographs."""
 
+    def train(
+        source: Network, data: Split, seed: int, way: str, count: int, rate: float, fit: Fit
+    ) -> Scores:
+        sample = data.train.sample(count, seed=derive_seed(seed, "B"))
+        settings = fitting(derive_seed(seed, "B network"), steps, rate)
+        return _means(adapt(source, sample, way, fit=fit, **settings), data.test, columns)
 
-# ---------------------------------------------------------------------- many tasks, and '?'
+    return train
 
 
 def together(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
-    """M4 and M7 on COCO, with the course's own small networks.
+    """Return the study of M4 and M7 on COCO, with the course's own small networks.
 
     One shared network or four; and with half of the labels hidden, the mask or "no" in their place.
     """
-    images = _there_are(_roads(folder, scale), [scale.coco])
-    return _study(
-        "COCO, together",
-        cells(way=[SHARED, SEPARATE, MASKED, ZERO], images=images),
-        functools.partial(_own_roads, folder, scale, rates, images[0]),
-        functools.partial(_together, folder, scale, rates),
-        rates,
-        "auc",
-    )
+    read = functools.partial(photographs.coco, folder, size=scale.size)
+    (most,) = _available(read(), [scale.coco])
 
+    def sample(seed: int, *, fit: Fit = fit) -> Dataset:
+        """Return a seed's photographs: drawn once, they lie in memory once for all its ways."""
+        return _parts(read(), rates).train.sample(most, seed=derive_seed(seed, "images"))
 
-def _own_roads(
-    folder: Path, scale: Scale, rates: Rates | None, images: int, seed: int, *, fit: Fit = fit
-) -> Dataset:
-    """A seed's photographs: drawn once, they lie in memory once for all its ways."""
-    pool = _split(_roads(folder, scale), rates).train
-    return pool.sample(images, seed=derive_seed(seed, "images"))
+    def train(
+        source: Dataset, data: Split, seed: int, way: str, count: int, rate: float, fit: Fit
+    ) -> Scores:
+        own = derive_seed(seed, "network")
+        if way in (MASKED, ZERO):
+            source = hide(source, 0.5, seed=derive_seed(seed, "hidden"))
+        if way == SEPARATE:
+            network = separate(source.tasks, width=scale.width, seed=own)
+            fit(network, source, **fitting(own, scale.steps, rate))
+        else:
+            treatment = "call it 0" if way == ZERO else "mask"
+            network = treat(source, treatment, own, rate, scale.steps, scale.width, fit=fit)
+        return _means(network, data.test, ["accuracy", "auc"])
 
-
-def _together(
-    folder: Path,
-    scale: Scale,
-    rates: Rates | None,
-    source: Dataset,
-    seed: int,
-    way: str,
-    images: int,
-    rate: float | None = None,
-    *,
-    fit: Fit = fit,
-) -> Scores:
-    data = source
-    if way in (MASKED, ZERO):
-        data = hide(data, 0.5, seed=derive_seed(seed, "hidden"))
-    own, rate = derive_seed(seed, "network"), rate or rates[way, images]
-    if way == SEPARATE:
-        network = separate(data.tasks, width=scale.width, seed=own)
-        fit(network, data, **fitting(own, scale.steps, rate))
-    else:
-        treatment = "call it 0" if way == ZERO else "mask"
-        network = treat(data, treatment, own, rate, scale.steps, scale.width, fit=fit)
-    return _means(network, _split(_roads(folder, scale), rates).test)
-
-
-# ---------------------------------------------------------------------- what they share
-
-
-def _adapted(
-    source: Network,
-    sample: Dataset,
-    seed: int,
-    way: str,
-    steps: int,
-    rate: float,
-    *,
-    fit: Fit = fit,
-) -> Network:
-    settings = fitting(derive_seed(seed, "B network"), steps, rate)
-    return adapt(source, sample, way, **settings, fit=fit)
+    grid = cells(way=[SHARED, SEPARATE, MASKED, ZERO], images=[most])
+    return _study("COCO, together", grid, read, sample, train, rates, "auc")
 
 
 def chosen_rates(
     make: Callable[..., Study], folder: Path, scale: Scale, source: Network | None = None
 ) -> Rates:
-    """A learning rate for each cell of a study that one of the functions above makes.
+    """Return a learning rate for each cell of a study that one of the functions above makes.
 
     At quick scale one for all of them, untuned. Else for each way and size the best of `TRIED`, by
-    the mean over development seeds, scored on a fifth of the training photographs that was held
+    the mean over development seeds, scored on a fifth of the training photographs that is held
     back.
     """
     study = make(folder, scale)
@@ -257,43 +171,50 @@ def chosen_rates(
         return {tuple(cell[key] for key in keys): rate for cell in study.grid}
     rows = run(study, source=source, jobs=scale.jobs)
     means = rows.groupby([*keys, "rate"])[study.score].mean().unstack("rate")
-    return {cell: float(rate) for cell, rate in means.idxmax(axis=1).items()}
+    return means.idxmax(axis=1).to_dict()
 
 
 def _study(
     question: str,
     grid: Sequence[Mapping[str, object]],
+    read: Callable[[], Split],
     source: Callable[..., object],
-    train: Callable[..., object],
+    train: Callable[..., Scores],
     rates: Rates | None,
     score: str,
 ) -> Study:
-    if rates is not None:
-        return Study(question, grid, source, train, range(10), settings={}, score=score)
-    tried = TRIED["backbone" if source is _no_trunk else "own"]
-    grid = [cell | {"rate": rate} for cell in grid for rate in tried]
-    return Study(f"{question}, rates", grid, source, train, DEVELOPMENT[:3], {}, score=score)
+    """Return the study at these rates; without any, the one that tries some in each cell."""
+
+    def train_cell(
+        source: object, seed: int, way: str, rate: float = 0, *, fit: Fit = fit, **size: int
+    ) -> Scores:
+        (count,) = size.values()
+        rate = rate or rates[way, count]
+        return train(source, _parts(read(), rates), seed, way, count, rate, fit)
+
+    seeds = range(10)
+    if rates is None:
+        question, seeds = f"{question}, rates", DEVELOPMENT[:3]
+        tried = TRIED["backbone" if source is _no_trunk else "own"]
+        grid = [cell | {"rate": rate} for cell in grid for rate in tried]
+    return Study(question, grid, source, train_cell, seeds, settings={}, score=score)
 
 
-def _roads(folder: Path, scale: Scale) -> Split:
-    return photographs.coco(folder, size=scale.size)
-
-
-def _there_are(data: Split, sizes: Sequence[int]) -> list[int]:
-    """Those of `sizes` that a part of the photographs is enough for; else as many as there are."""
-    most = len(_split(data, rates=None).train)
-    return [size for size in sizes if size <= most] or [most]
-
-
-def _split(data: Split, rates: Rates | None) -> Split:
-    """What is learned from and scored on: while rates are chosen, parts of the training set."""
+def _parts(data: Split, rates: Rates | None) -> Split:
+    """Return what to learn from and to score on: while rates are chosen, both for training."""
     if rates is not None:
         return data
     cut = len(data.train) * 4 // 5
     return Split(data.train.subset(slice(cut)), data.train.subset(slice(cut, None)))
 
 
-def _means(network: Network, test: Dataset) -> dict[str, float]:
-    """Over the tasks; one whose test labels are all alike has no area under the curve."""
+def _available(data: Split, sizes: Sequence[int]) -> list[int]:
+    """Return those sizes that the training photographs suffice for; else as many as there are."""
+    most = len(_parts(data, rates=None).train)
+    return [size for size in sizes if size <= most] or [most]
+
+
+def _means(network: Network, test: Dataset, columns: Sequence[str]) -> Scores:
+    """Return means over the tasks; one whose test labels are all alike has no AUC."""
     table = evaluate(completed(network), test)
-    return {name: float(table[name].mean()) for name in ("accuracy", "auc")}
+    return {name: float(table[name].mean()) for name in columns}

@@ -25,7 +25,6 @@ from torchvision.datasets import CIFAR10, STL10
 
 from mtl_course import networks, photographs, training
 from mtl_course.datasets import UNKNOWN
-from mtl_course.photographs import Archive
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 draw = np.random.default_rng(0)
@@ -48,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-    """CIFAR-10 with 20 images a batch. Returns: what is in it."""
+    """CIFAR-10 with 20 images a batch. Returns: its images and labels."""
     base, kept = folder / "cifar-10-batches-py", {}
     base.mkdir()
     for part in ("train_list", "test_list"):
@@ -117,7 +116,7 @@ def test_what_was_read_once_is_opened_from_disk(folder: Path, cifar: dict[str, n
         photographs.cifar10(folder, size=24)
 
 
-def test_a_changed_file_is_told(folder: Path, cifar: dict[str, np.ndarray]):
+def test_a_changed_file_is_reported(folder: Path, cifar: dict[str, np.ndarray]):
     path = folder / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="cifar-10-batches-py is damaged"):
@@ -136,13 +135,13 @@ def test_a_network_learns_them(folder: Path, cifar: dict[str, np.ndarray]):
 
 
 def coco_tree(folder: Path, part: str, marks: list[tuple[int, str, int]], images: int) -> None:
-    """A part of COCO: marks are (image, category, iscrowd); image 3 is grey."""
+    """A part of COCO: marks are (image, category, iscrowd); image 3 is gray."""
     (folder / "annotations").mkdir(exist_ok=True)
     (folder / part).mkdir()
     names = ["traffic light", "bicycle", "person", "stop sign", "car", "zebra"]
     categories = [{"id": 10 + 7 * k, "name": name} for k, name in enumerate(names)]
     numbers = {category["name"]: category["id"] for category in categories}
-    told = {
+    content = {
         "images": [
             {"id": 500 - i, "file_name": f"{500 - i:012}.jpg", "width": 60, "height": 40}
             for i in range(images)
@@ -154,7 +153,7 @@ def coco_tree(folder: Path, part: str, marks: list[tuple[int, str, int]], images
         "categories": categories,
     }
     path = folder / "annotations" / f"instances_{part}.json"
-    path.write_text(json.dumps(told), encoding="utf-8")
+    path.write_text(json.dumps(content), encoding="utf-8")
     for i in range(images):
         picture = Image.new(
             "L" if i == 3 else "RGB", (60, 40), 40 * i if i == 3 else (40 * i, 0, 9)
@@ -193,7 +192,7 @@ def test_coco_images_go_with_their_answers(coco: Path):
     assert images.shape == (6, 3, 64, 64)
     reds = images[:, 0].float().mean(dim=(1, 2))
     assert (reds - torch.tensor([200, 160, 120, 80, 40, 0])).abs().max() < 3
-    assert images[2].float().mean(dim=(1, 2)).std() < 1, "a grey picture has three equal channels"
+    assert images[2].float().mean(dim=(1, 2)).std() < 1, "a gray picture has three equal channels"
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "no picture"])
@@ -224,34 +223,34 @@ def test_photographs_that_the_disk_has_no_room_for(coco: Path):
     done = python_on_disk(
         coco / "kept", "-c", code, room=1_000_000, MTL_COURSE_PHOTOGRAPHS=str(coco)
     )
-    told = done.stderr.splitlines()[-1]
-    assert "No space left on device: 1.2 MB needed, 1.0 MB free" in told, done.stderr
-    assert told.endswith("kept/coco-256/train/images.npy'")
+    message = done.stderr.splitlines()[-1]
+    assert "No space left on device: 1.2 MB needed, 1.0 MB free" in message, done.stderr
+    assert message.endswith("kept/coco-256/train/images.npy'")
     assert "train" not in done.stdout, "something was left"
 
 
 @pytest.mark.parametrize("there", ["unpacked", "packed", "nothing"])
-def test_a_folder_that_cannot_be_written_is_told_first(coco: Path, there: str):
+def test_a_folder_that_cannot_be_written_is_reported_first(coco: Path, there: str):
     """Before an archive is read or fetched, which takes long."""
     if there == "packed":
         (coco / "stl10_binary.tar.gz").write_bytes(b"not yet looked at")
     call = "coco()" if there == "unpacked" else f"stl10(download={there == 'nothing'})"
     code = f"from mtl_course import photographs; photographs.{call}"
     done = python_on_disk(coco, "-c", code, MTL_COURSE_PHOTOGRAPHS=str(coco))
-    told = done.stderr.splitlines()[-1]
-    assert told.startswith("OSError: [Errno 30] Read-only file system: "), done.stderr
-    assert "folder= or MTL_COURSE_PHOTOGRAPHS" in told and str(coco) in told
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith("OSError: [Errno 30] Read-only file system: "), done.stderr
+    assert "folder= or MTL_COURSE_PHOTOGRAPHS" in message and str(coco) in message
 
 
 @pytest.mark.parametrize("step", ["fetch", "unpack"])
-def test_a_disk_that_gets_full_on_the_way_is_told(
+def test_a_disk_that_gets_full_on_the_way_is_reported(
     folder: Path, offered: type[Offers], monkeypatch: pytest.MonkeyPatch, step: str
 ):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     whose, name = {
-        "fetch": (photographs, "_fetch"),
+        "fetch": (shutil, "copyfileobj"),
         "unpack": (torchvision.datasets.utils, "extract_archive"),
     }[step]
     monkeypatch.setattr(whose, name, full)
@@ -267,14 +266,14 @@ class Offers(http.server.BaseHTTPRequestHandler):
     """A server that breaks off after `most` bytes, and goes on from where it is asked to."""
 
     files: ClassVar[dict[str, bytes]]
-    asked: ClassVar[list[str | None]]
+    requests: ClassVar[list[str | None]]
     most, ranges = 10**9, True
 
     def do_GET(self) -> None:
         raw, start = self.files[self.path], 0
-        self.asked.append(self.headers.get("Range"))
-        if self.ranges and (asked := self.headers.get("Range")):
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        self.requests.append(self.headers.get("Range"))
+        if self.ranges and (wanted := self.headers.get("Range")):
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(raw):
                 self.send_error(416)
                 return
@@ -294,12 +293,13 @@ def offered(folder: Path, stl: dict, monkeypatch: pytest.MonkeyPatch) -> Iterato
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(folder / "stl10_binary", "stl10_binary")
     shutil.rmtree(folder / "stl10_binary")
-    kind = type("Server", (Offers,), {"files": {"/stl.tar.gz": packed.getvalue()}, "asked": []})
+    kind = type("Server", (Offers,), {"files": {"/stl.tar.gz": packed.getvalue()}, "requests": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/stl.tar.gz"
-        archive = Archive(url, hashlib.md5(packed.getvalue()).hexdigest(), "stl10_binary")
-        monkeypatch.setitem(photographs.ARCHIVES, "stl10", (archive,))
+        checksum = hashlib.md5(packed.getvalue()).hexdigest()
+        archive = photographs.ARCHIVES["stl10"][0]._replace(url=url, md5=checksum)
+        monkeypatch.setitem(photographs.ARCHIVES, "stl10", [archive])
         yield kind
         server.shutdown()
 
@@ -307,20 +307,20 @@ def offered(folder: Path, stl: dict, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_it_is_fetched_when_asked_to(folder: Path, offered: type[Offers], stl: dict):
     with pytest.raises(FileNotFoundError, match=r"Fetch http.*stl.tar.gz.* and put it into"):
         photographs.stl10(folder)
-    assert not offered.asked, "nothing is fetched unasked"
-    found = photographs.stl10(folder, size=96, download=True)
-    assert np.array_equal(found.train.images.numpy(), stl["train"])
+    assert not offered.requests, "nothing is fetched unasked"
+    data = photographs.stl10(folder, size=96, download=True)
+    assert np.array_equal(data.train.images.numpy(), stl["train"])
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["goes on", "starts anew"])
 def test_one_that_broke_off_is_fetched_on(folder: Path, offered: type[Offers], ranges: bool):
     offered.ranges, whole = ranges, len(offered.files["/stl.tar.gz"])
     offered.most = whole // 2
-    with pytest.raises(FileNotFoundError, match="goes on where it was"):
+    with pytest.raises(FileNotFoundError, match="resumes where it stopped"):
         photographs.stl10(folder, download=True)
     offered.most = whole
     photographs.stl10(folder, download=True)
-    assert offered.asked == [None, f"bytes={whole // 2}-"]
+    assert offered.requests == [None, f"bytes={whole // 2}-"]
 
 
 def test_one_that_was_whole_but_not_yet_checked(folder: Path, offered: type[Offers]):
@@ -334,20 +334,20 @@ def test_another_file_is_not_taken(folder: Path, offered: type[Offers]):
         photographs.stl10(folder, download=True)
     assert not list(folder.glob("stl*")), "and not kept"
     (folder / "stl.tar.gz").write_bytes(b"by hand")
-    with pytest.raises(ValueError, match="damaged, or another file"):
+    with pytest.raises(ValueError, match="damaged or another file"):
         photographs.stl10(folder)
 
 
 def test_without_a_network_it_says_what_to_fetch(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    archive = Archive("http://127.0.0.1:9/cifar.tar.gz", "0", "cifar-10-batches-py")
-    monkeypatch.setitem(photographs.ARCHIVES, "cifar10", (archive,))
+    archive = photographs.ARCHIVES["cifar10"][0]._replace(url="http://127.0.0.1:9/cifar.tar.gz")
+    monkeypatch.setitem(photographs.ARCHIVES, "cifar10", [archive])
     with pytest.raises(FileNotFoundError, match=r"could not be fetched.*Fetch http.*put it into"):
         photographs.cifar10(folder, download=True)
 
 
 def test_the_folder_is_the_users_choice(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MTL_COURSE_PHOTOGRAPHS", raising=False)
-    assert photographs.place().parts[-2:] == ("results", "photographs")
+    assert photographs.folder().parts[-2:] == ("results", "photographs")
     monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(folder))
-    assert photographs.place() == folder
-    assert photographs.place("here") == Path("here")
+    assert photographs.folder() == folder
+    assert photographs.folder("here") == Path("here")

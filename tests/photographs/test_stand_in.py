@@ -23,10 +23,10 @@ from small_disk import python_on_disk
 from mtl_course import networks, photographs, studies
 from mtl_course.datasets import UNKNOWN
 from mtl_course.photographs import stand_in
-from mtl_course.studies import lesson_07 as real
+from mtl_course.studies import lesson_07
 
 LESSON = NOTEBOOKS / "07_real_photographs.ipynb"
-TINY = real.SCALES["quick"]._replace(a_steps=4, steps=4, backbone_steps=1)
+TINY = lesson_07.SCALES["quick"]._replace(a_steps=4, steps=4, backbone_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_read_as_photographs_are(folder: Path):
     sizes = {"cifar10": (1000, 200), "stl10": (500, 300), "coco": (500, 300)}
     for name, (train, test) in sizes.items():
-        found = getattr(photographs, name)(folder)
-        assert (len(found.train), len(found.test)) == (train, test)
-        assert found.train.images.float().std() > 20, "they are not empty"
+        data = getattr(photographs, name)(folder)
+        assert (len(data.train), len(data.test)) == (train, test)
+        assert data.train.images.float().std() > 20, "they are not empty"
 
 
 def test_its_classes_are_those_of_the_real_sets(folder: Path):
@@ -98,17 +98,17 @@ print(stand_in.or_photographs("coco"))
 
 @pytest.mark.parametrize("room", [2_000_000, 6_000_000, 20_000_000])
 def test_a_set_that_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, room: int):
-    place, none = tmp_path / "disk", str(tmp_path / "none")
-    done = python_on_disk(place, "-c", DRAW, str(place), room=room, MTL_COURSE_PHOTOGRAPHS=none)
-    told, there = done.stderr.splitlines()[-1], place / "results" / "drawn-1"
-    assert told == f"OSError: [Errno 28] No space left on device: '{there}'", done.stderr
+    disk, none = tmp_path / "disk", str(tmp_path / "none")
+    done = python_on_disk(disk, "-c", DRAW, str(disk), room=room, MTL_COURSE_PHOTOGRAPHS=none)
+    message, there = done.stderr.splitlines()[-1], disk / "results" / "drawn-1"
+    assert message == f"OSError: [Errno 28] No space left on device: '{there}'", done.stderr
     assert done.stdout.split() == [str(there.parent)], "something was left"
 
 
 def test_in_a_course_that_cannot_be_written_to_it_goes_to_the_users_own_folder(tmp_path: Path):
-    place, own = tmp_path / "disk", tmp_path / "own"
+    disk, own = tmp_path / "disk", tmp_path / "own"
     where = {"MTL_COURSE_PHOTOGRAPHS": str(tmp_path / "none"), "XDG_DATA_HOME": str(own)}
-    done = python_on_disk(place, "-c", DRAW, str(place), **where)
+    done = python_on_disk(disk, "-c", DRAW, str(disk), **where)
     assert done.stdout.split() == [str(own / "mtl_course" / "drawn-1")], done.stderr
     assert (own / "mtl_course" / "drawn-1").is_dir()
 
@@ -116,18 +116,18 @@ def test_in_a_course_that_cannot_be_written_to_it_goes_to_the_users_own_folder(t
 # -------------------------------------------------------------------------- the lesson's studies
 
 
-STUDIES = [real.cifar_to_stl, real.imagenet_to_coco, real.together]
+STUDIES = [lesson_07.cifar_to_stl, lesson_07.imagenet_to_coco, lesson_07.together]
 
 
 @pytest.fixture(scope="module")
 def trunk(folder: Path) -> networks.Network:
-    return real.imagenet_trunk(folder, TINY, seed=0)[0]
+    return lesson_07.imagenet_trunk(folder, TINY, seed=0)[0]
 
 
 @pytest.mark.parametrize("make", STUDIES)
 def test_a_study_of_the_lesson_scores_each_way_on_the_same_draws(folder: Path, trunk, make):
-    source = trunk if make is real.imagenet_to_coco else None
-    rates = real.chosen_rates(make, folder, TINY, source)
+    source = trunk if make is lesson_07.imagenet_to_coco else None
+    rates = lesson_07.chosen_rates(make, folder, TINY, source)
     study = make(folder, TINY, rates)
     rows = studies.run(study, [0], source=source, progress=False, jobs=1)
     assert len(rows) == len(study.grid) and {way for way, _ in rates} == set(rows["way"])
@@ -139,15 +139,14 @@ def test_rates_are_chosen_alike_and_without_the_test_set(
     folder: Path, trunk, make, monkeypatch: pytest.MonkeyPatch
 ):
     """From the same few for every way and size, on seeds and images that are not reported."""
-    known = {name: getattr(photographs, name)(folder) for name in ("stl10", "coco")}
-    known["coco"] = photographs.coco(folder, size=TINY.size)
-    for name, data in known.items():
+    coco = photographs.coco(folder, size=TINY.size)
+    for name, data in {"stl10": photographs.stl10(folder), "coco": coco}.items():
         blind = data._replace(test=None)
         monkeypatch.setattr(photographs, name, lambda *_, blind=blind, **__: blind)
-    monkeypatch.setattr(real, "TRIED", {"own": (1e-3, 1e-2), "backbone": (1e-4, 1e-3)})
-    source = trunk if make is real.imagenet_to_coco else None
+    monkeypatch.setattr(lesson_07, "TRIED", {"own": (1e-3, 1e-2), "backbone": (1e-4, 1e-3)})
+    source = trunk if make is lesson_07.imagenet_to_coco else None
     tuning = make(folder, TINY)
-    rates = real.chosen_rates(make, folder, TINY._replace(tuned=True), source)
+    rates = lesson_07.chosen_rates(make, folder, TINY._replace(tuned=True), source)
     cells = {tuple(value for key, value in c.items() if key != "rate") for c in tuning.grid}
     assert set(rates) == cells and len(tuning.grid) == 2 * len(cells)
     assert set(rates.values()) <= {c["rate"] for c in tuning.grid}
@@ -158,13 +157,15 @@ def test_rates_are_chosen_alike_and_without_the_test_set(
 def test_the_best_rate_is_chosen(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tried: tuple[float, ...], best: float
 ):
-    monkeypatch.setattr(real, "TRIED", real.TRIED | {"own": tried})
+    monkeypatch.setattr(lesson_07, "TRIED", lesson_07.TRIED | {"own": tried})
     scale = TINY._replace(labels=(100,), steps=25, a_steps=25, tuned=True)
-    assert real.chosen_rates(real.cifar_to_stl, folder, scale)["from scratch", 100] == best
+    assert (
+        lesson_07.chosen_rates(lesson_07.cifar_to_stl, folder, scale)["from scratch", 100] == best
+    )
 
 
 def test_without_a_trunk_the_study_says_what_to_give(folder: Path):
-    study = real.imagenet_to_coco(folder, TINY)
+    study = lesson_07.imagenet_to_coco(folder, TINY)
     with pytest.raises(ValueError, match="give studies"):
         studies.run(study, [0], jobs=1, progress=False)
 
@@ -172,9 +173,9 @@ def test_without_a_trunk_the_study_says_what_to_give(folder: Path):
 def test_a_size_that_there_is_too_little_for_is_left_out(folder: Path):
     """A fifth is held back while rates are chosen, so 400 of 500 are the most."""
     sizes = {(20, 100, 5_000): [20, 100], (5_000,): [400]}
-    for asked, there in sizes.items():
-        grid = real.cifar_to_stl(folder, TINY._replace(labels=asked)).grid
-        assert sorted({cell["labels"] for cell in grid}) == there
+    for wanted, available in sizes.items():
+        grid = lesson_07.cifar_to_stl(folder, TINY._replace(labels=wanted)).grid
+        assert sorted({cell["labels"] for cell in grid}) == available
 
 
 # --------------------------------------------------------------------------------- the notebook
@@ -182,17 +183,17 @@ def test_a_size_that_there_is_too_little_for_is_left_out(folder: Path):
 
 def pictures(path: Path) -> list[str]:
     """The alt texts of a notebook's pictures."""
-    found = []
+    texts = []
     for cell in code_cells(read(path)):
         for output in cell.outputs:
-            found += alt_texts("".join(output.get("data", {}).get("text/html", "")))
-    return found
+            texts += alt_texts("".join(output.get("data", {}).get("text/html", "")))
+    return texts
 
 
 def test_the_committed_lesson_says_at_every_figure_that_it_is_drawn():
-    said = pictures(LESSON)
-    assert len(said) >= 6
-    assert all(alt.startswith(stand_in.BANNER) for alt in said)
+    texts = pictures(LESSON)
+    assert len(texts) >= 6
+    assert all(alt.startswith(stand_in.BANNER) for alt in texts)
 
 
 def test_with_photographs_in_place_no_figure_says_that_it_is_drawn(
@@ -203,8 +204,8 @@ def test_with_photographs_in_place_no_figure_says_that_it_is_drawn(
     shutil.copytree(folder, mine, ignore=shutil.ignore_patterns("kept"))
     for read_in in (photographs.cifar10, photographs.stl10):
         read_in(mine)
-    photographs.coco(mine, size=real.SCALES["quick"].size)
-    (mine / photographs.DRAWN).unlink()
+    photographs.coco(mine, size=lesson_07.SCALES["quick"].size)
+    (mine / stand_in.DRAWN).unlink()
     monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(mine))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
@@ -216,7 +217,7 @@ def test_with_photographs_in_place_no_figure_says_that_it_is_drawn(
         LESSON, tmp_path / "out.ipynb", cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False
     )
     assert not faults(read(tmp_path / "out.ipynb"))
-    said = pictures(tmp_path / "out.ipynb")
-    assert len(said) == len(pictures(LESSON))
-    assert not [alt for alt in said if stand_in.BANNER in alt or real.NOT_IMAGENET in alt]
+    texts = pictures(tmp_path / "out.ipynb")
+    assert len(texts) == len(pictures(LESSON))
+    assert not [alt for alt in texts if stand_in.BANNER in alt or lesson_07.NOT_IMAGENET in alt]
     assert result(read(tmp_path / "out.ipynb"))["drawn"] is False

@@ -5,7 +5,6 @@ import logging
 import pandas as pd
 import pytest
 import torch
-from together import side_by_side
 from torch import nn
 
 from mtl_course import training
