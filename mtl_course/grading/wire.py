@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -55,18 +54,20 @@ def unpack(text: str, tensors: bool = False) -> object:
 
 
 def _encode(value: object) -> object:
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind == "U" or isinstance(value, (pd.Series, pd.Index)):
-        return value.tolist()
-    if isinstance(value, pd.DataFrame):
+    # What is not imported has no values here, and every sandbox starts sooner without it.
+    torch, pandas = sys.modules.get("torch"), sys.modules.get("pandas")
+    if pandas and isinstance(value, pandas.DataFrame):
         return {_KIND: "table", "columns": {str(k): c.tolist() for k, c in value.items()}}
+    if pandas and isinstance(value, (pandas.Series, pandas.Index)):
+        return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    torch = sys.modules.get("torch")  # if it is not imported there are no tensors
-    kind = "tensor" if torch is not None and isinstance(value, torch.Tensor) else "array"
+    kind = "tensor" if torch and isinstance(value, torch.Tensor) else "array"
     if kind == "array" and not isinstance(value, (np.ndarray, np.generic)):
         raise Malformed(f"it is of type {type(value).__name__}")
     array = np.asarray(value.detach().cpu() if kind == "tensor" else value)
+    if array.dtype.kind == "U":
+        return array.tolist()
     if array.dtype.name not in DTYPES or array.nbytes > _ARRAY_LIMIT:
         raise Malformed(f"it holds {kind}s of {array.dtype.name}, {array.nbytes:,} bytes")
     data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
@@ -75,8 +76,12 @@ def _encode(value: object) -> object:
 
 def _decode(tensors: bool, tree: dict) -> object:
     kind = tree.get(_KIND)
+    if kind == "table" and tensors:
+        import pandas
+
+        return pandas.DataFrame(tree["columns"])
     if kind == "table":
-        return pd.DataFrame(tree["columns"]) if tensors else tree["columns"]
+        return tree["columns"]
     if kind not in ("array", "tensor"):
         return tree
     dtype, shape, data = tree["dtype"], tree["shape"], tree["data"]

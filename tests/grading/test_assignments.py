@@ -7,6 +7,7 @@ through `wire`, as it does in the sandbox. What a sandbox adds is tested where g
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import linecache
 
@@ -26,10 +27,12 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 every_assignment = pytest.mark.parametrize("name", NAMES)
 
 
+@functools.cache
 def source(name: str) -> NotebookNode:
     return read(INSTRUCTOR / name / f"{name}.ipynb")
 
 
+@functools.cache
 def checks(name: str) -> dict:
     spec = importlib.util.spec_from_file_location(name, INSTRUCTOR / f"{name}_checks.py")
     module = importlib.util.module_from_spec(spec)
