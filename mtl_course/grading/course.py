@@ -38,10 +38,7 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Course:
-    """The folder of a class.
-
-    Raises: ValueError if it has no assignments of an instructor's.
-    """
+    """The folder of a class. Raises: ValueError if it has no instructor's assignments."""
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder).resolve()
@@ -58,12 +55,8 @@ class Course:
             )
 
     def release(self, name: str) -> Path:
-        """Make the student version, and enter the assignment into the gradebook.
-
-        Returns: the released notebook, without solutions and without outputs.
-        """
-        self._check_name(name)
-        gradebook.convert(self.folder, GenerateAssignment, name)
+        """Make the student version, without solutions, and enter it into the gradebook."""
+        gradebook.convert(self.folder, GenerateAssignment, self._checked(name))
         return self._notebook("student", name)
 
     def grade(
@@ -90,20 +83,16 @@ class Course:
                 raise sandbox.Refused(f"{path} would be seen in the sandbox: move the course away.")
         conditions, _ = assignment.conditions(), assignment.exercises()
         folders = self._submissions(name)
-        graded = [
-            student
-            for student, folder in folders.items()
-            if not again and self._is_graded(name, student, folder, conditions)
+        todo = [
+            one for one in folders.items() if again or not self._is_graded(name, *one, conditions)
         ]
-        todo = [student for student in folders if student not in graded]
-        tasks = (delayed(self._mark)(assignment, student, folders[student]) for student in todo)
         jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
-        marked = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-        students = itertools.chain(graded, marked)
+        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        marked = parallel(delayed(self._mark)(assignment, *one) for one in todo)
+        students = itertools.chain(folders.keys() - dict(todo).keys(), marked)
         problems = {}
-        bar = tqdm(students, name, len(folders), disable=not progress, unit="student")
         try:
-            for student in bar:
+            for student in tqdm(students, name, len(folders), disable=not progress):
                 try:
                     self._enter(name, student)
                 except Exception as error:  # which must not keep the others from their grades
@@ -113,9 +102,8 @@ class Course:
         return self._report(name, list(folders), problems)
 
     def feedback(self, name: str) -> list[Path]:
-        """Make the pages that students get back. Returns: their paths.
+        """Make the pages that students get back, and return their paths.
 
-        A page runs no script and requests nothing from other servers, whatever a student wrote.
         Raises: RuntimeError if any page cannot be made, after making the others.
         """
         students = [path.parent.name for path in (self.folder / "autograded").glob(f"*/{name}")]
@@ -126,8 +114,6 @@ class Course:
     def export(self) -> list[Path]:
         """Write grades.csv (one row per student) and the same for Canvas and Moodle to import."""
         return gradebook.export(self.folder)
-
-    # ------------------------------------------------------------------ one submission
 
     def _mark(self, assignment: Assignment, student: str, folder: Path) -> str:
         """Mark one submission and write down the results. Returns: the student."""
@@ -141,9 +127,7 @@ class Course:
             if notebook is not None:
                 with atomic(target) as draft:
                     nbformat.write(notebook, draft)
-                target.with_name("timestamp.txt").unlink(missing_ok=True)
-                if record["handed in"]:
-                    target.with_name("timestamp.txt").write_text(record["handed in"])
+                target.with_name("timestamp.txt").write_text(record["handed in"])
             self._write_record(assignment.name, student, record)
         except Exception as error:  # such as a name that is too long for a file's
             print(f"{unquote(student)}: {type(error).__name__}: {error}", file=sys.stderr)
@@ -152,7 +136,7 @@ class Course:
     def _enter(self, name: str, student: str) -> None:
         """Enter a record's points into nbgrader's gradebook, or remove a student's old ones."""
         record = self._record(name, student)
-        if record is None:
+        if not record:
             raise RuntimeError("it has no record")
         if record.get("entered") or "failed" in record:  # the old points of a failed one stand
             return
@@ -171,7 +155,7 @@ class Course:
     def _is_graded(self, name: str, student: str, folder: Path, conditions: dict) -> bool:
         record = self._record(name, student)
         now = (conditions, _submission_time(folder))
-        if record is None or (record["against"], record["handed in"]) != now:
+        if (record.get("against"), record.get("handed in")) != now:
             return False
         try:
             return record.get("digest") == intake.read(folder, f"{name}.ipynb")[1]
@@ -181,8 +165,8 @@ class Course:
     def _report(self, name: str, students: list[str], problems: dict[str, str]) -> pd.DataFrame:
         rows = []
         for student in students:
-            record = self._record(name, student) or {"exercises": {}, "notes": []}
-            exercises = record["exercises"].values()
+            record = self._record(name, student)
+            exercises = record.get("exercises", {}).values()
             reasons = [record.get("quarantined"), record.get("failed"), problems.get(student)]
             rows.append({
                 "student": unquote(student),
@@ -190,7 +174,7 @@ class Course:
                 "points": round(sum(exercise["score"] for exercise in exercises), 2),
                 "of": sum(exercise["points"] for exercise in exercises),
                 "quarantined": "; ".join(filter(None, reasons)),
-                "notes": "; ".join(record["notes"]),
+                "notes": "; ".join(record.get("notes", [])),
                 "seconds": record.get("seconds"),
             })  # fmt: skip
         report = pd.DataFrame(rows).sort_values("student", ignore_index=True)
@@ -198,18 +182,16 @@ class Course:
             report.to_csv(draft, index=False, encoding="utf-8")
         return report
 
-    # ------------------------------------------------------------------ files
-
-    def _check_name(self, name: str) -> None:
+    def _checked(self, name: str) -> str:
         if name not in self.names:
             raise ValueError(f"assignment must be one of {', '.join(self.names)}; got {name!r}.")
+        return name
 
     def _notebook(self, part: str, name: str) -> Path:
         return self.folder / part / name / f"{name}.ipynb"
 
     def _assignment(self, name: str, limits: Limits) -> Assignment:
-        self._check_name(name)
-        checks = self.folder / "instructor" / f"{name}_checks.py"
+        checks = self.folder / "instructor" / f"{self._checked(name)}_checks.py"
         if not checks.is_file():
             raise FileNotFoundError(f"{checks} is missing: write its checks.")
         released = self._notebook("student", name)
@@ -224,29 +206,25 @@ class Course:
         return Assignment(name, released, checks, int(seed.read_text()), limits)
 
     def _submissions(self, name: str) -> dict[str, Path]:
-        """Return the folders that were handed in for this assignment, by student."""
         submitted = self.folder / "submitted"
         if not submitted.is_dir():
             raise FileNotFoundError(f"{submitted} is missing: it holds STUDENT/{name}.")
         folders = [path for path in sorted(submitted.iterdir()) if not path.is_symlink()]
         return {student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
 
-    def _record_path(self, name: str, student: str) -> Path:
-        return self.folder / "records" / name / f"{student}.json"
-
-    def _record(self, name: str, student: str) -> dict | None:
+    def _record(self, name: str, student: str) -> dict:
         try:
-            return json.loads(self._record_path(name, student).read_text(encoding="utf-8"))
+            path = self.folder / "records" / name / f"{student}.json"
+            return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None
+            return {}
 
     def _write_record(self, name: str, student: str, record: dict) -> None:
-        with atomic(self._record_path(name, student)) as draft:
+        with atomic(self.folder / "records" / name / f"{student}.json") as draft:
             draft.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _submission_time(folder: Path) -> str:
-    """Return what timestamp.txt says, if it is a time; else nothing."""
     try:
         text = intake.read_bytes(folder, "timestamp.txt")[:100].decode().strip()
         parse_utc(text)
@@ -256,9 +234,6 @@ def _submission_time(folder: Path) -> str:
 
 
 def student_id(folder: str) -> str:
-    """Return a student's name for the gradebook: the folder's, where nbgrader can take it.
-
-    What its patterns and paths would misread is written as %XX; `unquote` reads it back.
-    """
+    """Return a folder's name with what nbgrader would misread as %XX; `unquote` reads it back."""
     special = r"[%*?\[\]{}+/\\\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$"
     return re.sub(special, lambda c: "".join(f"%{b:02X}" for b in os.fsencode(c[0])), folder)

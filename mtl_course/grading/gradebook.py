@@ -48,9 +48,8 @@ def opened(folder: Path) -> Gradebook:
 
 
 def convert(folder: Path, converter: type[BaseConverter], name: str, student: str = "*") -> None:
-    """Run one of nbgrader's converters on an assignment, with the class's own settings.
+    """Run one of nbgrader's converters on the notebooks of one student, or of all.
 
-    student: the only one, or "*".
     Raises: RuntimeError with nbgrader's log if it fails for anybody.
     """
     config = PyFileConfigLoader("nbgrader_config.py", str(folder)).load_config()
@@ -59,10 +58,8 @@ def convert(folder: Path, converter: type[BaseConverter], name: str, student: st
     config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = name, student
     config.HTMLExporter.template_name = "feedback"
     config.Autograde.sanitize_preprocessors = []
-    config.Autograde.autograde_preprocessors = [  # none that runs a student's code
-        f"nbgrader.preprocessors.{preprocessor}"
-        for preprocessor in ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")
-    ]
+    steps = ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")  # none runs any code
+    config.Autograde.autograde_preprocessors = [f"nbgrader.preprocessors.{s}" for s in steps]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLAlchemy's, about nbgrader
         app = converter(coursedir=CourseDirectory(config=config), config=config)
@@ -73,7 +70,7 @@ def convert(folder: Path, converter: type[BaseConverter], name: str, student: st
 
 
 def export(folder: Path) -> list[Path]:
-    """Write grades.csv, canvas.csv and moodle.csv, with one row per student. Returns: their paths.
+    """Write grades.csv, canvas.csv and moodle.csv, one row per student, and return their paths.
 
     Who handed in nothing, or was quarantined, has no points there (in nbgrader's own export: 0).
     What is still to be marked by hand counts 0, or after another submission what it got before.
@@ -104,6 +101,6 @@ def export(folder: Path) -> list[Path]:
     paths = {folder / f"{kind}.csv": columns for kind, columns in _COLUMNS.items()}
     for path, columns in paths.items():
         with atomic(path) as draft:
-            chosen = table[list(columns)].rename(columns=columns).join(points)
+            chosen = pd.concat([table[list(columns)].rename(columns=columns), points], axis=1)
             chosen.to_csv(draft, index=False, encoding="utf-8")
     return list(paths)

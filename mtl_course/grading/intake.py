@@ -1,6 +1,6 @@
 """From a submission to a notebook that can be graded: the released one, with a student's answers.
 
-A submission is whatever a stranger put into a folder. Only the text of its answer cells, and of code
+A submission is whatever a stranger put into a folder. Only the text of answer cells, and of code
 cells that the student added, is taken from it; all else is the released notebook's own.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.utils import is_solution
 
 FILE_LIMIT = 20_000_000  # bytes of a submitted notebook; its outputs are dropped
 _CELL_COUNT = 1000
@@ -27,10 +28,7 @@ class Quarantined(ValueError):
 
 
 def read(folder: Path, name: str) -> tuple[list[dict], str]:
-    """Return the cells of the notebook `name` in a submission's folder, and its digest.
-
-    Raises: Quarantined if it is missing, a link, too large, or not a notebook.
-    """
+    """Return a submitted notebook's cells, and its digest. Raises: Quarantined if it has none."""
     raw = read_bytes(folder, name)
     try:
         notebook = json.loads(raw.decode("utf-8-sig"))
@@ -45,10 +43,7 @@ def read(folder: Path, name: str) -> tuple[list[dict], str]:
 
 
 def read_bytes(folder: Path, name: str) -> bytes:
-    """Return the contents of the file `name` in a submission's folder.
-
-    Raises: Quarantined if it is missing, a link, no file, or too large.
-    """
+    """Return a file's contents. Raises: Quarantined if it is missing, a link, or too large."""
     try:
         if folder.is_symlink():
             raise Quarantined("its folder is a link")
@@ -87,7 +82,7 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
                 added.setdefault(previous, []).append(text)
             continue
         previous = name
-        if kind(originals[name]) != "answer":
+        if not is_solution(originals[name]):
             if text != originals[name].source:
                 notes.add(f"{name} was edited, and stands as released")
         elif fits:
@@ -102,7 +97,7 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
     for cell in copy.deepcopy(released.cells):
         name = _grade_id(cell)
         more = added.get(name, []) if name else []
-        if kind(cell) == "answer":
+        if is_solution(cell):
             texts = [text for text in answers.get(name, []) if text != cell.source]
             if name not in answers:
                 notes.add(f"{name} is missing")
@@ -114,14 +109,6 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
             cell.outputs, cell.execution_count = [], None
         rebuilt.cells += [cell, *map(nbformat.v4.new_code_cell, more)]
     return rebuilt, sorted(notes)
-
-
-def kind(cell: NotebookNode) -> str:
-    """Return "answer" if a student writes the cell, "check" if it is graded, or else "given"."""
-    about = cell.metadata.get("nbgrader", {})
-    if about.get("solution"):
-        return "answer"
-    return "check" if about.get("grade") else "given"
 
 
 def _grade_id(cell: dict) -> str | None:

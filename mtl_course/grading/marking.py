@@ -23,11 +23,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 from nbformat import NotebookNode
+from nbgrader.utils import is_grade, is_solution
 
 from mtl_course.base import derive_seed
 from mtl_course.grading import sandbox, wire
 from mtl_course.grading.checks import Student, Wrong
-from mtl_course.grading.intake import Quarantined, kind, read, rebuild, valid
+from mtl_course.grading.intake import Quarantined, read, rebuild, valid
 from mtl_course.grading.sandbox import Died, Kernel, Limits
 
 Check = Callable[[Student, np.random.Generator], None]
@@ -35,11 +36,7 @@ Check = Callable[[Student, np.random.Generator], None]
 
 @dataclass(frozen=True)
 class Assignment:
-    """What submissions are graded by.
-
-    released: the notebook that students were given. checks: the file of hidden checks.
-    seed: of the inputs that checks draw, one for the entire class.
-    """
+    """What submissions are graded by: their notebook, the file of checks, their inputs' seed."""
 
     name: str
     released: Path
@@ -58,10 +55,7 @@ class Assignment:
         return conditions | {"digest": digest}
 
     def exercises(self) -> Mapping[str, Sequence[Check]]:
-        """Return the hidden checks, by exercise.
-
-        Raises: ValueError if they are for other exercises than the notebook's.
-        """
+        """Return checks by exercise. Raises: ValueError if the notebook has other exercises."""
         exercises = runpy.run_path(str(self.checks))["EXERCISES"]
         odd = set(exercises) ^ set(_check_cells(nbformat.read(self.released, as_version=4)))
         if odd:
@@ -81,8 +75,18 @@ def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | Non
     start = time.monotonic()
     record = {"assignment": assignment.name, "against": assignment.conditions(), "notes": []}
     try:
-        notebook = _mark(assignment, folder, record)
-        return record | {"seconds": round(time.monotonic() - start, 1)}, notebook
+        cells, record["digest"] = read(folder, f"{assignment.name}.ipynb")
+        notebook, notes = rebuild(nbformat.read(assignment.released, as_version=4), cells)
+        with closing(_Session(notebook, assignment.limits, notes)) as session:
+            results = _results(assignment, notebook, Student(session.kernel), notes)
+        for name, cell in _check_cells(notebook).items():
+            cell.outputs = _verdict(results[name])
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown" and is_solution(cell):
+                cell.source = _harmless(cell.source)
+        notes = sorted({_line(note) for note in notes})
+        seconds = round(time.monotonic() - start, 1)
+        return record | {"exercises": results, "notes": notes, "seconds": seconds}, notebook
     except Quarantined as error:
         return record | {"quarantined": str(error), "exercises": {}}, None
     except Exception as error:  # which must not cost the others their grades
@@ -90,32 +94,17 @@ def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | Non
         return record | {"failed": why, "digest": None, "exercises": {}}, None
 
 
-def _mark(assignment: Assignment, folder: Path, record: dict) -> NotebookNode:
-    """Return the marked notebook, and fill in the record."""
-    cells, record["digest"] = read(folder, f"{assignment.name}.ipynb")
-    notebook, notes = rebuild(nbformat.read(assignment.released, as_version=4), cells)
-    with closing(_Session(notebook, assignment.limits, notes)) as session:
-        record["exercises"] = _check(assignment, notebook, Student(session.kernel), notes)
-    record["notes"] = sorted({_line(note) for note in notes})
-    for name, cell in _check_cells(notebook).items():
-        cell.outputs = _verdict(record["exercises"][name])
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and kind(cell) == "answer":
-            cell.source = _harmless(cell.source)
-    return notebook
-
-
 class _Session:
     """A notebook that runs in one sandbox after another, until its time is over.
 
-    A cell that ends its sandbox is left out from then on, so that the others are heard. The graded
-    cells never run.
+    A cell that ends its sandbox is left out from then on. The graded cells never run.
     """
 
     def __init__(self, notebook: NotebookNode, limits: Limits, notes: list[str]) -> None:
         self._limits, self._notes = limits, notes
         self._end = time.monotonic() + limits.total_seconds
-        self._cells = [c for c in notebook.cells if c.cell_type == "code" and kind(c) != "check"]
+        checks = _check_cells(notebook).values()
+        self._cells = [c for c in notebook.cells if c.cell_type == "code" and c not in checks]
         self._kernel: Kernel | None = None
 
     def close(self) -> None:
@@ -153,11 +142,11 @@ class _Session:
 
 def _check_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
     """Return the cells under which points are written, by exercise."""
-    cells = [c for c in notebook.cells if kind(c) == "check" and c.cell_type == "code"]
-    return {cell.metadata.nbgrader.grade_id: cell for cell in cells}
+    cells = [c for c in notebook.cells if c.cell_type == "code" and is_grade(c)]
+    return {c.metadata.nbgrader.grade_id: c for c in cells if not is_solution(c)}
 
 
-def _check(
+def _results(
     assignment: Assignment, notebook: NotebookNode, student: Student, notes: list[str]
 ) -> dict[str, dict]:
     """Return points, score and what each check said, by exercise."""

@@ -24,6 +24,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import psutil
 
@@ -74,10 +75,9 @@ class Limits:
 
 
 def check_ready(*, root: bool = False) -> None:
-    """Make sure that untrusted code can be shut in here, by shutting something in.
+    """Shut something in. Raises: Refused, with what to install, if that fails, or for root.
 
     root: grade even as root, whom no limit on processes binds.
-    Raises: Refused, with what to install or change.
     """
     if not sys.platform.startswith("linux") or platform.machine() not in _CALLS:
         raise Refused(f"the sandbox needs Linux on {' or '.join(_CALLS)}: use a virtual machine.")
@@ -86,7 +86,7 @@ def check_ready(*, root: bool = False) -> None:
     for name, package in (("bwrap", "bubblewrap"), ("prlimit", "util-linux")):
         if not shutil.which(name):
             raise Refused(f"the sandbox needs {name}: install it (apt-get install {package}).")
-    trial = _start("import IPython, mtl_course.grading.wire", Limits(), stderr=subprocess.PIPE)
+    trial = _start("import IPython, mtl_course.grading.wire", Limits(), stderr=PIPE)
     errors = trial.communicate()[1].decode(errors="replace").strip()
     if trial.returncode:
         raise Refused(
@@ -141,7 +141,7 @@ def _start(code: str, limits: Limits, **pipes: int) -> subprocess.Popen:
 
 
 def _call_filter() -> bytes:
-    """Return the program that decides in the Linux kernel about each system call: see seccomp(2)."""
+    """Return the program that decides in Linux about each system call: see seccomp(2)."""
     number, calls = _CALLS[platform.machine()]
     refuse = len(calls) + 1  # steps from the first comparison with a call's number
     steps = [(0x20, 0, 0, 4), (0x15, 1, 0, number), (0x06, 0, 0, 0), (0x20, 0, 0, 0)]
@@ -152,18 +152,13 @@ def _call_filter() -> bytes:
 
 
 class Kernel:
-    """A Python in a sandbox of its own, which carries out requests (`wire.serve`) until it is killed.
-
-    Raises: Refused if it does not start.
-    """
+    """A Python in a sandbox of its own, for requests. Raises: Refused if it does not start."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._reason = limits, "stopped: it ended its own process"
-        self._end = math.inf
+        self._end, self._inside = math.inf, []  # the sandbox's first processes
         code = "from mtl_course.grading import wire; wire.serve()"
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process = _start(code, limits, **pipes)
-        self._inside: list[psutil.Process] = []  # the first processes in the sandbox
+        self._process = _start(code, limits, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         threading.Thread(target=self._watch, daemon=True).start()
         try:
             self.request({"cell": ""}, 60)
@@ -177,17 +172,14 @@ class Kernel:
         return self._process.poll() is not None
 
     def close(self) -> None:
-        """Kill all that runs in the sandbox, and close the pipes. It may be called more than once."""
+        """Kill all that runs in the sandbox, and close the pipes. It may be called again."""
         self._kill()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.stdout.close()
 
     def request(self, request: dict, seconds: float | None = None) -> object:
-        """Return the sandbox's reply to a request: see `wire.serve`.
-
-        Raises: Died if the time is over, a limit is passed, or it ends.
-        """
+        """Return the reply of `wire.serve`. Raises: Died if it ends or exceeds a limit."""
         seconds = self._limits.seconds if seconds is None else seconds
         number = secrets.token_hex(8)  # so that no reply can be ready beforehand
         line = f"{wire.pack([number, request])}\n".encode()
@@ -223,15 +215,14 @@ class Kernel:
 
     def _watch(self) -> None:
         """Kill it when its time is over or it takes too much memory, which ends the pipes, too."""
+        late = much = False
         try:
-            while not self.dead:
-                if time.monotonic() > self._end:
-                    self._reason = self._late
-                    return
-                if _memory(self._process.pid) > self._limits.memory:
-                    self._reason = "stopped: it took too much memory"
-                    return
+            while not (self.dead or late or much):
                 time.sleep(_WATCH_INTERVAL)
+                late = time.monotonic() > self._end
+                much = _memory(self._process.pid) > self._limits.memory
+            if late or much:
+                self._reason = self._late if late else "stopped: it took too much memory"
         finally:  # whatever happens, nothing runs unwatched
             self._kill()
 

@@ -42,10 +42,9 @@ def pack(value: object) -> str:
 
 
 def unpack(text: str, tensors: bool = False) -> object:
-    """Return what `pack` was given, with tuples as lists and the keys of dicts as text.
+    """Return the packed value, with tuples as lists and dicts' keys as text. Raises: Malformed.
 
     tensors: return tensors and tables as such; else as arrays and as dicts of columns.
-    Raises: Malformed.
     """
     try:
         return json.loads(text, object_hook=functools.partial(_decode, tensors))
@@ -76,12 +75,12 @@ def _encode(value: object) -> object:
 
 def _decode(tensors: bool, tree: dict) -> object:
     kind = tree.get(_KIND)
-    if kind == "table" and tensors:
+    if kind == "table":
+        if not tensors:
+            return tree["columns"]
         import pandas
 
         return pandas.DataFrame(tree["columns"])
-    if kind == "table":
-        return tree["columns"]
     if kind not in ("array", "tensor"):
         return tree
     dtype, shape, data = tree["dtype"], tree["shape"], tree["data"]
@@ -133,10 +132,7 @@ def serve() -> None:
 
 
 def _run_cell(shell: InteractiveShell, cell: str, printed: int) -> str:
-    """Run a cell and return its outputs, packed: what it printed, then what it displayed.
-
-    printed: the file that takes what is printed, by whatever means.
-    """
+    """Return a cell's outputs, packed: what it printed, which is in a file, and displayed."""
     from IPython.utils.capture import capture_output
 
     os.ftruncate(printed, 0)
@@ -153,10 +149,7 @@ def _run_cell(shell: InteractiveShell, cell: str, printed: int) -> str:
 
 
 def cut(outputs: list[list[str]], limit: int) -> list[list[str]]:
-    """Return as much of a cell's outputs as fits into `limit` characters.
-
-    Text is cut at its end; a picture is kept entirely or not at all.
-    """
+    """Return what fits into `limit` characters: beginnings of texts, and entire pictures."""
     kept = []
     for kind, text in outputs[:_OUTPUT_COUNT]:
         text = text[:limit] if kind == "text/plain" else text
