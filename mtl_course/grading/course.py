@@ -167,17 +167,13 @@ class Course:
         for student in students:
             record = self._record(name, student)
             exercises = record.get("exercises", {}).values()
+            score = round(sum(exercise["score"] for exercise in exercises), 2)
+            possible = sum(exercise["points"] for exercise in exercises)
             reasons = [record.get("quarantined"), record.get("failed"), problems.get(student)]
-            rows.append({
-                "student": unquote(student),
-                "assignment": name,
-                "points": round(sum(exercise["score"] for exercise in exercises), 2),
-                "of": sum(exercise["points"] for exercise in exercises),
-                "quarantined": "; ".join(filter(None, reasons)),
-                "notes": "; ".join(record.get("notes", [])),
-                "seconds": record.get("seconds"),
-            })  # fmt: skip
-        report = pd.DataFrame(rows).sort_values("student", ignore_index=True)
+            texts = "; ".join(filter(None, reasons)), "; ".join(record.get("notes", []))
+            rows.append((unquote(student), name, score, possible, *texts, record.get("seconds")))
+        columns = ["student", "assignment", "points", "of", "quarantined", "notes", "seconds"]
+        report = pd.DataFrame(rows, columns=columns).sort_values("student", ignore_index=True)
         with atomic(self.folder / f"report_{name}.csv") as draft:
             report.to_csv(draft, index=False, encoding="utf-8")
         return report

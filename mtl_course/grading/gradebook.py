@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -12,7 +14,6 @@ from nbgrader.api import Gradebook
 from nbgrader.converters import GenerateFeedback
 from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import capture_log
 from traitlets.config import PyFileConfigLoader
 
 from mtl_course.base import atomic
@@ -60,13 +61,18 @@ def convert(folder: Path, converter: type[BaseConverter], name: str, student: st
     config.Autograde.sanitize_preprocessors = []
     steps = ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")  # none runs any code
     config.Autograde.autograde_preprocessors = [f"nbgrader.preprocessors.{s}" for s in steps]
+    log = io.StringIO()
+    logger = logging.Logger("nbgrader")  # of its own: this is no news for the terminal
+    logger.addHandler(logging.StreamHandler(log))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLAlchemy's, about nbgrader
-        app = converter(coursedir=CourseDirectory(config=config), config=config)
+        folders = CourseDirectory(config=config, log=logger)
+        app = converter(coursedir=folders, config=config, log=logger)
         app.force = True
-        result = capture_log(app)
-    if not result["success"]:
-        raise RuntimeError(f"nbgrader failed: {result.get('log') or ''}{result.get('error')}")
+        try:
+            app.start()
+        except (Exception, SystemExit) as error:
+            raise RuntimeError(f"nbgrader failed: {log.getvalue()}{error}") from error
 
 
 def export(folder: Path) -> list[Path]:
