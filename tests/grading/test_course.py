@@ -209,7 +209,7 @@ def test_a_grader_that_was_stopped_resumes(new_class: Callable[[str], Path], how
         cwd=place, env=environment(place), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    records, end = place / "records" / "small", time.monotonic() + 60
+    records, end = place / "records" / "small", time.monotonic() + 300
     while not list(records.glob("s*.json")) and time.monotonic() < end:
         time.sleep(0.05)
     grader = max(processes(f"grade {place}"), key=lambda process: process.pid)
@@ -218,11 +218,11 @@ def test_a_grader_that_was_stopped_resumes(new_class: Callable[[str], Path], how
         os.killpg(running.pid, how)
     else:
         grader.kill()
-    said = running.communicate(timeout=60)[0]
+    said = running.communicate(timeout=120)[0]
     if how is signal.SIGINT:
         assert running.returncode in (130, -how), said  # -how: what changes the user stops too
         assert "Run the same command again to resume" in said and "Traceback" not in said
-    assert not psutil.wait_procs(family, timeout=60)[1], "something of the grader still runs"
+    assert not psutil.wait_procs(family, timeout=120)[1], "something of the grader still runs"
     done = {path.stem: _marks(place, path.stem) for path in records.glob("s*.json")}
     assert 0 < len(done) < 5
 
