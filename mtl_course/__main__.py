@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("names", nargs="*", help="assignments; all of them if none is named")
     own.add_argument("--jobs", type=int, help="processes (grade); default: one a core")
     own.add_argument("--seconds", type=float, default=20.0, help="for a cell or an answer (20)")
-    own.add_argument("--whole", type=float, default=150.0, help="seconds for a notebook (150)")
+    own.add_argument("--total-seconds", type=float, default=150.0, help="for a notebook (150)")
     own.add_argument("--again", action="store_true", help="grade what is graded already, too")
     own.add_argument("--root", action="store_true", help="grade although you are root")
     return parser
@@ -235,7 +235,7 @@ def _grading(asked: argparse.Namespace) -> Iterator[str]:
         elif asked.step == "feedback":
             yield f"{name}: {len(course.feedback(name))} pages in {course.folder / 'feedback'}"
         else:
-            limits = Limits(seconds=asked.seconds, whole=asked.whole)
+            limits = Limits(seconds=asked.seconds, total_seconds=asked.total_seconds)
             how = {"jobs": asked.jobs, "again": asked.again, "root": asked.root}
             graded = course.grade(name, limits=limits, **how)
             out = graded["quarantined"] != ""

@@ -1,8 +1,7 @@
-"""Assignments that a class can be graded on: released, run in a sandbox, checked from outside it.
+"""Assignments for a class: released, run in a sandbox, and checked from outside it.
 
-The pipeline (assignments, gradebook, marks by hand, feedback) is nbgrader's. Three things are
-added, for nbgrader alone runs a student's code with the grader's rights: a kernel that is shut in
-(`sandbox`), checks that run outside it (`checks`, `wire`), and an intake that takes nothing but the
-text of answers from a submission (`intake`). `marking` puts them together for one submission, and
-`course` for a class.
+nbgrader provides assignments, gradebook, marks by hand and feedback, but would run a student's code
+with the grader's rights. So a sandboxed Python (`sandbox`) runs it, checks call it from outside
+(`checks`, `wire`), and only the text of answers is taken from a submission (`intake`). `marking`
+does all this for one submission, `course` for a class.
 """

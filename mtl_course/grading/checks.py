@@ -1,13 +1,11 @@
-"""What hidden checks are written with: a student to ask, and `same` to compare.
+"""Tools for hidden checks: a `Student` whose functions can be called, and `same` to compare.
 
 A check is a function of (student, draw). It draws inputs, has the student's function called on them
-in the sandbox, and raises `Wrong` when the answer is not right. Its docstring's first line is what
-the student is told that it looks at; what it raises tells on which input and by how much the answer
-is off, and never the answer. A module of checks maps each exercise to its checks::
+in the sandbox, and raises `Wrong` if the answer is not right. The first line of its docstring tells
+the student what it looks at. The text of `Wrong` tells on which input and by how much the answer is
+off, and never the answer. A module of checks maps exercises to checks, which share their points::
 
     EXERCISES = {"masked_loss": [every_label_known, some_unknown]}
-
-An exercise's points are shared out evenly among its checks.
 """
 
 from __future__ import annotations
@@ -24,46 +22,46 @@ class Wrong(AssertionError):
 
 
 class Student:
-    """A student's notebook that has run in a sandbox, and whose functions can be called there.
+    """A student's notebook that has run in a sandbox, where its functions can be called.
 
-    kernel: gives the kernel in which it has run; after a kernel died, a new one.
+    kernel: returns the kernel in which it has run; after a kernel died, a new one.
     """
 
     def __init__(self, kernel: Callable[[], Kernel]) -> None:
         self._kernel = kernel
 
     def call(self, name: str, *arguments: object) -> object:
-        """What the student's function returns: arrays, numbers, text, lists and dicts of them.
+        """Return what the student's function returns: arrays, numbers, text, lists and dicts.
 
         Tensors arrive there as tensors, arrays as arrays and tables as tables; they come back as
         arrays and dicts of columns, and tuples as lists.
-        Raises: Wrong if there is no such function, if it raises, takes longer, or returns anything
-            else.
+        Raises: Wrong if there is no such function, if it raises, takes too long, or returns
+            anything else.
         """
         return self.run(f"answer = {name}(*arguments)", arguments=list(arguments))
 
     def run(self, code: str, /, **inputs: object) -> object:
-        """What `code` leaves in `answer`; it sees the student's names and the inputs.
+        """Return what `code` leaves in `answer`; it sees the student's names and the inputs.
 
-        The student's code can read it: it must hold nothing of the answer.
+        The student's code can read it, so it must contain nothing of the answer.
         Raises: Wrong, as `call` does.
         """
         try:
-            said = self._kernel().ask({"code": code, "inputs": inputs})
+            reply = self._kernel().request({"code": code, "inputs": inputs})
         except Died as died:
             raise Wrong(str(died)) from None
-        if not isinstance(said, dict) or list(said) not in (["answer"], ["error"]):
+        if not isinstance(reply, dict) or list(reply) not in (["answer"], ["error"]):
             raise Wrong("What it returns cannot be checked.")
-        if "error" in said:
-            raise Wrong(str(said["error"])[:500])
-        return said["answer"]
+        if "error" in reply:
+            raise Wrong(str(reply["error"])[:500])
+        return reply["answer"]
 
 
 def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> None:
-    """Raises Wrong unless `got` is `wanted`: kind, shape, and every value.
+    """Raise Wrong unless `got` is `wanted`: kind, shape, and every value.
 
-    where: the input, in words. tolerance: of numbers, both absolute and relative to the wanted one.
-        Booleans, text, and numbers where whole ones are wanted are compared exactly.
+    where: the input, in words. tolerance: of numbers, both absolute and relative to `wanted`.
+        Booleans, text, and numbers where integers are wanted are compared exactly.
     """
     if isinstance(wanted, str) or wanted is None:
         if type(got) is not type(wanted) or got != wanted:
@@ -75,11 +73,11 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
         got, wanted = np.asarray(got), np.asarray(wanted)
     except (ValueError, TypeError):
         raise Wrong(f"{where}: the rows of the answer differ in length.") from None
-    kinds, named = ("b", "True or False") if wanted.dtype.kind == "b" else ("iuf", "numbers")
+    kinds, words = ("b", "True or False") if wanted.dtype.kind == "b" else ("iuf", "numbers")
     if got.dtype.kind not in kinds:
-        raise Wrong(f"{where}: the answer must be {named}.")
+        raise Wrong(f"{where}: the answer must be {words}.")
     if got.shape != wanted.shape:
-        raise Wrong(f"{where}: the answer's shape {got.shape} is not the one asked for.")
+        raise Wrong(f"{where}: the answer's shape {got.shape} is not the required one.")
     tolerance = tolerance if wanted.dtype.kind == "f" else 0
     wrong = ~np.isclose(got, wanted, tolerance, tolerance, equal_nan=True)
     if wrong.any():

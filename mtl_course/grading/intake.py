@@ -1,7 +1,7 @@
 """From a submission to a notebook that can be graded: the released one, with a student's answers.
 
-A submission is whatever a stranger put into a folder. Nothing is taken from it but the text of its
-answer cells, and of code cells that the student added; all else is the released notebook's own.
+A submission is whatever a stranger put into a folder. Only the text of answer cells, and of code
+cells that the student added, is taken from it; all else is the released notebook's own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.utils import is_solution
 
-LARGEST = 20_000_000  # bytes of a submitted notebook; its outputs are dropped
-_LONGEST = 20_000  # characters of an answer
-_MOST = 200  # cells that a student added
+FILE_LIMIT = 20_000_000  # bytes of a submitted notebook; its outputs are dropped
+_CELL_COUNT = 1000
+_TEXT_LIMIT = 20_000  # characters of a cell
 
 
 class Quarantined(ValueError):
@@ -27,10 +28,7 @@ class Quarantined(ValueError):
 
 
 def read(folder: Path, name: str) -> tuple[list[dict], str]:
-    """The cells of `name` in a submission's folder, and its digest.
-
-    Raises: Quarantined if it is missing, a link, too large, or not a notebook.
-    """
+    """Return a submitted notebook's cells, and its digest. Raises: Quarantined if it has none."""
     raw = read_bytes(folder, name)
     try:
         notebook = json.loads(raw.decode("utf-8-sig"))
@@ -39,14 +37,13 @@ def read(folder: Path, name: str) -> tuple[list[dict], str]:
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
         raise Quarantined(f"{name} is no notebook of version 4")
+    if len(cells) > _CELL_COUNT:
+        raise Quarantined(f"{name} has more than {_CELL_COUNT} cells")
     return cells, hashlib.sha256(raw).hexdigest()
 
 
 def read_bytes(folder: Path, name: str) -> bytes:
-    """What the file `name` in a submission's folder holds.
-
-    Raises: Quarantined if it is missing, a link, no file, or too large.
-    """
+    """Return a file's contents. Raises: Quarantined if it is missing, a link, or too large."""
     try:
         if folder.is_symlink():
             raise Quarantined("its folder is a link")
@@ -54,75 +51,67 @@ def read_bytes(folder: Path, name: str) -> bytes:
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise Quarantined(f"{name} is no file")
-            raw = file.read(LARGEST + 1)
+            raw = file.read(FILE_LIMIT + 1)
     except OSError as error:
         link = error.errno in (errno.ELOOP, errno.EMLINK)
         why = f"{name} is a link" if link else f"{name} cannot be read: {error.strerror}"
         raise Quarantined(why) from None
-    if len(raw) > LARGEST:
-        raise Quarantined(f"{name} is larger than {LARGEST // 1_000_000} MB")
+    if len(raw) > FILE_LIMIT:
+        raise Quarantined(f"{name} is larger than {FILE_LIMIT // 1_000_000} MB")
     return raw
 
 
-def rebuilt(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, list[str]]:
-    """The released notebook with the answers in `cells`, and what a teaching assistant should know.
+def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, list[str]]:
+    """Return the released notebook with the answers in `cells`, and notes for the assistant.
 
-    Of answer cells with one name, as copying and splitting make them, all stand there, in order,
-    that differ from the released text. A code cell that the student added stands behind the cell
-    that it stood behind. An answer cell that is missing is empty: what stands there as released
-    would undo an answer in a cell of the student's own.
+    Copying and splitting make several answer cells of one name: those whose text differs from the
+    released one are kept, in order. A code cell that the student added follows the cell that it
+    followed. An answer cell that is missing is left empty: its released text would undo an answer
+    in a cell of the student's own.
     """
-    notes: list[str] = []
-    known = {_id(cell): cell for cell in released.cells if _id(cell)}
-    answers, added, last = {}, {}, None
-    room = _MOST
+    notes: set[str] = set()
+    originals = {_grade_id(cell): cell for cell in released.cells if _grade_id(cell)}
+    answers: dict[str, list[str]] = {}
+    added: dict[str | None, list[str]] = {}  # by the cell before it
+    previous = None
     for cell in cells:
-        name, text = _id(cell), _text(cell)
-        if name in known:
-            last = name
-            released_text = known[name].source
-            if kind(known[name]) != "answer":
-                if text != released_text:
-                    notes.append(f"{name} was edited, and stands as released")
-            elif text is None or len(text) > _LONGEST:
-                notes.append(f"{name} has no text, or too much of it")
-            else:
-                if name in answers:
-                    notes.append(f"{name} is there more than once")
-                answers.setdefault(name, []).append(text)
-                del answers[name][20:]
-        elif cell.get("cell_type") == "code" and text and len(text) <= _LONGEST and room:
-            room -= 1
-            added.setdefault(last, []).append(text)
-    if not room:
-        notes.append(f"of the student's own cells the first {_MOST} are taken")
+        name, text = _grade_id(cell), _text(cell)
+        fits = text is not None and len(text) <= _TEXT_LIMIT
+        if name not in originals:
+            if cell.get("cell_type") == "code" and text and fits:
+                added.setdefault(previous, []).append(text)
+            continue
+        previous = name
+        if not is_solution(originals[name]):
+            if text != originals[name].source:
+                notes.add(f"{name} was edited, and stands as released")
+        elif fits:
+            if name in answers:
+                notes.add(f"{name} is there more than once")
+            answers.setdefault(name, []).append(text)
+        else:
+            notes.add(f"{name} has no text, or too much of it")
 
-    made = copy.deepcopy(released)
-    made.cells = list(_new_cells(added.get(None, [])))
+    rebuilt = copy.deepcopy(released)
+    rebuilt.cells = [nbformat.v4.new_code_cell(text) for text in added.get(None, [])]
     for cell in copy.deepcopy(released.cells):
-        name = _id(cell)
-        if kind(cell) == "answer":
+        name = _grade_id(cell)
+        more = added.get(name, []) if name else []
+        if is_solution(cell):
             texts = [text for text in answers.get(name, []) if text != cell.source]
             if name not in answers:
-                notes.append(f"{name} is missing")
+                notes.add(f"{name} is missing")
             if cell.cell_type == "markdown":
                 cell.source = "\n\n".join(texts) or cell.source
             elif texts or name not in answers:
-                cell.source, *more = texts or [""]
-                added[name] = more + added.get(name, [])
+                cell.source, more = "".join(texts[:1]), texts[1:] + more
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-        made.cells.append(cell)
-        if name:
-            made.cells.extend(_new_cells(added.get(name, [])))
-    return made, sorted(set(notes))
+        rebuilt.cells += [cell, *map(nbformat.v4.new_code_cell, more)]
+    return rebuilt, sorted(notes)
 
 
-def _new_cells(texts: list[str]) -> list[NotebookNode]:
-    return [nbformat.v4.new_code_cell(text) for text in texts]
-
-
-def _id(cell: dict) -> str | None:
+def _grade_id(cell: dict) -> str | None:
     try:
         name = cell["metadata"]["nbgrader"]["grade_id"]
     except (KeyError, TypeError):
@@ -130,21 +119,13 @@ def _id(cell: dict) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def kind(cell: NotebookNode) -> str:
-    """Whether a student writes it ("answer"), it is locked and graded ("check"), or "given"."""
-    about = cell.metadata.get("nbgrader", {})
-    if about.get("solution"):
-        return "answer"
-    return "check" if about.get("grade") else "given"
-
-
 def _text(cell: dict) -> str | None:
     source = cell.get("source")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
-    return whole(source) if isinstance(source, str) else None
+    return valid(source) if isinstance(source, str) else None
 
 
-def whole(text: str) -> str:
-    """Without halves of surrogate pairs, which are text to JSON, and to nothing else."""
+def valid(text: str) -> str:
+    """Return text without halves of surrogate pairs, which only JSON takes for text."""
     return text.encode("utf-8", "replace").decode("utf-8")

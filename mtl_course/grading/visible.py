@@ -1,8 +1,8 @@
 """Visible checks of the assignments: they say what is wrong with an answer, and never stop a cell.
 
 They help the student and decide nothing: points come from the hidden checks. A released notebook
-runs from top to bottom before anything is written in it, so `checking` catches what its body
-raises, prints one line, and remembers whether the checks of an exercise have passed.
+must run from top to bottom before anything is written in it, so `checking` catches what its body
+raises, prints one line, and remembers whether an exercise's checks have passed.
 """
 
 from __future__ import annotations
@@ -11,33 +11,32 @@ import contextlib
 import traceback
 from collections.abc import Iterator
 
-_outcomes: dict[str, bool] = {}  # of this kernel, by exercise, as last checked
+_outcomes: dict[str, bool] = {}  # in this kernel, by exercise, as last checked
 
 
 @contextlib.contextmanager
 def checking(name: str) -> Iterator[None]:
-    """Runs the visible checks of the exercise `name`, and prints one line about them.
+    """Run the visible checks of the exercise `name`, and print one line about them.
 
-    An assertion that the checks make speaks with its own message. Any other exception is told with
-    the line of the student's cell that raised it; only a keyboard interrupt goes on.
+    A failed assertion of the checks prints its own message, any other exception the line of the
+    student's cell that raised it. Only a keyboard interrupt is passed on.
     """
     _outcomes[name] = False
     try:
         yield
     except Exception as error:
-        print(f"{name}: {_told(name, error)}")
+        print(f"{name}: {_explanation(name, error)}")
     else:
         _outcomes[name] = True
         print(f"{name}: the visible checks pass.")
 
 
 def passed() -> dict[str, bool]:
-    """Whether the visible checks passed when they last ran, by exercise."""
+    """Return whether the visible checks passed when they last ran, by exercise."""
     return dict(_outcomes)
 
 
-def _told(name: str, error: Exception) -> str:
-    """What went wrong, in a line."""
+def _explanation(name: str, error: Exception) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
     check = frames[0].filename if frames else ""
     if isinstance(error, NotImplementedError):
@@ -46,7 +45,7 @@ def _told(name: str, error: Exception) -> str:
         return "not written yet."
     if isinstance(error, AssertionError) and frames and frames[-1].filename == check:
         return f"not yet: {error}"
-    # What a student wrote stands in other cells than the check does; a library's lines help nobody.
+    # A student's code stands in other cells than the check; a library's lines help nobody.
     cells = [f for f in frames if "ipykernel" in f.filename and f.filename != check]
     where = f", line {cells[-1].lineno} of your cell" if cells else ""
     return f"stopped by {type(error).__name__}: {error}{where}"

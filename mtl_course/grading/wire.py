@@ -1,8 +1,8 @@
-"""What crosses the sandbox's wall: arrays, tables, numbers, text, and lists and dicts of them.
+"""Values that cross the sandbox's wall: arrays, tables, numbers, text, and lists and dicts of them.
 
-As JSON, with the bytes of arrays in base64. The same code packs and unpacks on both sides; what
-comes out of the sandbox is taken for a stranger's: nothing in it is run, imported or unpickled, and
-its sizes are checked before anything is made of it.
+They travel as JSON, with the bytes of arrays in base64. The same code packs and unpacks on both
+sides. The grader does not trust what comes out of the sandbox: it runs, imports and unpickles
+nothing of it, and checks sizes before it makes anything.
 """
 
 from __future__ import annotations
@@ -18,71 +18,75 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
-_LARGEST = 8_000_000  # bytes of an array
-_ROOM = 400_000  # characters of what a cell puts out; the grader keeps fewer
-_OUTPUTS = 500  # of a cell
-_KIND = "kind of thing"  # a key that no dict of a student's has
+_ARRAY_LIMIT = 8_000_000  # bytes
+_OUTPUT_LIMIT = 400_000  # characters of a cell's output; the grader keeps fewer
+_OUTPUT_COUNT = 500  # per cell
+_KIND = "kind of thing"  # a key that no student's dict has
 
 
 class Malformed(ValueError):
-    """What came is not what may cross. The text says why."""
+    """A value may not cross. The text says why."""
 
 
 def pack(value: object) -> str:
-    """value as text. Raises: Malformed if it holds anything else than may cross."""
+    """Return `value` as text. Raises: Malformed if it contains what may not cross."""
     try:
-        return json.dumps(value, default=_packed)
+        return json.dumps(value, default=_encode)
     except (TypeError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
 
 def unpack(text: str, tensors: bool = False) -> object:
-    """What `pack` was given, with tuples as lists and the keys of dicts as text.
+    """Return the packed value, with tuples as lists and dicts' keys as text. Raises: Malformed.
 
-    tensors: tensors and tables as such; the grader takes them as arrays and as dicts of columns.
-    Raises: Malformed.
+    tensors: return tensors and tables as such; else as arrays and as dicts of columns.
     """
     try:
-        return json.loads(text, object_hook=functools.partial(_unpacked, tensors))
+        return json.loads(text, object_hook=functools.partial(_decode, tensors))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, MemoryError) as error:
         raise Malformed(f"it is no answer ({type(error).__name__})") from None
 
 
-def _packed(value: object) -> object:
-    """value in what JSON knows."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind == "U" or isinstance(value, (pd.Series, pd.Index)):
-        return value.tolist()
-    if isinstance(value, pd.DataFrame):
+def _encode(value: object) -> object:
+    # What is not imported has no values here, and every sandbox starts sooner without it.
+    torch, pandas = sys.modules.get("torch"), sys.modules.get("pandas")
+    if pandas and isinstance(value, pandas.DataFrame):
         return {_KIND: "table", "columns": {str(k): c.tolist() for k, c in value.items()}}
+    if pandas and isinstance(value, (pandas.Series, pandas.Index)):
+        return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    torch = sys.modules.get("torch")  # without it there are no tensors, and starting is quick
-    kind = "tensor" if torch is not None and isinstance(value, torch.Tensor) else "array"
+    kind = "tensor" if torch and isinstance(value, torch.Tensor) else "array"
     if kind == "array" and not isinstance(value, (np.ndarray, np.generic)):
         raise Malformed(f"it is of type {type(value).__name__}")
     array = np.asarray(value.detach().cpu() if kind == "tensor" else value)
-    if array.dtype.name not in DTYPES or array.nbytes > _LARGEST:
+    if array.dtype.kind == "U":
+        return array.tolist()
+    if array.dtype.name not in DTYPES or array.nbytes > _ARRAY_LIMIT:
         raise Malformed(f"it holds {kind}s of {array.dtype.name}, {array.nbytes:,} bytes")
     data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
     return {_KIND: kind, "dtype": array.dtype.name, "shape": array.shape, "data": data}
 
 
-def _unpacked(tensors: bool, tree: dict) -> object:
+def _decode(tensors: bool, tree: dict) -> object:
     kind = tree.get(_KIND)
     if kind == "table":
-        return pd.DataFrame(tree["columns"]) if tensors else tree["columns"]
+        if not tensors:
+            return tree["columns"]
+        import pandas
+
+        return pandas.DataFrame(tree["columns"])
     if kind not in ("array", "tensor"):
         return tree
     dtype, shape, data = tree["dtype"], tree["shape"], tree["data"]
-    sides = len(shape) <= 8 and all(type(side) is int and side >= 0 for side in shape)
-    if dtype not in DTYPES or not sides or math.prod(shape) * np.dtype(dtype).itemsize > _LARGEST:
+    valid = dtype in DTYPES and len(shape) <= 8
+    valid = valid and all(type(side) is int and side >= 0 for side in shape)
+    if not valid or math.prod(shape) * np.dtype(dtype).itemsize > _ARRAY_LIMIT:
         raise Malformed("it is no array that may cross")
     array = np.frombuffer(base64.b64decode(data, validate=True), dtype).reshape(shape).copy()
     if kind == "array" or not tensors:
@@ -96,18 +100,18 @@ def _unpacked(tensors: bool, tree: dict) -> object:
 
 
 def serve() -> None:
-    """Does what comes in by standard input, a line each, and answers by standard output.
+    """Carry out requests from standard input, one per line, and reply on standard output.
 
-    A line is [number, {"cell": code}], and comes back as [number, what was put out]: pairs of
-    a type, "text/plain" or "image/png", and a text. Or it is [number, {"code": …, "inputs": …}]:
-    `code` runs among the student's names and the inputs, and comes back as [number,
-    {"answer": what it left in `answer`}] or [number, {"error": a line}].
+    A request [number, {"cell": code}] runs a cell. The reply is [number, outputs]: pairs of a
+    type, "text/plain" or "image/png", and a text. A request [number, {"code": …, "inputs": …}] runs
+    `code` among the student's names and the inputs. The reply is [number, {"answer": what it left
+    in `answer`}] or [number, {"error": a line}].
     """
     from IPython.core.interactiveshell import InteractiveShell  # the grader does without
 
-    lines, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    said = os.open("/tmp/said", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    for ours, theirs in enumerate((os.open(os.devnull, os.O_RDONLY), said, said)):
+    requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    printed = os.open("/tmp/printed", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    for ours, theirs in enumerate((os.open(os.devnull, os.O_RDONLY), printed, printed)):
         os.dup2(theirs, ours)  # the student's code reads nothing, and what it prints is no reply
     shell, own = InteractiveShell.instance(), os.getpid()
     shell.enable_gui = shell.ask_exit = lambda *_: None  # no windows, no way out
@@ -115,70 +119,66 @@ def serve() -> None:
     # The value of a cell's last line is shown as Jupyter shows it, pictures too.
     shell.displayhook.write_output_prompt = lambda: None
     shell.displayhook.write_format_data = lambda data, _=None: shell.display_pub.publish(data)
-    for line in lines:
-        number, asked = unpack(line, tensors=True)
-        if "cell" in asked:
-            reply = _shown(shell, asked["cell"], said)
+    for line in requests:
+        number, request = unpack(line, tensors=True)
+        if "cell" in request:
+            reply = _run_cell(shell, request["cell"], printed)
         else:
-            reply = _answer(shell.user_ns, **asked)
+            reply = _answer(shell.user_ns, **request)
         if os.getpid() != own:  # a fork that came back from the student's code
             os._exit(0)
         replies.write(f'["{number}", {reply}]\n')
         replies.flush()
 
 
-def _shown(shell: InteractiveShell, cell: str, said: int) -> str:
-    """Runs a cell. Returns: what it put out, packed: first what it printed, then what it showed.
-
-    said: the file that takes what is printed, by whatever means.
-    """
+def _run_cell(shell: InteractiveShell, cell: str, printed: int) -> str:
+    """Return a cell's outputs, packed: what it printed, which is in a file, and displayed."""
     from IPython.utils.capture import capture_output
 
-    os.ftruncate(said, 0)
-    with capture_output(stdout=False, stderr=False) as put_out:
+    os.ftruncate(printed, 0)
+    with capture_output(stdout=False, stderr=False) as displayed:
         shell.run_cell(cell, store_history=True)
-    shown = [["text/plain", os.pread(said, 4 * _ROOM, 0).decode(errors="replace")]]
-    for output in put_out.outputs:
+    text = os.pread(printed, 4 * _OUTPUT_LIMIT, 0).decode(errors="replace")
+    outputs = [["text/plain", text]]
+    for output in displayed.outputs:
         kind = "image/png" if "image/png" in output.data else "text/plain"
         data = output.data.get(kind, "")
         text = base64.b64encode(data).decode() if isinstance(data, bytes) else str(data)
-        shown.append([kind, text])
-    return pack(cut(shown, _ROOM))
+        outputs.append([kind, text])
+    return pack(cut(outputs, _OUTPUT_LIMIT))
 
 
-def cut(shown: list[list[str]], room: int) -> list[list[str]]:
-    """As much of what a cell put out as fits into `room` characters.
-
-    Of text the beginning; a picture is there whole or not at all.
-    """
+def cut(outputs: list[list[str]], limit: int) -> list[list[str]]:
+    """Return what fits into `limit` characters: beginnings of texts, and entire pictures."""
     kept = []
-    for kind, text in shown[:_OUTPUTS]:
-        text = text[:room] if kind == "text/plain" else text
-        if len(text) <= room:
+    for kind, text in outputs[:_OUTPUT_COUNT]:
+        text = text[:limit] if kind == "text/plain" else text
+        if len(text) <= limit:
             kept.append([kind, text])
-            room -= len(text)
-    return kept if kept == shown else [*kept, ["text/plain", "\n… and more, which was not kept.\n"]]
+            limit -= len(text)
+    more = ["text/plain", "\n… and more, which was not kept.\n"]
+    return kept if kept == outputs else [*kept, more]
 
 
 def _answer(names: dict, code: str, inputs: dict) -> str:
-    """What `code` leaves in `answer`, packed, or what went wrong."""
+    """Return what `code` leaves in `answer`, packed, or the error that it raised."""
     try:
         scope = {**names, **inputs}
         exec(compile(code, "<check>", "exec"), scope)
         return pack({"answer": scope["answer"]})
     except BaseException as error:
-        return json.dumps({"error": _told(error)})
+        return json.dumps({"error": _describe(error)})
 
 
-def _told(error: BaseException) -> str:
-    """The error in a line, with the student's own line that made it, if there is one."""
+def _describe(error: BaseException) -> str:
+    """Return the error in one line, with the line of the student's cell that raised it."""
     try:
         if isinstance(error, Malformed):
             return f"what it returns cannot be checked: {error}"
         frames = traceback.extract_tb(error.__traceback__)
         cells = [frame.lineno for frame in frames if "ipython-input" in frame.filename]
         where = f", in line {cells[-1]} of its cell" if cells else ""
-        said = str(error)[:300]
-        return type(error).__name__ + (f": {said}" if said else "") + where
-    except BaseException:  # an exception of a student's making may be anything
-        return "an error that cannot be told"
+        text = str(error)[:300]
+        return type(error).__name__ + (f": {text}" if text else "") + where
+    except BaseException:  # a student's own exception class can do anything
+        return "an error that cannot be described"

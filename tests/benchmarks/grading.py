@@ -21,14 +21,15 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "grading"))
 
 import attacks
 import pandas as pd
 import psutil
 import small_course
 from common import finish, options
+from grader import command, environment, grading
 from notebook_files import NOTEBOOKS, read
-from ordinary_user import USER, as_ordinary_user
 from submissions import MUTANTS
 
 NAME = "multi_task"
@@ -84,20 +85,10 @@ def memory(root: int) -> int:
 
 def grade(place: Path, jobs: int, until: int | None, seen: list[int]) -> None:
     """One run of the command; killed as soon as `until` submissions are marked."""
-    command = [
-        sys.executable,
-        "-m",
-        "mtl_course",
-        "grading",
-        "grade",
-        str(place),
-        "--jobs",
-        str(jobs),
-    ]
     with (place / "log").open("a") as log:
         running = subprocess.Popen(
-            as_ordinary_user(command), cwd=place, stdout=log, stderr=log,
-            env={"PATH": os.environ["PATH"], "HOME": str(place)}, start_new_session=True,
+            command("grade", place, "--jobs", jobs), cwd=place, stdout=log, stderr=log,
+            env=environment(place), start_new_session=True,
         )  # fmt: skip
     stop = threading.Event()
 
@@ -144,14 +135,7 @@ def main() -> None:
             wanted[student] = every[kind][1]
             filled = small_course.filled(place, every[kind][0], NAME)
             small_course.submit(place, student, filled, NAME)
-        if os.geteuid() == 0:
-            for path in (place, *place.rglob("*")):
-                os.lchown(path, USER, USER)
-        subprocess.run(
-            as_ordinary_user([sys.executable, "-m", "mtl_course", "grading", "release", str(place)]),
-            cwd=place, env={"PATH": os.environ["PATH"], "HOME": str(place)}, check=True,
-            stdout=sys.stderr,
-        )  # fmt: skip
+        grading("release", place)
 
         start, before, after = time.perf_counter(), [], []
         grade(place, asked.jobs, asked.submissions // 2, before)

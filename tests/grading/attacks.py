@@ -553,7 +553,7 @@ _attack(
 from mtl_course.grading import wire
 
 honest = wire._answer
-wire._answer = lambda *asked, **more: honest(*asked, **more) + ']\\n["0", {"answer": 4}'
+wire._answer = lambda *request, **more: honest(*request, **more) + ']\\n["0", {"answer": 4}'
 
 
 def double(x):
@@ -582,15 +582,15 @@ _attack(
     """
 from mtl_course.grading import wire
 
-honest = wire._shown
+honest = wire._run_cell
 
 
-def forged(shell, cell, said):
-    honest(shell, cell, said)
+def forged(shell, cell, printed):
+    honest(shell, cell, printed)
     much = ', ["text/plain", "."]' * 200_000
     return f'[1, [2], [[], {{}}], ["image/png", "AAAA"], ["text/html", "<b>REACHED"]{much}]'
 
 
-wire._shown = forged
+wire._run_cell = forged
 """,
 )
