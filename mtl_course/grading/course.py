@@ -29,10 +29,11 @@ from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.utils import parse_utc
 from tqdm.auto import tqdm
 
-from mtl_course.base import Interrupted, atomic
+from mtl_course.base import atomic
 from mtl_course.grading import gradebook, intake, sandbox
 from mtl_course.grading.marking import Assignment, mark
 from mtl_course.grading.sandbox import Limits
+from mtl_course.storage import Interrupted
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
