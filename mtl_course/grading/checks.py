@@ -8,8 +8,6 @@ off, and never the answer. A module of checks maps exercises to checks, which sh
     EXERCISES = {"masked_loss": [every_label_known, some_unknown]}
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

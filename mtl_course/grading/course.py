@@ -6,8 +6,6 @@ A course's folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (
 ``records``, ``marked``, ``autograded``, ``feedback`` and reports.
 """
 
-from __future__ import annotations
-
 import ctypes
 import itertools
 import json

@@ -1,7 +1,5 @@
 """nbgrader's part in grading a class: its converters, its gradebook, and tables of points."""
 
-from __future__ import annotations
-
 import io
 import logging
 import re

@@ -4,8 +4,6 @@ A submission is whatever a stranger put into a folder. Only the text of answer c
 cells that the student added, is taken from it; all else is the released notebook's own.
 """
 
-from __future__ import annotations
-
 import copy
 import errno
 import hashlib

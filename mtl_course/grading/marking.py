@@ -5,8 +5,6 @@ rebuilt one with outputs for the teaching assistant to read and, under each chec
 the grader writes points. nbgrader takes them from there.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

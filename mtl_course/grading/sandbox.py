@@ -6,8 +6,6 @@ killed, with all it has started, when it is no longer needed.
 Namespaces are not a virtual machine: a hole in the Linux kernel is a hole in this sandbox.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import math

@@ -5,8 +5,6 @@ must run from top to bottom before anything is written in it, so `checking` catc
 raises, prints one line, and remembers whether an exercise's checks have passed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import traceback
 from collections.abc import Iterator
