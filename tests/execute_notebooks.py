@@ -37,6 +37,7 @@ def execute(notebook: NotebookNode, folder: Path) -> float:
         notebook,
         kernel_name="python3",
         timeout=600,
+        iopub_timeout=600,
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},

@@ -19,7 +19,8 @@ from playwright import sync_api
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HERE = {"127.0.0.1", "localhost"}
-RUN_ALL = 120  # seconds
+# Seconds after which something hangs: ten times and more of what an idle machine takes.
+RUN_ALL, START, ANSWER = 600, 600, 120
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
@@ -113,7 +114,7 @@ def jupyterlab(base: Path) -> Iterator[Server]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(START)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -124,7 +125,7 @@ def _is_root() -> bool:
 
 
 def _address(process: subprocess.Popen, runtime: Path, log: Path) -> str:
-    end = time.monotonic() + 60
+    end = time.monotonic() + START
     while process.poll() is None and time.monotonic() < end:
         for file in runtime.glob("jpserver-*.json"):
             try:
@@ -175,7 +176,7 @@ class Tab:
 def new_tab(browser: sync_api.Browser) -> Iterator[Tab]:
     """A page of its own."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(1000 * START)
     tab = Tab(context.new_page())
     yield tab
     if tab.page.evaluate("Boolean(window.jupyterapp)"):  # its kernel holds memory
@@ -233,7 +234,7 @@ def press(explorer: sync_api.Locator, control: sync_api.Locator, key: str) -> No
     explorer.page.wait_for_function(
         f"([explorer, before]) => ({SHOWN})(explorer) !== before",
         arg=[explorer.element_handle(), before],
-        timeout=20_000,
+        timeout=1000 * ANSWER,
     )
     explorer.page.wait_for_function(ANSWERED)
 

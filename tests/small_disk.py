@@ -31,5 +31,5 @@ def python_on_disk(
         ["bwrap", "--dev-bind", "/", "/", *disk, str(place),
          "sh", "-c", script, str(place), sys.executable, *arguments],
         cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, encoding="utf-8",
-        timeout=120,
+        timeout=600,
     )  # fmt: skip

@@ -211,7 +211,7 @@ def test_calls_of_threads_that_overlap_leave_the_number_as_it_was():
     def other():
         with threads(1):
             inside.set()
-            leave.wait(60)
+            leave.wait(600)
             seen["in the other, alone"] = torch.get_num_threads()
         seen["after the other"] = torch.get_num_threads()
 
@@ -219,7 +219,7 @@ def test_calls_of_threads_that_overlap_leave_the_number_as_it_was():
         thread = threading.Thread(target=other)
         with threads(1):
             thread.start()
-            inside.wait(60)
+            inside.wait(600)
             seen["in both"] = torch.get_num_threads()
         seen["after the first"] = torch.get_num_threads()
         leave.set()

@@ -23,6 +23,8 @@ expect = sync_api.expect
 
 import lab  # noqa: E402 - it needs playwright
 
+expect.set_options(timeout=1000 * lab.ANSWER)
+
 COMMAND = "python -m voila notebooks"
 SET_UP = """
 import torch
@@ -58,15 +60,15 @@ def page_of(tmp_path: Path) -> Iterator[str]:
         yield answering(f"http://127.0.0.1:{port}/", process, tmp_path / "log")
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(lab.START)
 
 
 def answering(url: str, process: subprocess.Popen, log: Path) -> str:
     """The address, once the server answers there."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + lab.START
     while process.poll() is None and time.monotonic() < end:
         try:
-            urllib.request.urlopen(url, timeout=5).read()
+            urllib.request.urlopen(url, timeout=lab.ANSWER).read()
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.2)
         else:
@@ -74,6 +76,7 @@ def answering(url: str, process: subprocess.Popen, log: Path) -> str:
     raise AssertionError(f"Voilà did not start:\n{log.read_text()}")
 
 
+@pytest.mark.slow
 def test_a_lecture_hall_sees_the_widgets_and_no_code(page_of: str):
     with lab.browser() as browser, lab.new_tab(browser) as tab:
         page = tab.page
@@ -82,14 +85,14 @@ def test_a_lecture_hall_sees_the_widgets_and_no_code(page_of: str):
         expect(page.get_by_text("lesson.ipynb")).to_be_visible()
         page.goto(f"{page_of}voila/render/lesson.ipynb")
         sheet = page.locator(".mtl-label-sheet")
-        expect(sheet).to_be_visible(timeout=60_000)
+        expect(sheet).to_be_visible(timeout=1000 * lab.START)
         expect(page.locator("img[alt^='Eight scenes']")).to_be_visible()
         assert "hide(scenes.draw" not in page.content()
         entry = sheet.locator("button[title='car in scene 1']")
         before = entry.inner_text()
         lab.press(sheet, entry, "Space")
         assert entry.inner_text() != before
-        expect(page.locator("mjx-container, .MathJax").first).to_be_attached(timeout=20_000)
+        expect(page.locator("mjx-container, .MathJax").first).to_be_attached()
         # Voilà's own template asks for an icon font; it does without.
         assert not [url for url in tab.foreign if "font" not in url or not url.endswith(".css")]
         assert not tab.errors

@@ -133,7 +133,7 @@ def test_the_command_draws_the_same_scenes_in_another_process(tmp_path):
     arguments = ["300", str(folder), "--seed", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "mtl_course", "scenes", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{folder}: 300 scenes in" in done.stdout

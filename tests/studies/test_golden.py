@@ -167,7 +167,7 @@ def test_processors_agree_far_within_the_tolerance(setting):
     """With AMX, without it, and far less; a processor that lacks some takes what it has."""
     done = subprocess.run(
         [sys.executable, "-c", RUNS, *WORLDS],
-        env={**os.environ, **setting}, cwd=ROOT, capture_output=True, text=True, timeout=300,
+        env={**os.environ, **setting}, cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     known = json.loads(golden.FILE.read_text(encoding="utf-8"))

@@ -141,7 +141,7 @@ def test_two_processes_that_add_rows_to_a_file_lose_none(tmp_path):
         one.stdin.write("\n")
         one.stdin.flush()
     for one in both:
-        one.communicate(timeout=60)
+        one.communicate(timeout=600)
         assert one.returncode == 0
     assert sorted(pd.read_csv(file)["seed"]) == list(range(60))
 

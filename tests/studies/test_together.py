@@ -347,6 +347,6 @@ def test_ctrl_c_while_a_work_draws_ends_all_works(times):
     for _ in range(times):
         threading.Event().wait(0.3)
         os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert out == "interrupted\n1 waits waits\n"

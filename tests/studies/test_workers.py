@@ -52,7 +52,7 @@ def test_two_processes_train_what_one_does_though_workers_are_replaced(tmp_path)
     # loky replaces workers that have grown, here after each job; see `_workers.in_processes`.
     done = subprocess.run(
         [sys.executable, "-c", IN_TWO_PROCESSES, str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "4 rows\n"
@@ -75,7 +75,7 @@ def test_a_study_runs_on_a_cluster_that_loses_a_worker(tmp_path):
     script = A_TOY_STUDY.replace("A_WORKER_DIES", "True") + ON_DASK
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=240,
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "16 rows\n"
@@ -104,7 +104,7 @@ def test_a_study_that_is_killed_loses_no_finished_row_and_goes_on(tmp_path):
     script = A_TOY_STUDY.replace("A_WORKER_DIES", "False") + IN_PROCESSES
     command = [sys.executable, "-c", script, str(tmp_path)]
     study = subprocess.Popen(command, cwd=ROOT)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while len(_trained(tmp_path)) < 5 and time.monotonic() < end:
         assert study.poll() is None, "the study ended before it was killed"
         time.sleep(0.02)
@@ -116,7 +116,7 @@ def test_a_study_that_is_killed_loses_no_finished_row_and_goes_on(tmp_path):
     time.sleep(1.5)
     here = len(list((tmp_path / "asked").iterdir()))
     assert here <= asked + 2, "the workers of a killed study go on and on"
-    subprocess.run(command, cwd=ROOT, timeout=120, check=True)
+    subprocess.run(command, cwd=ROOT, timeout=600, check=True)
     after = _trained(tmp_path)
     assert len(after) == 16
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
@@ -149,12 +149,12 @@ def test_an_interrupt_says_in_one_line_what_is_kept_and_the_study_can_go_on(
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while len(_trained(tmp_path)) < 3 and time.monotonic() < end:
         assert study.poll() is None, "the study ended before it was interrupted"
         time.sleep(0.02)
     (os.killpg if everybody else os.kill)(study.pid, signal.SIGINT)
-    out, err = study.communicate(timeout=120)
+    out, err = study.communicate(timeout=600)
     assert study.returncode == 0, err
     assert err == ""
     line, rows = out.splitlines()

@@ -1006,13 +1006,13 @@ def test_a_network_that_two_borrow_goes_home_when_the_last_is_done():
     def other():
         with devices.borrowed(network, torch.device("cpu")):
             first.set()
-            second.wait(60)
+            second.wait(600)
             inside.append(network.trunk[0][0].weight.stride())
 
     thread = threading.Thread(target=other)
     with devices.borrowed(network, torch.device("cpu")):
         thread.start()
-        first.wait(60)
+        first.wait(600)
     second.set()
     thread.join()
     assert inside != [before], "it went home while somebody still had it"
@@ -1160,7 +1160,7 @@ assert len(training.fit(network, data, steps=3, seed=0, device="cpu", progress=F
 @pytest.mark.parametrize("after", [0.2, 0.5, 1, 2])
 def test_an_interrupt_of_the_first_training_leaves_a_python_that_still_works(after):
     done = subprocess.run(
-        [sys.executable, "-c", FIRST, str(after)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", FIRST, str(after)], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
 
@@ -1168,7 +1168,7 @@ def test_an_interrupt_of_the_first_training_leaves_a_python_that_still_works(aft
 def test_the_first_training_says_what_it_waits_for():
     code = FIRST.split("threading.Timer")[0]
     code += "training.fit(network, data, steps=1, seed=0, device='cpu')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "preparing torch, once in each session" in done.stderr
 

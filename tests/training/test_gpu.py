@@ -107,7 +107,7 @@ def run_lesson(path, parameters, timeout):
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_every_lesson_runs_at_scale_quick(path):
-    run_lesson(path, {"seed": 5}, timeout=300)
+    run_lesson(path, {"seed": 5}, timeout=600)
 
 
 def test_lesson_01_runs_at_scale_class():
