@@ -1,7 +1,5 @@
 """``python -m mtl_course``: a report about this machine, and a command for everything that runs."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.metadata
 import logging

@@ -1,7 +1,5 @@
 """The frame of the lessons' widgets, and a training run that is watched and can be stopped."""
 
-from __future__ import annotations
-
 import html
 import threading
 import time

@@ -1,7 +1,5 @@
 """The cells of a study: choose one, see what was measured, and train it on the spot."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """The gradient compass: at what angle to a combination of them do the tasks' gradients lie?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets

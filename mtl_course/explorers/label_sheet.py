@@ -1,7 +1,5 @@
 """The label sheet: Y of a few images; change an answer, and see the loss and its gradient move."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterator
 from dataclasses import replace

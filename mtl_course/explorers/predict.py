@@ -4,8 +4,6 @@ Kept guesses lie in ``predictions.csv`` on the student's own machine (`storage.r
 lesson to lesson. The environment variable ``MTL_COURSE_PREDICTIONS`` names another file.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from html import escape

@@ -1,7 +1,5 @@
 """The scene maker: put things on a road, and see what the network makes of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 

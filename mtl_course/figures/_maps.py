@@ -1,7 +1,5 @@
 """Figures of gains and cosines as maps, and of gradients as directions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

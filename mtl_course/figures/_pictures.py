@@ -1,7 +1,5 @@
 """Figures of images, labels, filters and networks."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple

@@ -1,7 +1,5 @@
 """Means with their 95 % intervals, one series a way: curves, gains, ladders; histories."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

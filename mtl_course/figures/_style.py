@@ -4,8 +4,6 @@ Colors are Okabe and Ito's, which color-blind readers can tell apart; every seri
 marker of its own. Letters are large enough for a projector.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

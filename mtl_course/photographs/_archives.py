@@ -1,7 +1,5 @@
 """The archives as their authors packed them: where they lie, how they are fetched and unpacked."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

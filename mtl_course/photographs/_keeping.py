@@ -6,8 +6,6 @@ missing. The first reading writes the images beside the originals in the size th
 later readings map them from disk.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

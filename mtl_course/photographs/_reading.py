@@ -1,7 +1,5 @@
 """CIFAR-10, STL-10 and COCO as their authors packed them, read one part at a time."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import pickle

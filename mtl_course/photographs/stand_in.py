@@ -4,8 +4,6 @@ It stands in for photographs where there are none, so that lesson 07 runs withou
 "airplanes" are the letter A: nobody will take them for photographs, and `banner` says so.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 from pathlib import Path

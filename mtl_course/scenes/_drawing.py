@@ -3,8 +3,6 @@
 `_world` imagines a scene, `_painting` paints it, `_tasks` turns what can be seen into answers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import json

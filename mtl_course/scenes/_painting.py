@@ -3,8 +3,6 @@
 All of it is exact arithmetic on whole numbers: the same picture on a CPU and on a GPU.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What stands in a driving scene and how it looks: each kind of thing, as shapes and parts."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -4,8 +4,6 @@ The colors come later, from a palette. Stencils count 8 × 8 points a pixel and 
 that pictures are painted in exact arithmetic: the same on every processor, CPU or GPU.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 from typing import NamedTuple

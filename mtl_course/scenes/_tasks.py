@@ -1,7 +1,5 @@
 """What can be asked about a driving scene: more than a hundred yes/no tasks, in families."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 All of it is exact arithmetic on whole numbers: the same scene on a CPU and on a GPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ with. Rows that ship with the course lie in ``assets/studies``; rows that you tr
 `results_folder`. `python -m mtl_course studies --help` trains any of them again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ A file of rows is changed under a lock and written whole or not at all. Rows tha
 whatever their recipe; of the reader's own, those of another recipe are moved aside.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

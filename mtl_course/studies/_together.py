@@ -4,8 +4,6 @@ A work is a function that is called with ``fit=…`` and trains networks with it
 thread of its own, one at a time, and waits in its call of `fit` until its network is trained.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
