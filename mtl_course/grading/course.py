@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import sys
+import warnings
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -87,7 +88,13 @@ class Course:
         ]
         jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        marked = parallel(delayed(self._mark)(assignment, *one) for one in todo)
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # workers leave Ctrl-C to this one
+        try:
+            marked = parallel(delayed(self._mark)(assignment, *one) for one in todo)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         students = itertools.chain(folders.keys() - dict(todo).keys(), marked)
         problems = {}
         try:
@@ -97,6 +104,9 @@ class Course:
                 except Exception as error:  # which must not keep the others from their grades
                     problems[student] = f"entering it failed: {error}"[:1000]
         except KeyboardInterrupt:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # joblib's, that work was for nothing
+                marked.close()  # ends the workers
             raise Interrupted("Interrupted. Run the same command again to resume.") from None
         return self._report(name, list(folders), problems)
 
