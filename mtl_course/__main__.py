@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mtl_course import training
 from mtl_course.base import check_writable
 from mtl_course.storage import results_folder
 
@@ -106,7 +105,9 @@ def _report(asked: argparse.Namespace) -> Iterator[str]:
 
 def report() -> str:
     """Return versions, device, precision and why, cores, and whether the course's parts exist."""
-    machine = training.machine()
+    from mtl_course.training import machine as here  # with torch, which grading needs not
+
+    machine = here()
     lines = {"mtl_course": _version("mtl_course"), "Python": platform.python_version()}
     lines |= {name: _version(name) for name in _PARTS}
     lines |= {
@@ -148,9 +149,9 @@ def _studies(asked: argparse.Namespace) -> Iterator[str]:
         yield from (f"{name}: {s.question}{studies.cost(name)}" for name, s in known)
         return
     chosen = studies.study(asked.name)
-    store = studies.SHIPPED if asked.ship else results_folder() / ("fresh" if asked.fresh else "")
-    rows = studies.run(asked.name, asked.seeds, only=_only(chosen.grid, asked.only),
-                       shipped=not asked.fresh, store=store, jobs=asked.jobs)  # fmt: skip
+    only, store = _only(chosen.grid, asked.only), studies.SHIPPED if asked.ship else None
+    how = {"only": only, "store": store, "fresh": asked.fresh, "jobs": asked.jobs}
+    rows = studies.run(asked.name, asked.seeds, **how)
     scores = [score for score in ("accuracy", "auc") if score in rows]
     table = rows.groupby(chosen.keys, sort=False)[scores].agg(["count", "mean", "min", "max"])
     yield table.round(3).to_string()
@@ -182,7 +183,7 @@ def _claims(asked: argparse.Namespace) -> Iterator[str]:
 
 def _headline(asked: argparse.Namespace) -> Iterator[str]:
     """Draw 1,000,000 scenes, pretrain on them, and adapt to 1,000 with ten seeds."""
-    from mtl_course import studies
+    from mtl_course import studies, training
     from mtl_course.studies import headline
 
     check_writable(asked.folder, "name another --folder")

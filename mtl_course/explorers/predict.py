@@ -1,6 +1,6 @@
 """Predict before you run: a guess that the student commits, and that the lesson scores and keeps.
 
-Kept guesses lie in ``predictions.csv`` on the student's own machine (`storage.results_folder`), from
+Kept guesses lie in ``predictions.csv`` on the student's own machine (`storage.results_folder`) from
 lesson to lesson. The environment variable ``MTL_COURSE_PREDICTIONS`` names another file.
 """
 

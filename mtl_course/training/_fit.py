@@ -125,8 +125,7 @@ def take_steps(run: Run, progress: bool, save: Callable[[], None] | None = None)
                 if save and (done % _SAVE_EVERY == 0 or done == steps):
                     save()
     except KeyboardInterrupt:
-        how_far = f"{run.done} of {steps} steps"
-        _log.warning("Interrupted after %s: the network stays as it is now.", how_far)
+        _log.warning("Interrupted after %s steps: the network stays.", f"{run.done} of {steps}")
     finally:
         bar.close()
         run.finish()

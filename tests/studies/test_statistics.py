@@ -1,4 +1,4 @@
-"""Guards mtl_course.studies.statistics: what rows say, against scipy and against the formulas written out."""
+"""Guards mtl_course.studies.statistics, against scipy and against the formulas written out."""
 
 import itertools
 
