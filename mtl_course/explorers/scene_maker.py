@@ -1,7 +1,5 @@
 """The scene maker: put things on a road, and see what the network makes of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -26,14 +24,11 @@ _NOTHING = "(nothing)"
 
 
 class _Scene(NamedTuple):
-    """A composed scene. pixels: how many of each thing are seen. probability: ŷ of each task."""
-
     data: Dataset
-    pixels: dict[str, int]
-    probability: list[float]
+    pixels: dict[str, int]  # of each thing that are seen
+    probability: list[float]  # ŷ of each task
 
     def answers(self) -> Iterator[tuple[str, int, float]]:
-        """Return each task, its y and its ŷ."""
         return zip(THE_FOUR, self.data.labels[0].tolist(), self.probability, strict=True)
 
     def __str__(self) -> str:
@@ -57,15 +52,15 @@ class SceneMaker(Explorer):
         self._where = {kind: dropdown(kind, _WHERE, width) for kind in _THINGS}
         self._where["car"].value = "near"
         self._time, self._fog = dropdown("Time", TIMES, width), dropdown("Fog", _FOGS, width)
-        self._start = widgets.BoundedIntText(
-            max=999, description="Surroundings", style=LABELS, layout={"width": width}
-        )
+        settings = {"style": LABELS, "layout": {"width": width}}
+        self._start = widgets.BoundedIntText(max=999, description="Surroundings", **settings)
         self._why = dropdown("What made it say", (_NOTHING, *THE_FOUR), width)
         self._answer, self._picture = answer(), picture()
         columns = [*self._where.values()], [self._time, self._fog, self._start, self._why]
         boxes = widgets.HBox(list(map(widgets.VBox, columns)), layout={"flex_flow": "row wrap"})
-        controls = [*columns[0], *columns[1]]
-        super().__init__("scene-maker", [boxes, self._answer, self._picture], controls)
+        super().__init__(
+            "scene-maker", [boxes, self._answer, self._picture], [*columns[0], *columns[1]]
+        )
 
     def static(self) -> dict[str, str]:
         """Return one road eight times: each thing near, then night in fog, and far away."""
@@ -83,7 +78,11 @@ class SceneMaker(Explorer):
         return figures.bundle(drawn, f"A road with one thing at a time, its y and ŷ. {text}")
 
     def _make(self, where: Mapping[str, str], time: str, fog: str, start: int = 0) -> _Scene:
-        things = {kind: _distance(kind, where.get(kind, "absent")) for kind in _THINGS}
+        things = {}
+        for kind in _THINGS:
+            there = distances(kind)
+            at = {"near": there[0], "middle": there[len(there) // 2], "far": there[-1]}
+            things[kind] = at.get(where.get(kind))
         data, pixels = compose(self._seed, things, time=time, fog=_FOGS.index(fog), start=start)
         logits = predict(self._network, data, precision="float32")[0]
         return _Scene(data, pixels, logits.sigmoid().tolist())
@@ -107,14 +106,7 @@ class SceneMaker(Explorer):
         )
 
 
-def _distance(kind: str, where: str) -> int | None:
-    there = distances(kind)
-    places = {"near": there[0], "middle": there[len(there) // 2], "far": there[-1]}
-    return places.get(where)
-
-
 def _table(scene: _Scene) -> str:
-    """Return a row a task: y, the pixels that are seen, ŷ as a bar and a number, right or wrong."""
     rows = []
     for task, y, p in scene.answers():
         bar = (
@@ -128,28 +120,24 @@ def _table(scene: _Scene) -> str:
 
 
 def _largest(falls: Tensor) -> str:
-    """Return where the largest fall of the logit is, and how far it falls there."""
     if falls.max() <= 0:
         return "no place; hidden wherever, the logit does not fall"
     row, column = divmod(int(falls.argmax()), falls.shape[1])
     x, y = _STRIDE * column + _PATCH // 2, _STRIDE * row + _PATCH // 2
-    return (
-        f"the place around pixel {x} from the left, {y} from the top; without it the logit falls "
-        f"by {falls.max():.2f}"
-    )
+    where = f"the place around pixel {x} from the left, {y} from the top"
+    return f"{where}; without it the logit falls by {falls.max():.2f}"
 
 
 def _over(image: Tensor, falls: Tensor) -> Tensor:
     """Return the image in gray, and orange where hiding lowers the logit: uint8, as `image`."""
 
     def spread(values: Tensor) -> Tensor:
-        """Add each place's value to all pixels of its patch. Returns: (height, width)."""
+        """Add each place's value to all pixels of its patch."""
         patches = values.flatten().expand(1, _PATCH * _PATCH, -1)
         return functional.fold(patches, image.shape[1:], _PATCH, stride=_STRIDE)[0, 0]
 
     weight = spread(falls.clamp(min=0)) / spread(torch.ones_like(falls)).clamp(min=1)
     weight = weight / weight.max().clamp(min=1e-9)  # in [0, 1]
     gray = image.float().mean(dim=0).expand_as(image)
-    orange = torch.tensor([230.0, 159.0, 0.0], dtype=torch.float32, device=image.device)
-    orange = orange[:, None, None]
+    orange = torch.tensor([[[230]], [[159]], [[0]]], dtype=torch.float32, device=image.device)
     return (gray * (1 - 0.8 * weight) + orange * 0.8 * weight).round().to(torch.uint8)

@@ -1,7 +1,5 @@
 """The surgery table: what each part of a network starts from, and whether it trains; try it out."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import time

@@ -1,7 +1,5 @@
 """Means with their 95 % intervals, one series a way: curves, gains, ladders; histories."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -79,9 +77,8 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
         _series(axes, i, table, at, label=name, linestyle="none")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
-    # Above the axes: within them it would hide an interval.
     style = {"ncols": min(3, len(tables)), "fontsize": 11, "frameon": False}
-    figure.legend(loc="outside upper center", **style)
+    figure.legend(loc="outside upper center", **style)  # inside, it would hide an interval
     return figure
 
 
@@ -94,14 +91,14 @@ def by_task(
         of always giving the more frequent answer.
     """
     figure, (axes,) = subplots(9.0, 4.4)
-    for j, value in enumerate(usual):
-        label = "always the more frequent answer" if j == 0 else None
-        axes.hlines(value, j - 0.4, j + 0.4, color="0.25", linestyle="--", label=label)
+    at = np.arange(len(tasks))
+    style = {"color": "0.25", "linestyle": "--", "label": "always the more frequent answer"}
+    axes.hlines(np.asarray(usual), at - 0.4, at + 0.4, **style)
     for i, way in enumerate(ways):
         table = _intervals(rows.loc[rows["way"] == way, list(tasks)])
-        at = np.arange(len(tasks)) + 0.16 * (i - (len(ways) - 1) / 2)
-        _series(axes, i, at, table, label=way, linestyle="none")
-    axes.set_xticks(range(len(tasks)), tasks)
+        step = 0.16 * (i - (len(ways) - 1) / 2)
+        _series(axes, i, at + step, table, label=way, linestyle="none")
+    axes.set_xticks(at, tasks)
     axes.set(ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
     return figure
@@ -135,22 +132,17 @@ def crosses(
 
 
 def dots(
-    panels: Tables,
-    *,
-    chosen: str,
-    seeds: Sequence = (),
-    here: Sequence = (),
-    xlabel: str,
-    ylabel: str,
+    panels: Tables, *, chosen: str, seeds: Sequence, here: Sequence, xlabel: str, ylabel: str
 ) -> Figure:
     """Draw mean gains with 95 % intervals along a key of a study, and the seeds behind one of them.
 
-    panels: by title, one row a value of the key (the index, as text), with mean, low and high.
-    chosen: the value, in the first panel, whose single seeds are drawn: those stored, `seeds`, and
+    panels: by title, one row a value of the key (the index, as text).
+    chosen: the value, in the first panel, whose single gains are drawn: those stored, `seeds`, and
         those that were trained in front of the reader, `here`.
     """
-    figure, boxes = subplots(6.4 * len(panels), 3.8, columns=len(panels), layout=None, sharey=True)
-    figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
+    n = len(panels)
+    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout=None, sharey=True)
+    figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
         numbers = table.index.str.replace(",", "").str.isdigit().all()
@@ -160,12 +152,11 @@ def dots(
         axes.set_xticks(range(len(table)), names, fontsize=11, linespacing=0.95)
         axes.set(xlabel=xlabel, xlim=(-0.5, len(table) - 0.5))
         axes.set_title(title, fontsize=13)
-    axes, k = boxes[0], list(next(iter(panels.values())).index).index(chosen)
+    axes, k = boxes[0], next(iter(panels.values())).index.get_loc(chosen)
     axes.axvspan(k - 0.45, k + 0.45, color=COLORS[5], alpha=0.2, linewidth=0)
     aside = k + 0.28 * np.linspace(-1, 1, len(seeds))
-    axes.plot(aside, seeds, linestyle="none", marker="o", markersize=5, color="0.35")
-    style = {"linestyle": "none", "marker": MARKERS[3], "color": COLORS[1], "markersize": 8}
-    axes.plot([k + 0.2] * len(here), here, **style)
+    axes.plot(aside, seeds, "o", markersize=5, color="0.35")
+    axes.plot([k + 0.2] * len(here), here, MARKERS[3], color=COLORS[1], markersize=8)
     axes.set_ylabel(ylabel)
     return figure
 
@@ -173,19 +164,17 @@ def dots(
 def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Figure:
     """Draw how often the answer is 1 among images of about the same probability, a panel a task.
 
-    A bin has a 95 % interval (Wilson 1927). probability: (m, tasks) in [0, 1].
-    labels: (m, tasks) in {0, 1}.
+    A bin has a 95 % interval (Wilson 1927). Of shape (m, tasks): probability, labels in {0, 1}.
     """
     from scipy.stats import binomtest  # here, because it takes half a second
 
     probability, labels = probability.detach().cpu(), labels.cpu()
     probability = probability.to(torch.promote_types(probability.dtype, torch.float32))
-    figure, boxes = subplots(2.6 * len(tasks), 3.2, columns=len(tasks), sharey=True)
+    figure, boxes = subplots(2.6 * len(tasks), 3.2, ncols=len(tasks), sharey=True)
     for j, (axes, task) in enumerate(zip(boxes, tasks, strict=True)):
         axes.plot([0, 1], [0, 1], color="0.4", linewidth=1)
         bins = (probability[:, j] * 10).long().clamp(max=9)
-        for number in bins.unique().tolist():
-            inside = bins == number
+        for inside in (bins == number for number in bins.unique()):
             yes, n = int(labels[inside, j].sum()), int(inside.sum())
             low, high = binomtest(yes, n).proportion_ci(method="wilson")
             share = {"mean": yes / n, "low": min(low, yes / n), "high": max(high, yes / n)}
@@ -215,16 +204,12 @@ def history(history: pd.DataFrame, window: int = 25) -> Figure:
 
 
 def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
-    """Return the mean of each cell and its 95 % interval."""
     rows = [interval(cell) for _, cell in cells.items()]
     return pd.DataFrame(rows, index=list(cells), columns=["mean", "low", "high"])
 
 
 def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
-    """Draw a series in the color and with the marker of its number.
-
-    x, y: numbers, or a table of means and intervals.
-    """
+    """Draw a series. x, y: numbers, or a table of means and intervals."""
     ends = {}
     for name, values in (("x", x), ("y", y)):
         ends[name] = values
@@ -236,7 +221,6 @@ def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
 
 
 def _set_ticks(axes: Axes, values: pd.Series, logarithmic: bool) -> None:
-    """Set the ticks of the x axis to the values that were measured."""
     ticks = sorted(set(values))
     if logarithmic:
         axes.set_xscale("log")
