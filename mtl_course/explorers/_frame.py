@@ -102,9 +102,6 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence], chosen: 
     return f'<table class="mtl-table">{_TABLE}{top}{body}</table>'
 
 
-# ---------------------------------------------------------------------- runs
-
-
 class Stopped(Exception):
     """The run was stopped by its reader."""
 
@@ -154,8 +151,7 @@ class Live(widgets.HBox):
     ) -> None:
         self._label, self._answer, self._work, self._before = label, answer, work, before
         self._button, self._progress = button(label), widgets.HTML().add_class("mtl-progress")
-        self._run: Run | None = None
-        self._thread: threading.Thread | None = None
+        self._run = self._thread = None
         self._lock = threading.Lock()  # or what a run says last could come after "Stopped."
         super().__init__([self._button, self._progress])
         self.add_class("mtl-live")

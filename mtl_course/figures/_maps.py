@@ -10,6 +10,8 @@ from matplotlib.patches import Circle, Rectangle
 
 from mtl_course.figures._style import COLORS, subplots, text_of
 
+_DASHES = ("-", "--", ":", "-.")
+_ARROW = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0}
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
@@ -33,15 +35,13 @@ def gain_map(
     reach = np.nanmax(np.abs(means.to_numpy()))
     image = axes.imshow(means, "PuOr_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
 
-    def position(right: object, up: object) -> tuple[int, int]:
-        return means.columns.get_loc(right), means.index.get_loc(up)
-
+    places = {(b, a): (j, i) for i, a in enumerate(means.index) for j, b in enumerate(means)}
     for cell in table.to_dict("records"):
         sign, half = _SIGNS[cell["verdict"]], (cell["high"] - cell["low"]) / 2
         text = f"{sign} {cell['mean']:+.3f}\n± {half:.3f}"
-        _write(axes, position(cell[x], cell[y]), text, cell["mean"] / reach, fontsize=11)
+        _write(axes, places[cell[x], cell[y]], text, cell["mean"] / reach, fontsize=11)
     for cell in framed:
-        corner, style = np.subtract(position(*cell), 0.47), {"edgecolor": "0.1", "linewidth": 2.5}
+        corner, style = np.subtract(places[cell], 0.47), {"edgecolor": "0.1", "linewidth": 2.5}
         axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, **style))
     axes.set_xticks(range(columns), map(text_of, means.columns), rotation=30 * named)
     axes.set_yticks(range(rows), map(text_of, means.index))
@@ -72,10 +72,6 @@ def _write(axes: Axes, at: tuple, text: str, share: float, fontsize: int) -> Non
     """Write into a cell, in white where its color is dark. share: of the scale, −1 to 1."""
     ink = "white" if abs(share) > 0.7 else "0.1"
     axes.text(*at, text, ha="center", va="center", fontsize=fontsize, color=ink)
-
-
-_DASHES = ("-", "--", ":", "-.")
-_ARROW = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0}
 
 
 def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:

@@ -15,6 +15,9 @@ from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.figures._style import COLORS, array, subplots
 from mtl_course.networks import Network, blocks
 
+# Text, fill and color of the text, by label.
+_CELLS = {0: ("0", "white", "0.25"), 1: ("1", COLORS[0], "white"), UNKNOWN: ("?", COLORS[4], "0")}
+
 
 def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     """Draw rows of small images, under a title each.
@@ -41,10 +44,6 @@ def _draw_tiles(
     axes.imshow(tiled.squeeze(2) if channels == 1 else tiled, **scale)
     axes.set_title(title, loc="left", fontsize=13)
     axes.axis("off")
-
-
-# Text, fill and color of the text, by label.
-_CELLS = {0: ("0", "white", "0.25"), 1: ("1", COLORS[0], "white"), UNKNOWN: ("?", COLORS[4], "0")}
 
 
 def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figure:
@@ -165,6 +164,7 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
     hatched frame. rows: by title, the parts of each network, from the picture to the answer.
     """
     high, edges = 1.62 * len(rows), {"left": 0, "bottom": 0, "right": 1, "top": 1}
+    line, white = {"edgecolor": "0.2", "linewidth": 1}, {"facecolor": "white"}
     figure, (axes,) = subplots(10.0, high, layout=None, gridspec_kw=edges)
     axes.set(xlim=(0, 10), ylim=(high, 0))  # inches
     axes.axis("off")
@@ -173,22 +173,19 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
         axes.text(0.1, top - 0.12, title, va="baseline", fontsize=12)
         axes.text(0.1, top + 0.55, "image", va="center", fontsize=11)
         for k, part in enumerate(parts):
-            left = 0.9 + wide * k
+            left, width = 0.9 + wide * k, wide - 0.3
             axes.text(left - 0.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
-            _draw_part(axes, part, left + 0.06, top, wide - 0.3)
+            if "frozen" in part.state:
+                frame = Rectangle((left + 0.06, top), width, 1.1, hatch="////", **white, **line)
+                axes.add_patch(frame)
+            corner, size = (left + 0.15, top + 0.09), (width - 0.18, 0.92)
+            axes.add_patch(Rectangle(corner, *size, **white, **line))
+            learned = part.origin == "from A"
+            fill = {"facecolor": COLORS[0]} if learned else {"fill": False, "hatch": "oo"}
+            axes.add_patch(Rectangle(corner, 0.16, 0.92, **fill, **line))
+            text = f"{part.name}\n{part.origin}\n{part.state}\n{part.weights:,} weights"
+            style = {"va": "center", "fontsize": 10.5, "linespacing": 1.25}
+            axes.text(left + 0.38, top + 0.55, text, **style)
         axes.text(9.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
         axes.text(9.3, top + 0.55, "logits", va="center", fontsize=11)
     return figure
-
-
-def _draw_part(axes: Axes, part: Part, left: float, top: float, wide: float) -> None:
-    line, rim, strip, high = {"edgecolor": "0.2", "linewidth": 1}, 0.09, 0.16, 1.1
-    if "frozen" in part.state:
-        axes.add_patch(Rectangle((left, top), wide, high, facecolor="white", hatch="////", **line))
-    left, top, high = left + rim, top + rim, high - 2 * rim
-    axes.add_patch(Rectangle((left, top), wide - 2 * rim, high, facecolor="white", **line))
-    fill = {"facecolor": COLORS[0]} if part.origin == "from A" else {"fill": False, "hatch": "oo"}
-    axes.add_patch(Rectangle((left, top), strip, high, **fill, **line))
-    text = f"{part.name}\n{part.origin}\n{part.state}\n{part.weights:,} weights"
-    style = {"ha": "left", "va": "center", "fontsize": 10.5, "linespacing": 1.25}
-    axes.text(left + strip + 0.07, top + high / 2, text, **style)

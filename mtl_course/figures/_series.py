@@ -12,8 +12,7 @@ from torch import Tensor
 from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
 from mtl_course.studies import interval
 
-Tables = Mapping[str, pd.DataFrame]
-"""Means and their intervals, with columns mean, low and high, by a title or a name."""
+Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
 
 
 def curves(
