@@ -31,6 +31,16 @@ _KEYS = """<script>
 })();
 </script>"""
 _STILL = "<p><em>A picture of a widget: run this cell in JupyterLab to work with it.</em></p>"
+_TABLE = (  # for light pages and dark ones; the label sheet's columns are as wide as its buttons
+    "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
+    ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
+    ".mtl-table th:first-child {text-align: left}"
+    ".mtl-table caption {background: white; color: black; text-align: left}"
+    ".mtl-table .chosen {outline: 2px solid black}"
+    ".mtl-label-sheet td {width: 64px} .mtl-label-sheet th:first-child {width: 128px}</style>"
+)
+_ONE_AT_A_TIME = threading.Lock()
+_PAUSE = 0.1  # seconds between two messages
 
 
 class Explorer(widgets.VBox):
@@ -77,16 +87,6 @@ def dropdown(name: str, options: Iterable, width: str | None = "440px") -> widge
     return widgets.Dropdown(options=options, description=name, **settings)
 
 
-_TABLE = (  # for light pages and dark ones; the label sheet's columns are as wide as its buttons
-    "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
-    ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
-    ".mtl-table th:first-child {text-align: left}"
-    ".mtl-table caption {background: white; color: black; text-align: left}"
-    ".mtl-table .chosen {outline: 2px solid black}"
-    ".mtl-label-sheet td {width: 64px} .mtl-label-sheet th:first-child {width: 128px}</style>"
-)
-
-
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence], chosen: str = "") -> str:
     """Return a table as HTML.
 
@@ -104,10 +104,6 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence], chosen: 
 
 class Stopped(Exception):
     """The run was stopped by its reader."""
-
-
-_ONE_AT_A_TIME = threading.Lock()
-_PAUSE = 0.1  # seconds between two messages
 
 
 class Run:

@@ -23,8 +23,7 @@ class Cells(Explorer):
     dials: keys of the study, and what the reader calls them; the gain is drawn along the first.
     fixed: values for all its other keys. seed: of the first run; each press takes the next one.
     shown: cells for the static picture, a value for each dial; the widget opens at the first.
-    Raises: ValueError if dials and fixed are not the study's keys, or if no such cell has a
-        baseline.
+    Raises: ValueError if dials and fixed are not the study's keys, or shown was not measured.
     """
 
     def __init__(
@@ -134,8 +133,7 @@ class Cells(Explorer):
         panels = {}
         for cell in cells:
             line = {_text(c[0]): self._gain(c) for c in self._comparisons if c[1:] == cell[1:]}
-            table = pd.DataFrame(line).T[["mean", "low", "high"]].astype(float)
-            panels[self._title(cell[1:], 1)] = table
+            panels[self._title(cell[1:], 1)] = pd.DataFrame(line.values(), list(line))
         score, seeds = self._score.replace("auc", "AUC"), self.differences(cells[0])
         axes = {"xlabel": self._dials[0], "ylabel": f"gain in {score}"}
         return figures.dots(panels, chosen=_text(cells[0][0]), seeds=seeds, here=here, **axes)

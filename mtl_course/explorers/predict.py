@@ -105,5 +105,4 @@ def show_calibration() -> None:
 
 
 def _file() -> Path:
-    named = os.environ.get("MTL_COURSE_PREDICTIONS")
-    return Path(named) if named else results_folder() / "predictions.csv"
+    return Path(os.environ.get("MTL_COURSE_PREDICTIONS") or results_folder() / "predictions.csv")

@@ -17,7 +17,6 @@ from mtl_course.networks import Network
 from mtl_course.scenes import THE_FOUR, TIMES, VISIBLE, compose, distances
 
 _THINGS = (*THE_FOUR, "cyclist", "round sign")
-_WHERE = ("absent", "near", "middle", "far")
 _FOGS = ("none", "thin", "thick")
 _PATCH, _STRIDE = 6, 2  # pixels
 _NOTHING = "(nothing)"
@@ -40,7 +39,6 @@ class SceneMaker(Explorer):
 
     Two look-alikes, the cyclist and the round sign, are no answer to any of the four questions.
     "What made it say …?" hides one place after another and maps how far the logit falls.
-
     network: for the lecture's four tasks. seed: of the surroundings.
     Raises: ValueError if the network has other tasks.
     """
@@ -49,7 +47,8 @@ class SceneMaker(Explorer):
         if network.names != THE_FOUR:
             raise ValueError(f"network must answer {', '.join(THE_FOUR)}; got {network.names}.")
         self._network, self._seed, width = network, seed, "300px"
-        self._where = {kind: dropdown(kind, _WHERE, width) for kind in _THINGS}
+        where = ("absent", "near", "middle", "far")
+        self._where = {kind: dropdown(kind, where, width) for kind in _THINGS}
         self._where["car"].value = "near"
         self._time, self._fog = dropdown("Time", TIMES, width), dropdown("Fog", _FOGS, width)
         settings = {"style": LABELS, "layout": {"width": width}}
@@ -58,9 +57,8 @@ class SceneMaker(Explorer):
         self._answer, self._picture = answer(), picture()
         columns = [*self._where.values()], [self._time, self._fog, self._start, self._why]
         boxes = widgets.HBox(list(map(widgets.VBox, columns)), layout={"flex_flow": "row wrap"})
-        super().__init__(
-            "scene-maker", [boxes, self._answer, self._picture], [*columns[0], *columns[1]]
-        )
+        children, controls = [boxes, self._answer, self._picture], [*columns[0], *columns[1]]
+        super().__init__("scene-maker", children, controls)
 
     def static(self) -> dict[str, str]:
         """Return one road eight times: each thing near, then night in fog, and far away."""
@@ -99,11 +97,9 @@ class SceneMaker(Explorer):
             reason = f"{task}: {_largest(falls)}"
             pages.append(figures.image(_over(image, falls), reason, width=224))
             text += f" What made it say {reason}."
-        self._answer.value = text
-        self._picture.value = (
-            '<div style="display:flex;flex-wrap:wrap;gap:16px;background:white;color:black">'
-            f"{''.join(pages)}{_table(scene)}</div>"
-        )
+        self._answer.value, page = text, "".join([*pages, _table(scene)])
+        style = "display:flex;flex-wrap:wrap;gap:16px;background:white;color:black"
+        self._picture.value = f'<div style="{style}">{page}</div>'
 
 
 def _table(scene: _Scene) -> str:
@@ -131,8 +127,7 @@ def _largest(falls: Tensor) -> str:
 def _over(image: Tensor, falls: Tensor) -> Tensor:
     """Return the image in gray, and orange where hiding lowers the logit: uint8, as `image`."""
 
-    def spread(values: Tensor) -> Tensor:
-        """Add each place's value to all pixels of its patch."""
+    def spread(values: Tensor) -> Tensor:  # each place's value, over all pixels of its patch
         patches = values.flatten().expand(1, _PATCH * _PATCH, -1)
         return functional.fold(patches, image.shape[1:], _PATCH, stride=_STRIDE)[0, 0]
 

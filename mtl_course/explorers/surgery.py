@@ -186,19 +186,18 @@ def _measure(rows: pd.DataFrame) -> dict[tuple[str, int], _Measured]:
 def _table(runs: Sequence[tuple]) -> str:
     lowest = min(min(accuracy, stored.low if stored else 1) for *_, accuracy, stored in runs)
     first = min(0.9, math.floor(10 * lowest) / 10)  # where the scale begins
+    wide = 180 / (1 - first)  # pixels for an accuracy of 1
     heads = ("run", "blocks | head", "labels", "accuracy", "lesson's mean", f"{first:g} to 1")
     rows = []
     for *run, accuracy, stored in runs:
         mean = "{:.3f} ({:.3f} to {:.3f})".format(*stored) if stored else "not measured"
-        rows.append((*run, f"{accuracy:.3f}", mean, _dot(accuracy, stored, first)))
+        bar = ""
+        if stored:
+            left, right = wide * (stored.low - first), wide * (stored.high - first)
+            bar = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="12" fill="#999"/>'
+        at = wide * (accuracy - first)
+        dot = f'<circle cx="{at:.1f}" cy="9" r="4" fill="{figures.COLORS[0]}"/>'
+        svg = '<svg aria-hidden="true" width="190" height="18" viewBox="-5 0 190 18">'
+        rows.append((*run, f"{accuracy:.3f}", mean, f"{svg}{bar}{dot}</svg>"))
     caption = "At the right, a dot is your run and a bar the 95 % interval of the lesson's mean."
     return table(f"Your runs. {caption}", heads, rows)
-
-
-def _dot(accuracy: float, stored: _Measured | None, first: float) -> str:
-    wide, bar = 180 / (1 - first), ""  # pixels for an accuracy of 1
-    if stored:
-        left, right = wide * (stored.low - first), wide * (stored.high - first)
-        bar = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="12" fill="#999"/>'
-    dot = f'<circle cx="{wide * (accuracy - first):.1f}" cy="9" r="4" fill="{figures.COLORS[0]}"/>'
-    return f'<svg aria-hidden="true" width="190" height="18" viewBox="-5 0 190 18">{bar}{dot}</svg>'

@@ -23,7 +23,7 @@ def gain_map(
     ▲ supported, ▼ opposite, = no difference, ? cannot tell. Numbers grow to the right and upwards;
     names stand as they come, from the left and from the top.
     table: as `studies.gain` returns it, one row a cell. labels: what the axes say, by column.
-    framed: (x, y) of cells to be framed, such as those that were named before the run.
+    framed: (x, y) of cells to be framed.
     """
     means = table.pivot(index=y, columns=x, values="mean")
     if named := means.columns.dtype.kind not in "if":
@@ -134,7 +134,7 @@ def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
             out = 1.08 * np.sqrt(1 - (max(abs(height) - 0.19, 0) / 1.08) ** 2)
             text = f"{task}\n{row['angle']:.0f}°, {row['length']:.2f}"
             style = {"fontsize": 11, "va": "center", "linespacing": 1.1}
-            side = "right" if np.signbit(turn) else "left"
-            axes.text(np.copysign(out, turn), height, text, ha=side, **style)
+            style["ha"] = "right" if np.signbit(turn) else "left"
+            axes.text(np.copysign(out, turn), height, text, **style)
         axes.set_title(title, fontsize=13)
     return figure

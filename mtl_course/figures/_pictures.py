@@ -125,8 +125,7 @@ def architecture(network: Network, image: Tensor) -> Figure:
         fill = {"facecolor": COLORS[5], "edgecolor": "0.2", "alpha": 0.55}
         axes.add_patch(Rectangle((1.7 * i, -tall / 2), 0.9, tall, **fill))
         axes.text(1.7 * i + 0.45, -1.5, name, va="top", **style)
-        size = " × ".join(map(str, shape))
-        axes.text(1.7 * i + 0.45, 0, size, va="center", rotation=90, **style)
+        axes.text(1.7 * i + 0.45, 0, " × ".join(map(str, shape)), va="center", rotation=90, **style)
         if i:
             axes.annotate("", (1.7 * i - 0.05, 0), (1.7 * i - 0.75, 0), arrowprops=arrow)
     right = 1.7 * len(shapes)
@@ -164,7 +163,8 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
     hatched frame. rows: by title, the parts of each network, from the picture to the answer.
     """
     high, edges = 1.62 * len(rows), {"left": 0, "bottom": 0, "right": 1, "top": 1}
-    line, white = {"edgecolor": "0.2", "linewidth": 1}, {"facecolor": "white"}
+    line = {"edgecolor": "0.2", "linewidth": 1}
+    fills = {"from A": {"facecolor": COLORS[0]}, "random": {"fill": False, "hatch": "oo"}}
     figure, (axes,) = subplots(10.0, high, layout=None, gridspec_kw=edges)
     axes.set(xlim=(0, 10), ylim=(high, 0))  # inches
     axes.axis("off")
@@ -176,13 +176,11 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
             left, width = 0.9 + wide * k, wide - 0.3
             axes.text(left - 0.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
             if "frozen" in part.state:
-                frame = Rectangle((left + 0.06, top), width, 1.1, hatch="////", **white, **line)
-                axes.add_patch(frame)
-            corner, size = (left + 0.15, top + 0.09), (width - 0.18, 0.92)
-            axes.add_patch(Rectangle(corner, *size, **white, **line))
-            learned = part.origin == "from A"
-            fill = {"facecolor": COLORS[0]} if learned else {"fill": False, "hatch": "oo"}
-            axes.add_patch(Rectangle(corner, 0.16, 0.92, **fill, **line))
+                frame = (left + 0.06, top), width, 1.1
+                axes.add_patch(Rectangle(*frame, hatch="////", facecolor="white", **line))
+            corner = (left + 0.15, top + 0.09)
+            axes.add_patch(Rectangle(corner, width - 0.18, 0.92, facecolor="white", **line))
+            axes.add_patch(Rectangle(corner, 0.16, 0.92, **fills[part.origin], **line))
             text = f"{part.name}\n{part.origin}\n{part.state}\n{part.weights:,} weights"
             style = {"va": "center", "fontsize": 10.5, "linespacing": 1.25}
             axes.text(left + 0.38, top + 0.55, text, **style)

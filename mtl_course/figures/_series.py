@@ -13,6 +13,7 @@ from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
 from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
+Pairs = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
 
 
 def curves(
@@ -47,8 +48,7 @@ def curves(
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
     """Draw mean gains against `x` with 95 % intervals and a line at 0, one series a table.
 
-    tables: as `studies.gain` returns them, by the name of the comparison.
-    logarithmic: the x axis; else it is linear.
+    tables: as `studies.gain` returns them, by name. logarithmic: the x axis; else it is linear.
     """
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
@@ -104,12 +104,7 @@ def by_task(
 
 
 def crosses(
-    series: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    joined: bool = False,
-    named: bool = False,
+    series: Pairs, *, xlabel: str, ylabel: str, joined: bool = False, named: bool = False
 ) -> Figure:
     """Draw points with a 95 % interval to both sides and one up and down.
 
@@ -184,16 +179,13 @@ def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Fi
     return figure
 
 
-def history(history: pd.DataFrame, window: int = 25) -> Figure:
-    """Draw the loss of every step, faint, and its running mean over `window` steps.
-
-    With tasks there is a line for each task's part of the loss.
-    """
+def history(history: pd.DataFrame) -> Figure:
+    """Draw each step's loss, faint, and its running mean; with tasks, each task's part of it."""
     figure, (axes,) = subplots(7.5, 3.4)
     names = [name for name in history.columns if name != "loss"] or ["loss"]
     for name, color, marker in zip(names, COLORS, MARKERS, strict=False):
         axes.plot(history[name], color=color, alpha=0.2, linewidth=1)
-        mean = history[name].rolling(window, min_periods=1).mean()
+        mean = history[name].rolling(25, min_periods=1).mean()
         style = {"marker": marker, "markevery": max(1, len(mean) // 8)} if len(names) > 1 else {}
         axes.plot(mean, color=color, label=name, **style)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
