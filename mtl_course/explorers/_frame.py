@@ -88,10 +88,7 @@ def dropdown(name: str, options: Iterable, width: str | None = "440px") -> widge
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence], chosen: str = "") -> str:
-    """Return a table as HTML.
-
-    heads: of the columns. rows: cells as HTML, the first of each its head. chosen: a framed row's.
-    """
+    """Return HTML of a table. rows: cells as HTML, each row's head first. chosen: a framed row."""
     top = "".join(f'<th scope="col">{head}</th>' if head else "<td></td>" for head in heads)
     body = "".join(
         f'<tr{" class=chosen" if head == chosen else ""}><th scope="row">{head}</th>'
@@ -165,8 +162,7 @@ class Live(widgets.HBox):
             return
         self._run = run = Run(lambda text: self._tell(run, text))
         self._button.description, self._progress.value = "Stop", "Starting …"
-        settings = {"args": (run, self._before()), "daemon": True}
-        self._thread = threading.Thread(target=self._train, **settings)
+        self._thread = threading.Thread(target=self._train, args=(run, self._before()), daemon=True)
         self._thread.start()
 
     def _tell(self, run: Run, text: str, end: bool = False, answer: str | None = None) -> None:

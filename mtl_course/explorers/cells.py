@@ -80,8 +80,7 @@ class Cells(Explorer):
         return [self._comparisons[cell].cell, self._comparisons[cell].baseline()[1]]
 
     def _both(self, cell: Cell) -> list[pd.DataFrame]:
-        rows = self._rows
-        return [rows[(rows[[*part]] == pd.Series(part)).all(axis=1)] for part in self._parts(cell)]
+        return [self._rows.merge(pd.DataFrame([part])) for part in self._parts(cell)]
 
     def _cell(self) -> Cell:
         return tuple(control.value for control in self._controls)
@@ -91,8 +90,7 @@ class Cells(Explorer):
         there = list(self._comparisons)
         for i, (control, wanted) in enumerate(zip(self._controls, cell, strict=True)):
             options = tuple({_text(c[i]): c[i] for c in there}.items())
-            if control.options != options:
-                control.options = options
+            control.options = options
             control.value = wanted if wanted in [value for _, value in options] else there[0][i]
             there = [c for c in there if c[i] == control.value]
 
@@ -101,8 +99,7 @@ class Cells(Explorer):
         return ", ".join(f"{n} {_text(value)}" for n, value in zip(names, cell, strict=True))
 
     def _in_words(self, cell: Cell) -> str:
-        gain = self._gain(cell)
-        return f"{gain['mean']:+.3f} ({gain['low']:.3f} to {gain['high']:.3f}), {gain['verdict']}"
+        return "{mean:+.3f} ({low:.3f} to {high:.3f}), {verdict}".format(**self._gain(cell))
 
     def _update(self) -> None:
         if self._filling:  # not the reader's choice

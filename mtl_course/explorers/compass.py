@@ -38,12 +38,11 @@ class Compass(Explorer):
         self._looks = {step: each.detach().float().cpu() for step, each in looks.items()}
         self._tasks = list(tasks)
         self.cosines = {step: self._of_ways(each) for step, each in self._looks.items()}
-        self._step = dropdown("Step", list(looks), width=None)
+        controls = [dropdown("Step", list(looks), None), dropdown("Way to combine", _WAYS, None)]
+        self._step, self._way = controls
         self._step.value = min(looks, key=lambda step: self.cosines[step].loc[_SUM].min())
-        self._way = dropdown("Way to combine", _WAYS, width=None)
         self._answer, self._dial, self._table = answer(), picture(), picture()
         both = widgets.HBox([self._dial, self._table], layout={"flex_flow": "row wrap"})
-        controls = [self._step, self._way]
         super().__init__("compass", [*controls, self._answer, both], controls)
 
     def angles(self, step: int, way: str) -> pd.DataFrame:
@@ -76,8 +75,8 @@ class Compass(Explorer):
         self._answer.value = f"Step {step}, {way}: {text}."
         alt = f"A compass whose needle is the direction of {way} at step {step}: {text}"
         self._dial.value = figures.image(figures.compass({f"step {step}: {way}": angles}), alt)
-        between = cosines(self._looks[step]).double().numpy()
-        between = pd.DataFrame(between, self._tasks, self._tasks)
+        numbers = cosines(self._looks[step]).double().numpy()
+        between = pd.DataFrame(numbers, self._tasks, self._tasks)
         self._table.value = _table("Cosines between the tasks’ gradients", between) + _table(
             "Cosine of each way with each task’s gradient", self.cosines[step], way
         )

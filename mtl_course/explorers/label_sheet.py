@@ -66,13 +66,12 @@ class LabelSheet(Explorer):
 
     def static(self) -> dict[str, str]:
         """Return Y, with the term and the gradient written into each entry."""
-        m, count = len(self.data), int((self.labels != UNKNOWN).sum())
+        m, total, known = len(self.data), self.terms().sum(), int((self.labels != UNKNOWN).sum())
         drawn = figures.answers(replace(self.data, labels=self.labels), list(self._notes("\n")))
         alt = (
             f"Y of {m} scenes, in each entry 0, 1 or a question mark, its term of the loss and "
-            f"where its gradient pushes. {count} known terms add up to {self.terms().sum():.2f}; "
-            f"divided by {m} that is a loss of {self.loss():.3f}. At a question mark term and "
-            "gradient are 0."
+            f"where its gradient pushes. {known} known terms add up to {total:.2f}; divided by {m} "
+            f"that is a loss of {self.loss():.3f}. At a question mark term and gradient are 0."
         )
         return figures.bundle(drawn, alt, banner=self._banner)
 

@@ -46,9 +46,8 @@ class Prediction(Explorer):
         return {"text/html": page, "text/plain": f"{self.question} {' / '.join(self._answers)}"}
 
     def _update(self) -> None:
-        guess = self._guess.value
-        kept = f"Kept: “{escape(guess)}”, {self._sure.value}."
-        self._answer.value = "No prediction yet." if guess == _NOBODY else kept
+        kept = f"Kept: “{escape(self._guess.value)}”, {self._sure.value}."
+        self._answer.value = "No prediction yet." if self._guess.value == _NOBODY else kept
 
     def score(self, truth: str) -> str:
         """Return how the prediction fared, given the true answer, and keep it for `so_far`.

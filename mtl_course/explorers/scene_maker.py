@@ -94,7 +94,12 @@ class SceneMaker(Explorer):
         pages = [figures.image(image, f"The scene: {seen}.", width=224)]
         if task != _NOTHING:
             falls = occlusion(self._network, image, task, _PATCH, _STRIDE)
-            reason = f"{task}: {_largest(falls)}"
+            row, column = divmod(int(falls.argmax()), falls.shape[1])
+            x, y = _STRIDE * column + _PATCH // 2, _STRIDE * row + _PATCH // 2
+            reason = f"{task}: no place; hidden wherever, the logit does not fall"
+            if falls.max() > 0:
+                reason = f"{task}: the place around pixel {x} from the left, {y} from the top"
+                reason += f"; without it the logit falls by {falls.max():.2f}"
             pages.append(figures.image(_over(image, falls), reason, width=224))
             text += f" What made it say {reason}."
         self._answer.value, page = text, "".join([*pages, _table(scene)])
@@ -113,15 +118,6 @@ def _table(scene: _Scene) -> str:
         rows.append((task, y, scene.pixels[task], bar, f"{p:.2f}", right))
     heads = ("task", "y", "pixels seen", "ŷ, a line at ½", "ŷ", "at ½")
     return table(f"y is 1 from {VISIBLE} pixels on", heads, rows)
-
-
-def _largest(falls: Tensor) -> str:
-    if falls.max() <= 0:
-        return "no place; hidden wherever, the logit does not fall"
-    row, column = divmod(int(falls.argmax()), falls.shape[1])
-    x, y = _STRIDE * column + _PATCH // 2, _STRIDE * row + _PATCH // 2
-    where = f"the place around pixel {x} from the left, {y} from the top"
-    return f"{where}; without it the logit falls by {falls.max():.2f}"
 
 
 def _over(image: Tensor, falls: Tensor) -> Tensor:

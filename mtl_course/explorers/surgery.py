@@ -36,7 +36,6 @@ class _Choice(tuple[str, ...]):
 
     @property
     def way(self) -> str | None:
-        """The way of the lesson that the choice is, if it is one."""
         return _LESSON.get((*set(self[:-1]), self[-1]))
 
     @property
@@ -176,8 +175,7 @@ def _in_words(parts: Sequence[figures.Part]) -> str:
 def _measure(rows: pd.DataFrame) -> dict[tuple[str, int], _Measured]:
     """Return the mean accuracy and its 95 % interval, by way of the lesson and number of labels."""
     cells = dict(iter(rows[rows["way"].isin((*WAYS, ZERO_SHOT))].groupby(["way", "labels"])))
-    counts = {labels for way, labels in cells if way in WAYS}
-    wanted = set(itertools.product(WAYS, counts)) or {None}
+    wanted = set(itertools.product(WAYS, {n for way, n in cells if way in WAYS})) or {None}
     if not wanted <= cells.keys() or min(map(len, cells.values())) < 2:
         raise ValueError("rows must hold each way of the lesson, for two seeds or more a cell.")
     return {key: _Measured(*interval(cell["accuracy"]), len(cell)) for key, cell in cells.items()}

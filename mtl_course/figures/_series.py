@@ -65,8 +65,7 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
-    tables: as `studies.gain` returns them, by the name of the series. kind: the column that names
-        the kinds; the first table gives their order, from the top.
+    tables: as `studies.gain` returns them, by name, in order from the top. kind: their column.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
     figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
@@ -86,8 +85,7 @@ def by_task(
 ) -> Figure:
     """Draw each task's accuracy, one series a way, with 95 % intervals over the seeds.
 
-    rows: one row a trained network, with a column for each task. usual: for each task the accuracy
-        of always giving the more frequent answer.
+    rows: one row a trained network, a column a task. usual: accuracy of the more frequent answer.
     """
     figure, (axes,) = subplots(9.0, 4.4)
     at = np.arange(len(tasks))
@@ -147,11 +145,11 @@ def dots(
         axes.set(xlabel=xlabel, xlim=(-0.5, len(table) - 0.5))
         axes.set_title(title, fontsize=13)
     axes, k = boxes[0], next(iter(panels.values())).index.get_loc(chosen)
+    axes.set_ylabel(ylabel)
     axes.axvspan(k - 0.45, k + 0.45, color=COLORS[5], alpha=0.2, linewidth=0)
     aside = k + 0.28 * np.linspace(-1, 1, len(seeds))
     axes.plot(aside, seeds, "o", markersize=5, color="0.35")
     axes.plot([k + 0.2] * len(here), here, MARKERS[3], color=COLORS[1], markersize=8)
-    axes.set_ylabel(ylabel)
     return figure
 
 
@@ -196,7 +194,7 @@ def history(history: pd.DataFrame) -> Figure:
 
 def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
     rows = [interval(cell) for _, cell in cells.items()]
-    return pd.DataFrame(rows, index=list(cells), columns=["mean", "low", "high"])
+    return pd.DataFrame(rows, list(cells), ["mean", "low", "high"])
 
 
 def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
