@@ -33,8 +33,9 @@ class Compass(Explorer):
         if not looks:
             raise ValueError("looks must hold the gradients of at least one step.")
         for step, each in looks.items():
-            if each.ndim != 2 or len(each) != (n := len(tasks)):
-                raise ValueError(f"looks must be ({n}, weights); at {step} it is {(*each.shape,)}.")
+            if each.ndim != 2 or len(each) != len(tasks):
+                got = tuple(each.shape)
+                raise ValueError(f"looks must be ({len(tasks)}, weights); at {step} it is {got}.")
         self._looks = {step: each.detach().float().cpu() for step, each in looks.items()}
         self._tasks = list(tasks)
         self.cosines = {step: self._of_ways(each) for step, each in self._looks.items()}

@@ -34,7 +34,6 @@ def gain_map(
     figure, (axes,) = subplots(2.2 + 1.15 * columns, 1.4 + 0.8 * rows, grid=False)
     reach = np.nanmax(np.abs(means.to_numpy()))
     image = axes.imshow(means, "PuOr_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
-
     places = {(b, a): (j, i) for i, a in enumerate(means.index) for j, b in enumerate(means)}
     for cell in table.to_dict("records"):
         sign, half = _SIGNS[cell["verdict"]], (cell["high"] - cell["low"]) / 2
