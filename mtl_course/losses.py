@@ -32,7 +32,7 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def multi_task_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """`multi_task` before the sum over tasks, unchecked. Returns: float32 or finer (tasks,).
+    """Return `multi_task` before the sum over tasks, unchecked: float32 or finer (tasks,).
 
     Of K networks side by side, (K, m, tasks) → (K, tasks).
     """
@@ -73,7 +73,7 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def softmax_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """`softmax` of logits (m, classes) and labels (m,), unchecked. Returns: (1,), its only loss.
+    """Return `softmax` of logits (m, classes) and labels (m,), unchecked: (1,), its only loss.
 
     Of K networks side by side, (K, m, classes) and (K, m) → (K, 1).
     """

@@ -206,7 +206,7 @@ def test_a_ladder_has_a_rung_a_kind_from_the_top():
 def test_filters_of_three_channels_are_pictures_with_grey_for_nothing():
     weights = torch.zeros(2, 3, 3, 3)
     weights[0, 0] = 2.0  # red, the strongest of all
-    picture = figures.filters({"two": weights}, columns=2).axes[0].images[0].get_array()
+    picture = figures.filters({"two": weights}).axes[0].images[0].get_array()
     assert picture[0, 0].tolist() == pytest.approx([1, 0.5, 0.5])
     assert picture[0, 4].tolist() == pytest.approx([0.5, 0.5, 0.5])
 

@@ -13,8 +13,7 @@ from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import fit, sum_backward
 
-LABELS = {"description_width": "160px"}
-"""The style of controls with a name at their left."""
+LABELS = {"description_width": "160px"}  # of controls with a name at their left
 
 # JupyterLab takes a key before the control that has the focus gets it (x cuts the cell, an arrow
 # moves to the next one), unless the control asks it not to. A screen reader reads what changes.
@@ -32,25 +31,31 @@ _KEYS = """<script>
 })();
 </script>"""
 _STILL = "<p><em>A picture of a widget: run this cell in JupyterLab to work with it.</em></p>"
+_TABLE = (  # for light pages and dark ones; the label sheet's columns are as wide as its buttons
+    "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
+    ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
+    ".mtl-table th:first-child {text-align: left}"
+    ".mtl-table caption {background: white; color: black; text-align: left}"
+    ".mtl-table .chosen {outline: 2px solid black}"
+    ".mtl-label-sheet td {width: 64px} .mtl-label-sheet th:first-child {width: 128px}</style>"
+)
+_ONE_AT_A_TIME = threading.Lock()
+_PAUSE = 0.1  # seconds between two messages
 
 
 class Explorer(widgets.VBox):
     """A widget of a lesson. Where no widget can run, its static picture stands in its place.
 
-    Each has a method `static`, which returns what it shows by MIME type, as `figures.bundle` does.
-    name: the page finds it by its class ``mtl-{name}``. controls: each change calls `_update`.
+    Each has a method `static`, which returns what it shows as `figures.bundle` does, and a method
+    `_update`, which each change of `controls` calls. name: its class on the page is ``mtl-{name}``.
     """
 
     def __init__(self, name: str, children: Sequence, controls: Sequence = ()) -> None:
         super().__init__(children)
-        self.add_class("mtl-explorer")
-        self.add_class(f"mtl-{name}")
+        self.add_class("mtl-explorer").add_class(f"mtl-{name}")
         for control in controls:
             control.observe(lambda _: self._update(), "value")
         self._update()
-
-    def _update(self) -> None:
-        """Show what the controls stand for."""
 
     def _ipython_display_(self) -> None:
         from IPython.display import HTML, display
@@ -78,52 +83,28 @@ def button(text: str) -> widgets.Button:
 
 def dropdown(name: str, options: Iterable, width: str | None = "440px") -> widgets.Dropdown:
     """Return a choice with its name at the left."""
-    layout = {"width": width}
-    return widgets.Dropdown(options=options, description=name, layout=layout, style=LABELS)
-
-
-_TABLE = (  # for light pages and dark ones; the label sheet's columns are as wide as its buttons
-    "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
-    ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
-    ".mtl-table th:first-child {text-align: left}"
-    ".mtl-table caption {background: white; color: black; text-align: left}"
-    ".mtl-table .chosen {outline: 2px solid black}"
-    ".mtl-label-sheet td {width: 64px} .mtl-label-sheet th:first-child {width: 128px}</style>"
-)
+    settings = {"layout": {"width": width}, "style": LABELS}
+    return widgets.Dropdown(options=options, description=name, **settings)
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence], chosen: str = "") -> str:
-    """Return a table as HTML.
-
-    heads: of the columns. rows: cells as HTML, the first of which is the head of its row.
-    chosen: the head of a row that is framed.
-    """
+    """Return HTML of a table. rows: cells as HTML, each row's head first. chosen: a framed row."""
     top = "".join(f'<th scope="col">{head}</th>' if head else "<td></td>" for head in heads)
     body = "".join(
         f'<tr{" class=chosen" if head == chosen else ""}><th scope="row">{head}</th>'
         f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         for head, *cells in rows
     )
-    caption = f"<caption>{caption}</caption>"
-    return f'<table class="mtl-table">{_TABLE}{caption}<tr>{top}</tr>{body}</table>'
-
-
-# ---------------------------------------------------------------------- runs
+    top = f"<caption>{caption}</caption><tr>{top}</tr>"
+    return f'<table class="mtl-table">{_TABLE}{top}{body}</table>'
 
 
 class Stopped(Exception):
     """The run was stopped by its reader."""
 
 
-_ONE_AT_A_TIME = threading.Lock()
-_PAUSE = 0.1  # seconds between two messages
-
-
 class Run:
-    """A training run that counts its steps, says how far it is, and ends when it is asked to.
-
-    tell: takes HTML that says how far the run is. stop: is set to end the run at its next step.
-    """
+    """A training run that tells, as HTML, how far it is, and ends when `stop` is set."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell, self.stop, self._last = tell, threading.Event(), 0.0
@@ -135,8 +116,7 @@ class Run:
 
     def fit(self, network: Network, data: Dataset, **settings) -> pd.DataFrame:
         """Train as `training.fit` does. Raises: Stopped when the run is asked to end."""
-        backward = settings.pop("backward", None) or sum_backward
-        steps, done = settings["steps"], 0
+        backward, steps, done = settings.pop("backward", None) or sum_backward, settings["steps"], 0
 
         def watched(losses: Tensor) -> None:
             nonlocal done
@@ -154,11 +134,9 @@ class Run:
 class Live(widgets.HBox):
     """A button that starts a run in front of the reader, and stops it when it is pressed again.
 
-    Training has a thread of its own, so that the page still answers; runs of several widgets wait
-    for each other.
-    work: takes the `Run` and what `before` returned, trains, and returns HTML for `answer`. It is
-        called in the thread.
-    before: is called at once, on the press, and returns what `work` needs of the controls.
+    Training has a thread of its own, so that the page still answers; runs wait for each other.
+    work: is called in the thread with the `Run` and what `before` returned; returns HTML for
+        `answer`. before: is called on the press, and returns what `work` needs of the controls.
     """
 
     def __init__(
@@ -166,10 +144,8 @@ class Live(widgets.HBox):
     ) -> None:
         self._label, self._answer, self._work, self._before = label, answer, work, before
         self._button, self._progress = button(label), widgets.HTML().add_class("mtl-progress")
-        self._run: Run | None = None
-        self._thread: threading.Thread | None = None
-        # Or what a run says of its last step could come after "Stopped.", and stay for ever.
-        self._lock = threading.Lock()
+        self._run = self._thread = None
+        self._lock = threading.Lock()  # or what a run says last could come after "Stopped."
         super().__init__([self._button, self._progress])
         self.add_class("mtl-live")
         self._button.on_click(self._press)
@@ -186,8 +162,7 @@ class Live(widgets.HBox):
             return
         self._run = run = Run(lambda text: self._tell(run, text))
         self._button.description, self._progress.value = "Stop", "Starting …"
-        work = {"target": self._train, "args": (run, self._before()), "name": self._label}
-        self._thread = threading.Thread(**work, daemon=True)
+        self._thread = threading.Thread(target=self._train, args=(run, self._before()), daemon=True)
         self._thread.start()
 
     def _tell(self, run: Run, text: str, end: bool = False, answer: str | None = None) -> None:

@@ -12,22 +12,18 @@ from mtl_course.explorers._frame import Explorer, Live, Run, answer, dropdown, p
 from mtl_course.studies.claims import Comparison
 from mtl_course.studies.statistics import predicted
 
-Cell = tuple
-"""A value for each dial."""
+Cell = tuple  # a value for each dial
 
 
 class Cells(Explorer):
     """What one way gains over the study's baseline: a cell, its interval, its ten seeds.
 
-    "Train this cell here" trains both networks of a cell with a seed that is in no row, as
-    `studies.run` would, and adds its dot.
-
-    study: its name. dials: the keys of the study that can be turned, and what the reader calls
-        them; the gain is drawn along the first. fixed: values for all its other keys.
-    seed: of the first run; each press takes the next one.
+    "Train this cell here" trains both networks of a cell as `studies.run` would, with a seed that
+    is in no row, and adds its dot.
+    dials: keys of the study, and what the reader calls them; the gain is drawn along the first.
+    fixed: values for all its other keys. seed: of the first run; each press takes the next one.
     shown: cells for the static picture, a value for each dial; the widget opens at the first.
-    Raises: ValueError if dials and fixed are not the study's keys, or if no such cell has a
-        baseline.
+    Raises: ValueError if dials and fixed are not the study's keys, or shown was not measured.
     """
 
     def __init__(
@@ -45,25 +41,22 @@ class Cells(Explorer):
         self._name, self._over, self._score = study, chosen.over, chosen.score
         self._dials, self._seed, self._shown = list(dials.values()), seed, list(shown)
         self._rows = studies.run(study)
-        comparisons = [
-            Comparison(study, cell)
+        self._comparisons: dict[Cell, Comparison] = {
+            tuple(cell[key] for key in dials): comparison
             for cell in chosen.grid
             if cell["way"] != chosen.over and fixed.items() <= cell.items()
             # What is blank for the baseline is blank for other controls of it, which have no dial.
             if not chosen.blank.items() & cell.items()
-        ]
-        self._comparisons: dict[Cell, Comparison] = {
-            tuple(c.cell[key] for key in dials): c for c in comparisons if c.baseline()
+            if (comparison := Comparison(study, cell)).baseline()
         }
         if unknown := [cell for cell in shown if cell not in self._comparisons]:
             raise ValueError(f"shown must hold cells that were measured; got {unknown[0]}.")
         # The mean gain of a cell, its interval and verdict, computed when it is first shown.
-        rows = {study: self._rows}
+        rows, self._filling = {study: self._rows}, False
         self._gain = functools.cache(lambda cell: self._comparisons[cell].found(rows=rows))
         self._here: dict[Cell, list[float]] = {}  # the differences that were trained here
         self._answer, self._picture = answer(), picture()
         self._controls = [dropdown(name, ()) for name in self._dials]
-        self._filling = False
         self._fill(shown[0])
         label = "Train this cell here"
         live = Live(label, self._answer, self._train, lambda: {"cell": self._cell()})
@@ -77,59 +70,43 @@ class Cells(Explorer):
 
     def static(self) -> dict[str, str]:
         """Return the chosen cells, each among its neighbors along the first dial."""
-        panels = {self._title(cell[1:], 1): self._along(cell) for cell in self._shown}
         text = " ".join(f"{self._title(cell)}: {self._in_words(cell)}." for cell in self._shown)
-        return figures.bundle(
-            self._draw(panels, self._shown[0]),
-            f"Gains over {self._over} along {self._dials[0]}"
-            f", with 95 % intervals, each cell by itself. {text}",
-            again=f"python -m mtl_course studies {self._name} --fresh",
-        )
+        alt = f"Gains over {self._over} along {self._dials[0]}, with 95 % intervals, each cell by "
+        again = f"python -m mtl_course studies {self._name} --fresh"
+        return figures.bundle(self._draw(self._shown), f"{alt}itself. {text}", again)
 
     def _parts(self, cell: Cell) -> list[Mapping[str, object]]:
         """Return the two cells of the study that are compared: this way's, and the baseline's."""
-        comparison = self._comparisons[cell]
-        return [comparison.cell, comparison.baseline()[1]]
+        return [self._comparisons[cell].cell, self._comparisons[cell].baseline()[1]]
 
     def _both(self, cell: Cell) -> list[pd.DataFrame]:
-        """Return the rows of either."""
-        rows = self._rows
-        return [rows[(rows[[*part]] == pd.Series(part)).all(axis=1)] for part in self._parts(cell)]
+        return [self._rows.merge(pd.DataFrame([part])) for part in self._parts(cell)]
 
     def _cell(self) -> Cell:
         return tuple(control.value for control in self._controls)
 
     def _fill(self, cell: Cell) -> None:
         """Give each dial the values that go with those before it; keep what can be kept."""
-        before: Cell = ()
-        for control, wanted in zip(self._controls, cell, strict=True):
-            there = [c[len(before)] for c in self._comparisons if c[: len(before)] == before]
-            options = tuple({_text(value): value for value in there}.items())
-            if control.options != options:
-                control.options = options
-            control.value = wanted if wanted in there else there[0]
-            before = (*before, control.value)
-
-    def _along(self, cell: Cell) -> pd.DataFrame:
-        """Return the gains of the cells that differ from this one in the first dial alone."""
-        line = {_text(c[0]): self._gain(c) for c in self._comparisons if c[1:] == cell[1:]}
-        return pd.DataFrame(line).T[["mean", "low", "high"]].astype(float)
+        there = list(self._comparisons)
+        for i, (control, wanted) in enumerate(zip(self._controls, cell, strict=True)):
+            options = tuple({_text(c[i]): c[i] for c in there}.items())
+            control.options = options
+            control.value = wanted if wanted in [value for _, value in options] else there[0][i]
+            there = [c for c in there if c[i] == control.value]
 
     def _title(self, cell: Cell, first: int = 0) -> str:
-        dials = zip(self._dials[first:], cell, strict=True)
-        return ", ".join(f"{name} {_text(value)}" for name, value in dials)
+        names = self._dials[first:]
+        return ", ".join(f"{n} {_text(value)}" for n, value in zip(names, cell, strict=True))
 
     def _in_words(self, cell: Cell) -> str:
-        gain = self._gain(cell)
-        return f"{gain['mean']:+.3f} ({gain['low']:.3f} to {gain['high']:.3f}), {gain['verdict']}"
+        return "{mean:+.3f} ({low:.3f} to {high:.3f}), {verdict}".format(**self._gain(cell))
 
     def _update(self) -> None:
         if self._filling:  # not the reader's choice
             return
         self._filling = True
         self._fill(self._cell())
-        self._filling = False
-        cell = self._cell()
+        self._filling, cell = False, self._cell()
         seconds = sum((r["seconds"] + r["source_seconds"]).median() for r in self._both(cell))
         self._answer.value = (
             f"{self._title(cell)}, over {self._over}: {self._in_words(cell)}; "
@@ -146,13 +123,17 @@ class Cells(Explorer):
         )
         if here:
             alt += f" Trained here: {', '.join(f'{value:+.3f}' for value in here)}."
-        drawn = self._draw({self._title(cell[1:], 1): self._along(cell)}, cell, here)
-        self._picture.value = figures.image(drawn, alt)
+        self._picture.value = figures.image(self._draw([cell], here), alt)
 
-    def _draw(self, panels: dict, cell: Cell, here: Sequence[float] = ()) -> Figure:
-        score, seeds = self._score.replace("auc", "AUC"), self.differences(cell)
+    def _draw(self, cells: Sequence[Cell], here: Sequence[float] = ()) -> Figure:
+        """Draw cells, each among its neighbors along the first dial."""
+        panels = {}
+        for cell in cells:
+            line = {_text(c[0]): self._gain(c) for c in self._comparisons if c[1:] == cell[1:]}
+            panels[self._title(cell[1:], 1)] = pd.DataFrame(line.values(), list(line))
+        score, seeds = self._score.replace("auc", "AUC"), self.differences(cells[0])
         axes = {"xlabel": self._dials[0], "ylabel": f"gain in {score}"}
-        return figures.dots(panels, chosen=_text(cell[0]), seeds=seeds, here=here, **axes)
+        return figures.dots(panels, chosen=_text(cells[0][0]), seeds=seeds, here=here, **axes)
 
     @threads(1)  # as the rows were trained
     def _train(self, run: Run, cell: Cell) -> str:
@@ -162,8 +143,7 @@ class Cells(Explorer):
             run.tell("Drawing what it learns from …")
             scores.append(studies.train_row(self._name, seed, part, fit=run.fit)[self._score])
         run.check()  # a run that was stopped leaves no dot
-        difference = scores[0] - scores[1]
-        self._here.setdefault(cell, []).append(difference)
+        self._here.setdefault(cell, []).append(difference := scores[0] - scores[1])
         if cell == self._cell():
             self._show(cell)
         table = self.differences(cell).rename("gain").reset_index().assign(cell="this")

@@ -21,12 +21,11 @@ _WAYS = (_SUM, *AGGREGATORS)
 class Compass(Explorer):
     """The tasks' gradients at a step of training, and where each way to combine them goes.
 
-    A way combines the gradients into a direction, and the step goes along minus it: a task whose
-    gradient lies more than 90° from the direction is opposed, and a small step raises its loss.
+    A way combines the gradients into a direction. A task whose gradient lies more than 90° from it
+    is opposed: a small step against the direction raises its loss.
     It opens at the step where the plain sum is farthest from the gradient of a task.
     looks: floating point (tasks, weights), a gradient a row, by step, as `aggregators.Watch` keeps
-        them. tasks: their names. cosines: by step, of each way's direction (a row) with each
-        task's gradient.
+        them. cosines: by step, of each way's direction (a row) with each task's gradient.
     Raises: ValueError if there is no look, or a look has not a row for each task.
     """
 
@@ -40,12 +39,11 @@ class Compass(Explorer):
         self._looks = {step: each.detach().float().cpu() for step, each in looks.items()}
         self._tasks = list(tasks)
         self.cosines = {step: self._of_ways(each) for step, each in self._looks.items()}
-        self._step = dropdown("Step", list(looks), width=None)
+        controls = [dropdown("Step", list(looks), None), dropdown("Way to combine", _WAYS, None)]
+        self._step, self._way = controls
         self._step.value = min(looks, key=lambda step: self.cosines[step].loc[_SUM].min())
-        self._way = dropdown("Way to combine", _WAYS, width=None)
         self._answer, self._dial, self._table = answer(), picture(), picture()
         both = widgets.HBox([self._dial, self._table], layout={"flex_flow": "row wrap"})
-        controls = [self._step, self._way]
         super().__init__("compass", [*controls, self._answer, both], controls)
 
     def angles(self, step: int, way: str) -> pd.DataFrame:
@@ -55,9 +53,8 @@ class Compass(Explorer):
         """
         cosine = torch.tensor(self.cosines[step].loc[way].to_numpy(), device="cpu")
         angle, length = cosine.clamp(-1, 1).arccos().rad2deg(), self._looks[step].norm(dim=1)
-        longest = length.max() if length.any() else 1.0
-        columns = {"angle": angle.tolist(), "length": (length / longest).tolist()}
-        return pd.DataFrame(columns, index=self._tasks)
+        length = length / (length.max() if length.any() else 1.0)
+        return pd.DataFrame({"angle": angle.tolist(), "length": length.tolist()}, self._tasks)
 
     def static(self) -> dict[str, str]:
         """Return the chosen step, with a compass for each way."""
@@ -68,17 +65,14 @@ class Compass(Explorer):
         return figures.bundle(figures.compass(panels), alt)
 
     def _of_ways(self, each: Tensor) -> pd.DataFrame:
-        """Return the cosine of each way's direction (a row) with each task's gradient."""
         with seeded(derive_seed(0, "step 0")):  # the order in which PCGrad takes the tasks
             combined = [aggregator(name)(each) for name in AGGREGATORS]
-        both = cosines(torch.cat([torch.stack([each.sum(dim=0), *combined]), each]))
-        numbers = both[: len(_WAYS), len(_WAYS) :].double().numpy()
-        return pd.DataFrame(numbers, list(_WAYS), self._tasks)
+        both = cosines(torch.cat([torch.stack([each.sum(dim=0), *combined]), each])).double()
+        return pd.DataFrame(both[: len(_WAYS), len(_WAYS) :].numpy(), list(_WAYS), self._tasks)
 
     def _update(self) -> None:
         step, way = self._step.value, self._way.value
-        angles = self.angles(step, way)
-        text = _in_words(angles)
+        text = _in_words(angles := self.angles(step, way))
         self._answer.value = f"Step {step}, {way}: {text}."
         alt = f"A compass whose needle is the direction of {way} at step {step}: {text}"
         self._dial.value = figures.image(figures.compass({f"step {step}: {way}": angles}), alt)
@@ -90,18 +84,14 @@ class Compass(Explorer):
 
 
 def _table(caption: str, values: pd.DataFrame, chosen: str = "") -> str:
-    """Return cosines as HTML; ▼ stands beside one below 0."""
     texts = values.map(lambda c: f"{'▼ ' if c < 0 else ''}{c:+.2f}" if pd.notna(c) else "none")
-    rows = texts.itertuples()
-    return table(f"{caption}, ▼ below 0", ["", *values.columns], rows, chosen)
+    return table(f"{caption}, ▼ below 0", ["", *values.columns], texts.itertuples(), chosen)
 
 
 def _in_words(table: pd.DataFrame) -> str:
     def of(task: str, angle: float, length: float) -> str:
-        if length == 0:
-            return f"{task} has no gradient"
         if pd.isna(angle):
-            return f"{task} no angle, for the direction is 0"
+            return f"{task} {'no angle, for the direction is 0' if length else 'has no gradient'}"
         return f"{task} {angle:.0f}°{' (opposed)' if angle > 90 else ''}"
 
     return ", ".join(of(*row) for row in table.itertuples())

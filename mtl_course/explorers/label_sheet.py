@@ -13,6 +13,10 @@ from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.explorers._frame import Explorer, answer, button, picture, table
 
 _SHOWN = 8  # images
+_OPENING = "Press an entry of Y: 0 becomes 1, 1 becomes ?, ? becomes 0."
+_CAPTION = (
+    "Each entry’s term L, and its gradient on the logit: ▲ a step raises ŷ, ▼ a step lowers it."
+)
 _NEXT = {0: 1, 1: UNKNOWN, UNKNOWN: 0}
 _TEXT = {0: "0", 1: "1", UNKNOWN: "?"}
 _COLORS = {
@@ -27,8 +31,7 @@ class LabelSheet(Explorer):
 
     Below it stand each entry's term of the loss, and its gradient on the logit.
     data: images with tasks. logits: a network's for them, floating point (m, tasks).
-    banner: what must be known about the images; it stands above them.
-    labels: (8, tasks), what the buttons say now.
+    banner: stands above the images. labels: (8, tasks), what the buttons say now.
     Raises: ValueError if there are not as many rows of logits as images, or other tasks.
     """
 
@@ -46,7 +49,6 @@ class LabelSheet(Explorer):
         reset = button("Y as it was")
         reset.on_click(self._reset)
         super().__init__("label-sheet", [*above, self._grid(), self._answer, self._sums, reset])
-        self._show("Press an entry of Y: 0 becomes 1, 1 becomes ?, ? becomes 0.")
 
     def terms(self) -> Tensor:
         """Return each entry's L(ŷ, y): −log ŷ or −log(1 − ŷ), 0 at a '?'. float64 (m, tasks)."""
@@ -64,18 +66,17 @@ class LabelSheet(Explorer):
 
     def static(self) -> dict[str, str]:
         """Return Y, with the term and the gradient written into each entry."""
-        m, count = len(self.data), int((self.labels != UNKNOWN).sum())
-        return figures.bundle(
-            figures.answers(replace(self.data, labels=self.labels), notes=list(self._notes("\n"))),
-            f"Y of {m} scenes, in each entry 0, 1 or a question mark, its term of the "
-            f"loss and where its gradient pushes. {count} known terms add up to "
-            f"{self.terms().sum():.2f}; divided by {m} that is a loss of "
-            f"{self.loss():.3f}. At a question mark term and gradient are 0.",
-            banner=self._banner,
+        m, total, known = len(self.data), self.terms().sum(), int((self.labels != UNKNOWN).sum())
+        drawn = figures.answers(replace(self.data, labels=self.labels), list(self._notes("\n")))
+        alt = (
+            f"Y of {m} scenes, in each entry 0, 1 or a question mark, its term of the loss and "
+            f"where its gradient pushes. {known} known terms add up to {total:.2f}; divided by {m} "
+            f"that is a loss of {self.loss():.3f}. At a question mark term and gradient are 0."
         )
+        return figures.bundle(drawn, alt, banner=self._banner)
 
     def _notes(self, between: str) -> Iterator[list[str]]:
-        """Yield each image's entries: the term, and where a step down its gradient moves ŷ."""
+        # An image's entries: the term, and where a step down its gradient moves ŷ.
         columns = (values.tolist() for values in (self.labels, self.terms(), self.gradient()))
         for image in zip(*columns, strict=True):
             yield [
@@ -85,11 +86,9 @@ class LabelSheet(Explorer):
             ]  # fmt: skip
 
     def _grid(self) -> widgets.GridBox:
-        """Return the images, and under each its column of Y."""
         m, layout = len(self.data), widgets.Layout(width="64px", border="1px solid #767676")
         images = (figures.image(x, f"scene {i + 1}", 64) for i, x in enumerate(self.data.images))
-        cells: list[widgets.Widget] = [widgets.HTML(), *map(widgets.HTML, images)]
-        self._entries: list[tuple[widgets.Button, int, int]] = []
+        cells, self._entries = [widgets.HTML(), *map(widgets.HTML, images)], []
         for j, task in enumerate(self.data.tasks):
             cells.append(widgets.HTML(task))
             for i in range(m):
@@ -104,7 +103,7 @@ class LabelSheet(Explorer):
         self.labels[i, j] = label = _NEXT[int(self.labels[i, j])]
         new, push = float(self.terms()[i, j]), float(self.gradient()[i, j])
         change = "does not move" if new == term else "rises" if new > term else "falls"
-        self._show(
+        self._update(
             f"{self.data.tasks[j]} in scene {i + 1} is now {_TEXT[label]}. Its "
             f"term goes from {term:.2f} to {new:.2f}, its gradient is {push:+.3f}. The loss "
             f"{change}, from {before:.3f} to {self.loss():.3f}."
@@ -112,25 +111,18 @@ class LabelSheet(Explorer):
 
     def _reset(self, _: object) -> None:
         self.labels = self.data.labels.clone()
-        self._show(f"Y is as it was. The loss is {self.loss():.3f}.")
+        self._update(f"Y is as it was. The loss is {self.loss():.3f}.")
 
-    def _show(self, text: str) -> None:
+    def _update(self, text: str = _OPENING) -> None:
         for entry, i, j in self._entries:
             label = int(self.labels[i, j])
             entry.description, entry.style = _TEXT[label], self._styles[label]
-        self._answer.value, self._sums.value = text, self._table()
-
-    def _table(self) -> str:
-        """Return each entry's term and gradient, and the sum written out."""
-        m, terms = len(self.data), self.terms()
+        m, terms, known = len(self.data), self.terms(), int((self.labels != UNKNOWN).sum())
         sums = (f"{total:.2f}" for total in terms.sum(dim=0).tolist())
         rows = zip(self.data.tasks, *self._notes("<br>"), sums, strict=True)
-        caption = (
-            "Each entry’s term L, and its gradient on the logit: ▲ a step raises ŷ, ▼ a step "
-            "lowers it."
-        )
-        return (
-            table(caption, ["scene", *range(1, m + 1), "Σ L"], rows)
+        self._answer.value = text
+        self._sums.value = (
+            table(_CAPTION, ["scene", *range(1, m + 1), "Σ L"], rows)
             + f"<p>The loss: 1/{m} · {terms.sum():.2f} = <b>{self.loss():.3f}</b>, a sum over "
-            f"{int((self.labels != UNKNOWN).sum())} of {self.labels.numel()} entries.</p>"
+            f"{known} of {self.labels.numel()} entries.</p>"
         )

@@ -1,7 +1,7 @@
 """Predict before you run: a guess that the student commits, and that the lesson scores and keeps.
 
-Kept guesses lie in ``predictions.csv`` on the student's own machine (`storage.results_folder`) from
-lesson to lesson. The environment variable ``MTL_COURSE_PREDICTIONS`` names another file.
+Guesses are kept in ``predictions.csv`` in `storage.results_folder`, or in the file that the
+environment variable ``MTL_COURSE_PREDICTIONS`` names.
 """
 
 import os
@@ -35,8 +35,8 @@ class Prediction(Explorer):
         self.question, self._answers = question, tuple(answers)
         self._guess = dropdown("Your prediction", [_NOBODY, *answers])
         self._sure = dropdown("How sure are you?", list(_CONFIDENCE))
-        self._answer, controls = answer(), [self._guess, self._sure]
-        heading = widgets.HTML(f"<b>{escape(question)}</b>")
+        self._answer, heading = answer(), widgets.HTML(f"<b>{escape(question)}</b>")
+        controls = [self._guess, self._sure]
         super().__init__("predict", [heading, *controls, self._answer], controls)
 
     def static(self) -> dict[str, str]:
@@ -46,30 +46,28 @@ class Prediction(Explorer):
         return {"text/html": page, "text/plain": f"{self.question} {' / '.join(self._answers)}"}
 
     def _update(self) -> None:
-        guess = self._guess.value
-        kept = f"Kept: “{escape(guess)}”, {self._sure.value}."
-        self._answer.value = "No prediction yet." if guess == _NOBODY else kept
+        kept = f"Kept: “{escape(self._guess.value)}”, {self._sure.value}."
+        self._answer.value = "No prediction yet." if self._guess.value == _NOBODY else kept
 
     def score(self, truth: str) -> str:
         """Return how the prediction fared, given the true answer, and keep it for `so_far`.
 
-        With a guess there is also its Brier score: (1 − p)² when it was right and p² when it was
-        wrong, where p is the confidence; 0 is best.
+        Its Brier score is (1 − p)² if it was right and p² if not, at confidence p; 0 is best.
         """
         guess = self._guess.value
         if guess == _NOBODY:
             return f"Nobody made a prediction. The measured answer: {truth}."
-        confidence = _CONFIDENCE[self._sure.value]
-        _keep(self.question, guess, confidence, truth)
-        brier = (confidence - float(guess == truth)) ** 2
-        right = "right" if guess == truth else "wrong"
+        confidence, right = _CONFIDENCE[self._sure.value], guess == truth
+        kept = so_far()  # of a question that is answered again, the last guess
+        others = kept[kept["question"] != self.question].to_numpy().tolist()
+        with atomic(_file()) as draft:
+            rows = [*others, (self.question, guess, confidence, truth)]
+            pd.DataFrame(rows, columns=_COLUMNS).to_csv(draft, index=False)
         return (
-            f"You predicted “{guess}”, {self._sure.value} ({confidence:.0%}): {right}. "
-            f"The measured answer: {truth}. Brier score {brier:.2f} (0 is best)."
+            f"You predicted “{guess}”, {self._sure.value} ({confidence:.0%}): "
+            f"{'right' if right else 'wrong'}. The measured answer: {truth}. "
+            f"Brier score {(confidence - right) ** 2:.2f} (0 is best)."
         )
-
-
-# ---------------------------------------------------------------------- all of them
 
 
 def so_far() -> pd.DataFrame:
@@ -77,29 +75,26 @@ def so_far() -> pd.DataFrame:
 
     Raises: ValueError if the file of predictions is damaged.
     """
-    path = _file()
-    if not path.exists():
+    if not (path := _file()).exists():
         return pd.DataFrame(columns=_COLUMNS)
     try:
         return pd.read_csv(path, keep_default_na=False, dtype={"confidence": float})[_COLUMNS]
     except (KeyError, ValueError) as error:  # also what pandas raises when it cannot parse
-        message = f"{path} is damaged ({error}): delete it, and predict anew."
-        raise ValueError(message) from error
+        raise ValueError(f"{path} is damaged ({error}): delete it, and predict anew.") from error
 
 
 def show_calibration() -> None:
     """Display how often the student was right, by how sure they were, with 95 % intervals."""
-    table = so_far()
-    if table.empty:
+    if (table := so_far()).empty:
         print("Nobody has made a prediction yet. Go back, choose, and run the scores again.")
         return
     confidence, right = table["confidence"], (table["guess"] == table["truth"]).astype(float)
-    brier = ((confidence - right) ** 2).mean()
     text = "; ".join(
         f"{sure:.0%} sure: right {int(times.sum())} times of {len(times)}"
         for sure, times in right.groupby(confidence)
     )
-    text += f". Mean Brier score {brier:.2f}; who always says 50 % gets 0.25."
+    brier = f"Mean Brier score {((confidence - right) ** 2).mean():.2f}"
+    text += f". {brier}; who always says 50 % gets 0.25."
     columns = (torch.tensor(v.to_numpy(), device="cpu")[:, None] for v in (confidence, right))
     figures.show(
         figures.calibration(*columns, ["your predictions"]),
@@ -108,14 +103,5 @@ def show_calibration() -> None:
     print(text)
 
 
-def _keep(*row: object) -> None:
-    """Keep a prediction; of a question that is answered again, the last one."""
-    kept = so_far()
-    others = kept[kept["question"] != row[0]].to_numpy().tolist()
-    with atomic(_file()) as draft:
-        pd.DataFrame([*others, row], columns=_COLUMNS).to_csv(draft, index=False)
-
-
 def _file() -> Path:
-    named = os.environ.get("MTL_COURSE_PREDICTIONS")
-    return Path(named) if named else results_folder() / "predictions.csv"
+    return Path(os.environ.get("MTL_COURSE_PREDICTIONS") or results_folder() / "predictions.csv")

@@ -17,21 +17,17 @@ from mtl_course.networks import Network
 from mtl_course.scenes import THE_FOUR, TIMES, VISIBLE, compose, distances
 
 _THINGS = (*THE_FOUR, "cyclist", "round sign")
-_WHERE = ("absent", "near", "middle", "far")
 _FOGS = ("none", "thin", "thick")
 _PATCH, _STRIDE = 6, 2  # pixels
 _NOTHING = "(nothing)"
 
 
 class _Scene(NamedTuple):
-    """A composed scene. pixels: how many of each thing are seen. probability: ŷ of each task."""
-
     data: Dataset
-    pixels: dict[str, int]
-    probability: list[float]
+    pixels: dict[str, int]  # of each thing that are seen
+    probability: list[float]  # ŷ of each task
 
     def answers(self) -> Iterator[tuple[str, int, float]]:
-        """Return each task, its y and its ŷ."""
         return zip(THE_FOUR, self.data.labels[0].tolist(), self.probability, strict=True)
 
     def __str__(self) -> str:
@@ -43,7 +39,6 @@ class SceneMaker(Explorer):
 
     Two look-alikes, the cyclist and the round sign, are no answer to any of the four questions.
     "What made it say …?" hides one place after another and maps how far the logit falls.
-
     network: for the lecture's four tasks. seed: of the surroundings.
     Raises: ValueError if the network has other tasks.
     """
@@ -52,18 +47,18 @@ class SceneMaker(Explorer):
         if network.names != THE_FOUR:
             raise ValueError(f"network must answer {', '.join(THE_FOUR)}; got {network.names}.")
         self._network, self._seed, width = network, seed, "300px"
-        self._where = {kind: dropdown(kind, _WHERE, width) for kind in _THINGS}
+        where = ("absent", "near", "middle", "far")
+        self._where = {kind: dropdown(kind, where, width) for kind in _THINGS}
         self._where["car"].value = "near"
         self._time, self._fog = dropdown("Time", TIMES, width), dropdown("Fog", _FOGS, width)
-        self._start = widgets.BoundedIntText(
-            max=999, description="Surroundings", style=LABELS, layout={"width": width}
-        )
+        settings = {"style": LABELS, "layout": {"width": width}}
+        self._start = widgets.BoundedIntText(max=999, description="Surroundings", **settings)
         self._why = dropdown("What made it say", (_NOTHING, *THE_FOUR), width)
         self._answer, self._picture = answer(), picture()
         columns = [*self._where.values()], [self._time, self._fog, self._start, self._why]
         boxes = widgets.HBox(list(map(widgets.VBox, columns)), layout={"flex_flow": "row wrap"})
-        controls = [*columns[0], *columns[1]]
-        super().__init__("scene-maker", [boxes, self._answer, self._picture], controls)
+        children, controls = [boxes, self._answer, self._picture], [*columns[0], *columns[1]]
+        super().__init__("scene-maker", children, controls)
 
     def static(self) -> dict[str, str]:
         """Return one road eight times: each thing near, then night in fog, and far away."""
@@ -81,7 +76,11 @@ class SceneMaker(Explorer):
         return figures.bundle(drawn, f"A road with one thing at a time, its y and ŷ. {text}")
 
     def _make(self, where: Mapping[str, str], time: str, fog: str, start: int = 0) -> _Scene:
-        things = {kind: _distance(kind, where.get(kind, "absent")) for kind in _THINGS}
+        things = {}
+        for kind in _THINGS:
+            there = distances(kind)
+            at = {"near": there[0], "middle": there[len(there) // 2], "far": there[-1]}
+            things[kind] = at.get(where.get(kind))
         data, pixels = compose(self._seed, things, time=time, fog=_FOGS.index(fog), start=start)
         logits = predict(self._network, data, precision="float32")[0]
         return _Scene(data, pixels, logits.sigmoid().tolist())
@@ -95,24 +94,20 @@ class SceneMaker(Explorer):
         pages = [figures.image(image, f"The scene: {seen}.", width=224)]
         if task != _NOTHING:
             falls = occlusion(self._network, image, task, _PATCH, _STRIDE)
-            reason = f"{task}: {_largest(falls)}"
+            row, column = divmod(int(falls.argmax()), falls.shape[1])
+            x, y = _STRIDE * column + _PATCH // 2, _STRIDE * row + _PATCH // 2
+            reason = f"{task}: no place; hidden wherever, the logit does not fall"
+            if falls.max() > 0:
+                reason = f"{task}: the place around pixel {x} from the left, {y} from the top"
+                reason += f"; without it the logit falls by {falls.max():.2f}"
             pages.append(figures.image(_over(image, falls), reason, width=224))
             text += f" What made it say {reason}."
-        self._answer.value = text
-        self._picture.value = (
-            '<div style="display:flex;flex-wrap:wrap;gap:16px;background:white;color:black">'
-            f"{''.join(pages)}{_table(scene)}</div>"
-        )
-
-
-def _distance(kind: str, where: str) -> int | None:
-    there = distances(kind)
-    places = {"near": there[0], "middle": there[len(there) // 2], "far": there[-1]}
-    return places.get(where)
+        self._answer.value, page = text, "".join([*pages, _table(scene)])
+        style = "display:flex;flex-wrap:wrap;gap:16px;background:white;color:black"
+        self._picture.value = f'<div style="{style}">{page}</div>'
 
 
 def _table(scene: _Scene) -> str:
-    """Return a row a task: y, the pixels that are seen, ŷ as a bar and a number, right or wrong."""
     rows = []
     for task, y, p in scene.answers():
         bar = (
@@ -125,29 +120,15 @@ def _table(scene: _Scene) -> str:
     return table(f"y is 1 from {VISIBLE} pixels on", heads, rows)
 
 
-def _largest(falls: Tensor) -> str:
-    """Return where the largest fall of the logit is, and how far it falls there."""
-    if falls.max() <= 0:
-        return "no place; hidden wherever, the logit does not fall"
-    row, column = divmod(int(falls.argmax()), falls.shape[1])
-    x, y = _STRIDE * column + _PATCH // 2, _STRIDE * row + _PATCH // 2
-    return (
-        f"the place around pixel {x} from the left, {y} from the top; without it the logit falls "
-        f"by {falls.max():.2f}"
-    )
-
-
 def _over(image: Tensor, falls: Tensor) -> Tensor:
     """Return the image in gray, and orange where hiding lowers the logit: uint8, as `image`."""
 
-    def spread(values: Tensor) -> Tensor:
-        """Add each place's value to all pixels of its patch. Returns: (height, width)."""
+    def spread(values: Tensor) -> Tensor:  # each place's value, over all pixels of its patch
         patches = values.flatten().expand(1, _PATCH * _PATCH, -1)
         return functional.fold(patches, image.shape[1:], _PATCH, stride=_STRIDE)[0, 0]
 
     weight = spread(falls.clamp(min=0)) / spread(torch.ones_like(falls)).clamp(min=1)
     weight = weight / weight.max().clamp(min=1e-9)  # in [0, 1]
     gray = image.float().mean(dim=0).expand_as(image)
-    orange = torch.tensor([230.0, 159.0, 0.0], dtype=torch.float32, device=image.device)
-    orange = orange[:, None, None]
+    orange = torch.tensor([[[230]], [[159]], [[0]]], dtype=torch.float32, device=image.device)
     return (gray * (1 - 0.8 * weight) + orange * 0.8 * weight).round().to(torch.uint8)

@@ -3,8 +3,8 @@
 import itertools
 import math
 import time
+from collections import namedtuple
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import pandas as pd
 from torch import nn
@@ -21,12 +21,14 @@ from mtl_course.transfer import LEARNING_RATES, WAYS
 
 _BLOCK = ("from A, trains", "from A, frozen", "random, trains")
 _HEAD = ("new head, trains", "A's head, trains", "A's head, frozen")
+_RANDOM = (_BLOCK[2], _HEAD[0])  # all other parts are from A
 _LESSON = {  # the ways of the lesson, by the choice for every block and the one for the head
     (_BLOCK[2], _HEAD[0]): "from scratch",
     (_BLOCK[1], _HEAD[0]): "new head",
     (_BLOCK[0], _HEAD[0]): "all layers",
     (_BLOCK[1], _HEAD[2]): ZERO_SHOT,
 }
+_Measured = namedtuple("_Measured", "mean low high seeds")
 
 
 class _Choice(tuple[str, ...]):
@@ -34,12 +36,10 @@ class _Choice(tuple[str, ...]):
 
     @property
     def way(self) -> str | None:
-        """The way of the lesson that the choice is, if it is one."""
         return _LESSON.get((*set(self[:-1]), self[-1]))
 
     @property
     def rate(self) -> float:
-        """The learning rate."""
         like = "from scratch" if self[0] == _BLOCK[2] else "all layers"
         return LEARNING_RATES.get(self.way, LEARNING_RATES[like])
 
@@ -52,10 +52,9 @@ class SurgeryTable(Explorer):
 
     Each press draws other labeled images and trains another network, kept in `network`. All runs
     of the session stand in a table, beside what the rows say of the same choice.
-    The learning rate is the tuned one where the choice is a way of the lesson. For others none was
-    tuned: with a random first block it is that of "from scratch", because what follows has to learn
-    its features anew, as there; else it is that of "all layers", which spares what A has learned.
-
+    The learning rate is the tuned one where the choice is a way of the lesson. Else it is that of
+    "from scratch" with a random first block, because what follows has to learn its features anew,
+    and that of "all layers" without, which spares what A has learned.
     source: a network that has learned A; it stays as it was. written: B, with the same classes.
     rows: the study's, with way, labels, seed and accuracy. steps: of each run.
     Raises: ValueError if `source` has other classes than `written`, or several trunks, or if `rows`
@@ -71,26 +70,25 @@ class SurgeryTable(Explorer):
         self.network: Network | None = None  # of the last run
         self._presses, self._runs = 0, []
         self._blocks = [f"block {i + 1}" for i in range(len(blocks(source)))]
-        self._parts = [dropdown(name, _BLOCK, "340px") for name in self._blocks]
-        self._parts.append(dropdown("head", _HEAD, "340px"))
-        self._labels = dropdown("labelled images", self._counts, "340px")
+        options = dict.fromkeys(self._blocks, _BLOCK) | {"head": _HEAD}
+        options["labelled images"] = self._counts
+        controls = [dropdown(name, values, "340px") for name, values in options.items()]
+        *self._parts, self._labels = controls
         self._answer, self._boxes, self._table = answer(), picture(), picture()
         live = Live("Train", self._answer, self._train, self._settings)
-        controls = [*self._parts, self._labels]
         children = [*controls, live, self._answer, self._boxes, self._table]
         super().__init__("surgery", children, controls)
 
     def static(self) -> dict[str, str]:
         """Return the four ways of the lesson, the weights they train, and what the rows say."""
-        choices = {way: _Choice((*[block] * len(self._blocks), head))
-                   for (block, head), way in _LESSON.items()}  # fmt: skip
-        rows = {}
+        rows, (few, *_, many), n = {}, self._counts, len(self._blocks)
+        choices = {way: _Choice((*[block] * n, head)) for (block, head), way in _LESSON.items()}
         for way in WAYS:
             stages = ("new head", "all layers") if way == "head then all" else (way,)
             networks = [self._operate(choices[stage]) for stage in stages]
             trains = ", then ".join(f"{trainable(network):,}" for network in networks)
-            few, many = (self._measured[way, n].mean for n in (self._counts[0], self._counts[-1]))
-            scores = f"{few:.3f} with {self._counts[0]} labels, {many:.3f} with {self._counts[-1]}"
+            low, high = (self._measured[way, labels].mean for labels in (few, many))
+            scores = f"{low:.3f} with {few} labels, {high:.3f} with {many}"
             title = f"{way}: {trains} weights train; accuracy {scores}"
             rows[title] = self._describe(choices[stages[0]], *networks)
         text = " ".join(f"{title}: {_in_words(parts)}." for title, parts in rows.items())
@@ -98,10 +96,9 @@ class SurgeryTable(Explorer):
         return figures.bundle(figures.surgery(rows), alt)
 
     def _operate(self, choice: _Choice, seed: int = 0) -> Network:
-        """Return the network of a choice, untrained. `reinitialized` draws what is random."""
         network = reinitialized(self._source, self._written.train, seed)
         for part, own, learned in zip(choice, _parts(network), _parts(self._source), strict=True):
-            if _from_a(part):
+            if part not in _RANDOM:
                 own.load_state_dict(learned.state_dict())
             if part.endswith("frozen"):
                 freeze(own)
@@ -109,17 +106,15 @@ class SurgeryTable(Explorer):
 
     def _describe(self, choice: _Choice, *stages: Network) -> list[figures.Part]:
         """Return the parts of a network, which trains in one stage or in several."""
-        parts = []
-        names = (*self._blocks, "head")
+        parts, names = [], (*self._blocks, "head")
         for name, part, *own in zip(names, choice, *map(_parts, stages), strict=True):
             states = dict.fromkeys("frozen" if frozen(stage) else "trains" for stage in own)
-            origin = "from A" if _from_a(part) else "random"
+            origin = "random" if part in _RANDOM else "from A"
             weights = sum(p.numel() for p in own[0].parameters())
             parts.append(figures.Part(name, origin, ", then ".join(states), weights))
         return parts
 
     def _chosen(self) -> tuple[_Choice, int]:
-        """Return the choice, and how many labeled images it learns from."""
         choice = _Choice(control.value for control in self._parts)
         return choice, 0 if choice.way == ZERO_SHOT else self._labels.value
 
@@ -136,13 +131,11 @@ class SurgeryTable(Explorer):
         self._boxes.value = figures.image(boxes, f"{_in_words(parts)}. {count}.")
 
     def _stored(self, choice: _Choice, labels: int) -> str:
-        """Return what the rows say of a choice."""
         if (stored := self._measured.get((choice.way, labels))) is None:
             return "Not one of the lesson's ways: nothing was measured for it."
-        return (
-            f"The lesson measured a mean accuracy of {stored.mean:.3f} (95 % interval "
-            f"{stored.low:.3f} to {stored.high:.3f}, {stored.seeds} seeds)."
-        )
+        mean, low, high, seeds = stored
+        bounds = f"95 % interval {low:.3f} to {high:.3f}, {seeds} seeds"
+        return f"The lesson measured a mean accuracy of {mean:.3f} ({bounds})."
 
     def _settings(self) -> dict:
         self._presses += 1
@@ -157,10 +150,9 @@ class SurgeryTable(Explorer):
             run.fit(network, self._written.train.sample(labels, seed=seed), **settings)
         accuracy = evaluate(network, self._written.test)["accuracy"].iloc[0]
         run.check()
-        seconds = time.perf_counter() - start
         self.network, stored = network, self._measured.get((choice.way, labels))
         self._runs.append((number, choice, labels, accuracy, stored))
-        self._table.value = _table(self._runs)
+        self._table.value, seconds = _table(self._runs), time.perf_counter() - start
         text = (
             f"Run {number}, {choice}, {labels} labelled images: accuracy {accuracy:.3f} "
             f"after {seconds:.1f} s, {trains:,} weights trained. {self._stored(choice, labels)}"
@@ -176,56 +168,34 @@ def _parts(network: Network) -> list[nn.Module]:
     return [*blocks(network), network.head]
 
 
-def _from_a(part: str) -> bool:
-    return part.startswith(("from A", "A's"))
-
-
 def _in_words(parts: Sequence[figures.Part]) -> str:
     return "; ".join(f"{p.name} {p.origin}, {p.state}, {p.weights:,} weights" for p in parts)
-
-
-# ---------------------------------------------------------------------- what was measured
-
-
-class _Measured(NamedTuple):
-    mean: float
-    low: float
-    high: float
-    seeds: int
 
 
 def _measure(rows: pd.DataFrame) -> dict[tuple[str, int], _Measured]:
     """Return the mean accuracy and its 95 % interval, by way of the lesson and number of labels."""
     cells = dict(iter(rows[rows["way"].isin((*WAYS, ZERO_SHOT))].groupby(["way", "labels"])))
-    counts = {labels for way, labels in cells if way in WAYS}
-    wanted = set(itertools.product(WAYS, counts)) or {None}
+    wanted = set(itertools.product(WAYS, {n for way, n in cells if way in WAYS})) or {None}
     if not wanted <= cells.keys() or min(map(len, cells.values())) < 2:
         raise ValueError("rows must hold each way of the lesson, for two seeds or more a cell.")
     return {key: _Measured(*interval(cell["accuracy"]), len(cell)) for key, cell in cells.items()}
 
 
 def _table(runs: Sequence[tuple]) -> str:
-    """Return the runs so far, each as a dot on one scale, with the measured interval as a bar."""
     lowest = min(min(accuracy, stored.low if stored else 1) for *_, accuracy, stored in runs)
     first = min(0.9, math.floor(10 * lowest) / 10)  # where the scale begins
+    wide = 180 / (1 - first)  # pixels for an accuracy of 1
     heads = ("run", "blocks | head", "labels", "accuracy", "lesson's mean", f"{first:g} to 1")
     rows = []
     for *run, accuracy, stored in runs:
         mean = "{:.3f} ({:.3f} to {:.3f})".format(*stored) if stored else "not measured"
-        rows.append((*run, f"{accuracy:.3f}", mean, _dot(accuracy, stored, first)))
-    caption = (
-        "Your runs. At the right, a dot is your run and a bar the 95 % interval of the lesson's "
-        "mean."
-    )
-    return table(caption, heads, rows)
-
-
-def _dot(accuracy: float, stored: _Measured | None, first: float) -> str:
-    """Return a picture of one run, from `first` to 1; the table has its numbers."""
-    wide = 180 / (1 - first)  # pixels for an accuracy of 1
-    bar = ""
-    if stored:
-        left, right = wide * (stored.low - first), wide * (stored.high - first)
-        bar = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="12" fill="#999"/>'
-    dot = f'<circle cx="{wide * (accuracy - first):.1f}" cy="9" r="4" fill="{figures.COLORS[0]}"/>'
-    return f'<svg aria-hidden="true" width="190" height="18" viewBox="-5 0 190 18">{bar}{dot}</svg>'
+        bar = ""
+        if stored:
+            left, right = wide * (stored.low - first), wide * (stored.high - first)
+            bar = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="12" fill="#999"/>'
+        at = wide * (accuracy - first)
+        dot = f'<circle cx="{at:.1f}" cy="9" r="4" fill="{figures.COLORS[0]}"/>'
+        svg = '<svg aria-hidden="true" width="190" height="18" viewBox="-5 0 190 18">'
+        rows.append((*run, f"{accuracy:.3f}", mean, f"{svg}{bar}{dot}</svg>"))
+    caption = "At the right, a dot is your run and a bar the 95 % interval of the lesson's mean."
+    return table(f"Your runs. {caption}", heads, rows)

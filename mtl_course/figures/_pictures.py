@@ -15,16 +15,18 @@ from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.figures._style import COLORS, array, subplots
 from mtl_course.networks import Network, blocks
 
+# Text, fill and color of the text, by label.
+_CELLS = {0: ("0", "white", "0.25"), 1: ("1", COLORS[0], "white"), UNKNOWN: ("?", COLORS[4], "0")}
+
 
 def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     """Draw rows of small images, under a title each.
 
-    groups: uint8 (m, channels, height, width) by title; one channel is ink, dark on white paper,
-        three are red, green and blue.
+    groups: uint8 (m, channels, height, width) by title; one channel is ink on white paper.
     """
     lines = [-(-len(images) // columns) for images in groups.values()]
     height = 10.0 / columns * sum(lines) + (0.5 * len(groups) if any(groups) else 0)
-    figure, boxes = subplots(9.0, height, rows=len(groups), height_ratios=lines)
+    figure, boxes = subplots(9.0, height, nrows=len(groups), height_ratios=lines)
     for axes, (title, images) in zip(boxes, groups.items(), strict=True):
         empty = 85 if images.shape[1] == 1 else 255
         _draw_tiles(axes, title, array(images), columns, empty, cmap="gray_r", vmin=0, vmax=255)
@@ -34,10 +36,7 @@ def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
 def _draw_tiles(
     axes: Axes, title: str, pictures: np.ndarray, columns: int, empty: float, **scale
 ) -> None:
-    """Draw small pictures in lines, with gaps of one pixel. pictures: (n, channels, height, width).
-
-    scale: of the colors of pictures of one channel.
-    """
+    """Draw small pictures, (n, channels, height, width), in lines with gaps of one pixel."""
     n, channels, height, width = pictures.shape
     padded = np.pad(pictures, [(0, -n % columns), (0, 0), (0, 1), (0, 1)], constant_values=empty)
     tiles = padded.reshape(-1, columns, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2)
@@ -45,13 +44,6 @@ def _draw_tiles(
     axes.imshow(tiled.squeeze(2) if channels == 1 else tiled, **scale)
     axes.set_title(title, loc="left", fontsize=13)
     axes.axis("off")
-
-
-_CELLS = {  # text, fill and color of the text, by label
-    0: ("0", "white", "0.25"),
-    1: ("1", COLORS[0], "white"),
-    UNKNOWN: ("?", COLORS[4], "0"),
-}
 
 
 def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figure:
@@ -62,19 +54,17 @@ def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figu
     images, labels = data.images[:8], data.labels[:8].T.tolist()
     width, tasks = len(images), len(data.tasks)
     cell, middle = (0.45, 0.5) if notes is None else (0.75, 0.25)  # its height; where its label is
-    ratios = [0.95, cell * tasks]
-    figure, (upper, lower) = subplots(1.6 + 0.95 * width, 1.1 + cell * tasks, rows=2,
-                                      grid=False, height_ratios=ratios, sharex=True)  # fmt: skip
+    settings = {"nrows": 2, "sharex": True, "height_ratios": [0.95, cell * tasks], "grid": False}
+    figure, (upper, lower) = subplots(1.6 + 0.95 * width, 1.1 + cell * tasks, **settings)
     gap = 0.04
     for i, image in enumerate(images):
-        extent = (i + gap, i + 1 - gap, 0, 1)
-        upper.imshow(array(image.permute(1, 2, 0)), extent=extent, aspect="auto")
+        pixels = array(image.permute(1, 2, 0))
+        upper.imshow(pixels, extent=(i + gap, i + 1 - gap, 0, 1), aspect="auto")
     upper.set(xlim=(0, width), ylim=(0, 1))
     upper.axis("off")
     for (j, i), label in np.ndenumerate(labels):
         text, fill, ink = _CELLS[label]
-        box = Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5")
-        lower.add_patch(box)
+        lower.add_patch(Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5"))
         style = {"color": ink, "ha": "center", "va": "center"}
         lower.text(i + 0.5, j + middle, text, **style)
         if notes is not None:
@@ -86,7 +76,7 @@ def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figu
     return figure
 
 
-def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
+def filters(groups: Mapping[str, Tensor]) -> Figure:
     """Draw first-layer filters, on one scale for all groups.
 
     Filters of one channel are blue below 0 and red above it; those of three are pictures of the
@@ -102,13 +92,11 @@ def filters(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
             )
     pictures = {title: array(weights) for title, weights in groups.items()}
     reach = max(float(np.abs(weights).max()) for weights in pictures.values())
-    figure, boxes = subplots(9.0, 1.15 * len(groups), rows=len(groups))
+    figure, boxes = subplots(9.0, 1.15 * len(groups), nrows=len(groups))
     for axes, (title, weights) in zip(boxes, pictures.items(), strict=True):
-        if weights.shape[1] == 3:
-            _draw_tiles(axes, title, (1 + weights / reach) / 2, columns, 1)
-        else:
-            scale = {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
-            _draw_tiles(axes, title, weights, columns, np.nan, **scale)
+        ink = weights.shape[1] == 1
+        tiles, empty = (weights, np.nan) if ink else ((1 + weights / reach) / 2, 1)
+        _draw_tiles(axes, title, tiles, 16, empty, cmap="RdBu_r", vmin=-reach, vmax=reach)
     return figure
 
 
@@ -131,14 +119,13 @@ def architecture(network: Network, image: Tensor) -> Figure:
     shapes.append(("features", tuple(values.shape[1:])))
     figure, (axes,) = subplots(10.0, 3.4)
     axes.axis("off")
-    arrow = {"arrowstyle": "->", "color": "0.3"}
+    arrow, style = {"arrowstyle": "->", "color": "0.3"}, {"ha": "center", "fontsize": 11}
     for i, (name, shape) in enumerate(shapes):
         tall = 1.2 + 1.5 * (shape[1] / shapes[0][1][1] if len(shape) == 3 else 1.0)
-        style = {"facecolor": COLORS[5], "edgecolor": "0.2", "alpha": 0.55}
-        axes.add_patch(Rectangle((1.7 * i, -tall / 2), 0.9, tall, **style))
-        axes.text(1.7 * i + 0.45, -1.5, name, ha="center", va="top", fontsize=11)
-        axes.text(1.7 * i + 0.45, 0, " × ".join(map(str, shape)), ha="center", va="center",
-                  rotation=90, fontsize=11)  # fmt: skip
+        fill = {"facecolor": COLORS[5], "edgecolor": "0.2", "alpha": 0.55}
+        axes.add_patch(Rectangle((1.7 * i, -tall / 2), 0.9, tall, **fill))
+        axes.text(1.7 * i + 0.45, -1.5, name, va="top", **style)
+        axes.text(1.7 * i + 0.45, 0, " × ".join(map(str, shape)), va="center", rotation=90, **style)
         if i:
             axes.annotate("", (1.7 * i - 0.05, 0), (1.7 * i - 0.75, 0), arrowprops=arrow)
     right = 1.7 * len(shapes)
@@ -152,7 +139,6 @@ def architecture(network: Network, image: Tensor) -> Figure:
 
 
 def _name(first: nn.Module, layer: nn.Module) -> str:
-    """Return the name of a block, by its first layer and whether a ReLU follows."""
     kind, parts = "linear" if isinstance(first, nn.Linear) else type(first).__name__, []
     if isinstance(first, nn.Conv2d):
         kind, parts = "convolution", ["{} × {}".format(*first.kernel_size)]
@@ -173,12 +159,12 @@ class Part(NamedTuple):
 def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
     """Draw networks as rows of boxes: where each part's weights come from, whether they train.
 
-    A part from A has a full strip at its left, a random one a dotted strip; a frozen part has a
-    hatched frame.
-    rows: the parts of each network, from the picture to the answer, by the row's title.
+    A part from A has a full strip at its left, a random one a dotted strip; a frozen one has a
+    hatched frame. rows: by title, the parts of each network, from the picture to the answer.
     """
-    edges = {"left": 0, "bottom": 0, "right": 1, "top": 1}
-    high = 1.62 * len(rows)
+    high, edges = 1.62 * len(rows), {"left": 0, "bottom": 0, "right": 1, "top": 1}
+    line = {"edgecolor": "0.2", "linewidth": 1}
+    fills = {"from A": {"facecolor": COLORS[0]}, "random": {"fill": False, "hatch": "oo"}}
     figure, (axes,) = subplots(10.0, high, layout=None, gridspec_kw=edges)
     axes.set(xlim=(0, 10), ylim=(high, 0))  # inches
     axes.axis("off")
@@ -187,23 +173,17 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
         axes.text(0.1, top - 0.12, title, va="baseline", fontsize=12)
         axes.text(0.1, top + 0.55, "image", va="center", fontsize=11)
         for k, part in enumerate(parts):
-            left = 0.9 + wide * k
+            left, width = 0.9 + wide * k, wide - 0.3
             axes.text(left - 0.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
-            _draw_part(axes, part, left + 0.06, top, wide - 0.3)
+            if "frozen" in part.state:
+                frame = (left + 0.06, top), width, 1.1
+                axes.add_patch(Rectangle(*frame, hatch="////", facecolor="white", **line))
+            corner = (left + 0.15, top + 0.09)
+            axes.add_patch(Rectangle(corner, width - 0.18, 0.92, facecolor="white", **line))
+            axes.add_patch(Rectangle(corner, 0.16, 0.92, **fills[part.origin], **line))
+            text = f"{part.name}\n{part.origin}\n{part.state}\n{part.weights:,} weights"
+            style = {"va": "center", "fontsize": 10.5, "linespacing": 1.25}
+            axes.text(left + 0.38, top + 0.55, text, **style)
         axes.text(9.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
         axes.text(9.3, top + 0.55, "logits", va="center", fontsize=11)
     return figure
-
-
-def _draw_part(axes: Axes, part: Part, left: float, top: float, wide: float) -> None:
-    """Draw a part, 1.1 inches high, from its top left corner."""
-    line, rim, strip, high = {"edgecolor": "0.2", "linewidth": 1}, 0.09, 0.16, 1.1
-    if "frozen" in part.state:
-        axes.add_patch(Rectangle((left, top), wide, high, facecolor="white", hatch="////", **line))
-    left, top, wide, high = left + rim, top + rim, wide - 2 * rim, high - 2 * rim
-    axes.add_patch(Rectangle((left, top), wide, high, facecolor="white", **line))
-    fill = {"facecolor": COLORS[0]} if part.origin == "from A" else {"fill": False, "hatch": "oo"}
-    axes.add_patch(Rectangle((left, top), strip, high, **fill, **line))
-    text = f"{part.name}\n{part.origin}\n{part.state}\n{part.weights:,} weights"
-    style = {"ha": "left", "va": "center", "fontsize": 10.5, "linespacing": 1.25}
-    axes.text(left + strip + 0.07, top + high / 2, text, **style)

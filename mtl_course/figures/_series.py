@@ -12,8 +12,8 @@ from torch import Tensor
 from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
 from mtl_course.studies import interval
 
-Tables = Mapping[str, pd.DataFrame]
-"""Means and their intervals, with columns mean, low and high, by a title or a name."""
+Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
+Pairs = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
 
 
 def curves(
@@ -48,8 +48,7 @@ def curves(
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
     """Draw mean gains against `x` with 95 % intervals and a line at 0, one series a table.
 
-    tables: as `studies.gain` returns them, by the name of the comparison.
-    logarithmic: the x axis; else it is linear.
+    tables: as `studies.gain` returns them, by name. logarithmic: the x axis; else it is linear.
     """
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
@@ -66,8 +65,7 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
-    tables: as `studies.gain` returns them, by the name of the series. kind: the column that names
-        the kinds; the first table gives their order, from the top.
+    tables: as `studies.gain` returns them, by name, in order from the top. kind: their column.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
     figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
@@ -77,9 +75,8 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
         _series(axes, i, table, at, label=name, linestyle="none")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
-    # Above the axes: within them it would hide an interval.
     style = {"ncols": min(3, len(tables)), "fontsize": 11, "frameon": False}
-    figure.legend(loc="outside upper center", **style)
+    figure.legend(loc="outside upper center", **style)  # inside, it would hide an interval
     return figure
 
 
@@ -88,30 +85,24 @@ def by_task(
 ) -> Figure:
     """Draw each task's accuracy, one series a way, with 95 % intervals over the seeds.
 
-    rows: one row a trained network, with a column for each task. usual: for each task the accuracy
-        of always giving the more frequent answer.
+    rows: one row a trained network, a column a task. usual: accuracy of the more frequent answer.
     """
     figure, (axes,) = subplots(9.0, 4.4)
-    for j, value in enumerate(usual):
-        label = "always the more frequent answer" if j == 0 else None
-        axes.hlines(value, j - 0.4, j + 0.4, color="0.25", linestyle="--", label=label)
+    at = np.arange(len(tasks))
+    style = {"color": "0.25", "linestyle": "--", "label": "always the more frequent answer"}
+    axes.hlines(np.asarray(usual), at - 0.4, at + 0.4, **style)
     for i, way in enumerate(ways):
         table = _intervals(rows.loc[rows["way"] == way, list(tasks)])
-        at = np.arange(len(tasks)) + 0.16 * (i - (len(ways) - 1) / 2)
-        _series(axes, i, at, table, label=way, linestyle="none")
-    axes.set_xticks(range(len(tasks)), tasks)
+        step = 0.16 * (i - (len(ways) - 1) / 2)
+        _series(axes, i, at + step, table, label=way, linestyle="none")
+    axes.set_xticks(at, tasks)
     axes.set(ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
     return figure
 
 
 def crosses(
-    series: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    joined: bool = False,
-    named: bool = False,
+    series: Pairs, *, xlabel: str, ylabel: str, joined: bool = False, named: bool = False
 ) -> Figure:
     """Draw points with a 95 % interval to both sides and one up and down.
 
@@ -133,22 +124,17 @@ def crosses(
 
 
 def dots(
-    panels: Tables,
-    *,
-    chosen: str,
-    seeds: Sequence = (),
-    here: Sequence = (),
-    xlabel: str,
-    ylabel: str,
+    panels: Tables, *, chosen: str, seeds: Sequence, here: Sequence, xlabel: str, ylabel: str
 ) -> Figure:
     """Draw mean gains with 95 % intervals along a key of a study, and the seeds behind one of them.
 
-    panels: by title, one row a value of the key (the index, as text), with mean, low and high.
-    chosen: the value, in the first panel, whose single seeds are drawn: those stored, `seeds`, and
+    panels: by title, one row a value of the key (the index, as text).
+    chosen: the value, in the first panel, whose single gains are drawn: those stored, `seeds`, and
         those that were trained in front of the reader, `here`.
     """
-    figure, boxes = subplots(6.4 * len(panels), 3.8, columns=len(panels), layout=None, sharey=True)
-    figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
+    n = len(panels)
+    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout=None, sharey=True)
+    figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
         numbers = table.index.str.replace(",", "").str.isdigit().all()
@@ -158,32 +144,29 @@ def dots(
         axes.set_xticks(range(len(table)), names, fontsize=11, linespacing=0.95)
         axes.set(xlabel=xlabel, xlim=(-0.5, len(table) - 0.5))
         axes.set_title(title, fontsize=13)
-    axes, k = boxes[0], list(next(iter(panels.values())).index).index(chosen)
+    axes, k = boxes[0], next(iter(panels.values())).index.get_loc(chosen)
+    axes.set_ylabel(ylabel)
     axes.axvspan(k - 0.45, k + 0.45, color=COLORS[5], alpha=0.2, linewidth=0)
     aside = k + 0.28 * np.linspace(-1, 1, len(seeds))
-    axes.plot(aside, seeds, linestyle="none", marker="o", markersize=5, color="0.35")
-    style = {"linestyle": "none", "marker": MARKERS[3], "color": COLORS[1], "markersize": 8}
-    axes.plot([k + 0.2] * len(here), here, **style)
-    axes.set_ylabel(ylabel)
+    axes.plot(aside, seeds, "o", markersize=5, color="0.35")
+    axes.plot([k + 0.2] * len(here), here, MARKERS[3], color=COLORS[1], markersize=8)
     return figure
 
 
 def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Figure:
     """Draw how often the answer is 1 among images of about the same probability, a panel a task.
 
-    A bin has a 95 % interval (Wilson 1927). probability: (m, tasks) in [0, 1].
-    labels: (m, tasks) in {0, 1}.
+    A bin has a 95 % interval (Wilson 1927). Of shape (m, tasks): probability, labels in {0, 1}.
     """
     from scipy.stats import binomtest  # here, because it takes half a second
 
     probability, labels = probability.detach().cpu(), labels.cpu()
     probability = probability.to(torch.promote_types(probability.dtype, torch.float32))
-    figure, boxes = subplots(2.6 * len(tasks), 3.2, columns=len(tasks), sharey=True)
+    figure, boxes = subplots(2.6 * len(tasks), 3.2, ncols=len(tasks), sharey=True)
     for j, (axes, task) in enumerate(zip(boxes, tasks, strict=True)):
         axes.plot([0, 1], [0, 1], color="0.4", linewidth=1)
         bins = (probability[:, j] * 10).long().clamp(max=9)
-        for number in bins.unique().tolist():
-            inside = bins == number
+        for inside in (bins == number for number in bins.unique()):
             yes, n = int(labels[inside, j].sum()), int(inside.sum())
             low, high = binomtest(yes, n).proportion_ci(method="wilson")
             share = {"mean": yes / n, "low": min(low, yes / n), "high": max(high, yes / n)}
@@ -194,16 +177,13 @@ def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Fi
     return figure
 
 
-def history(history: pd.DataFrame, window: int = 25) -> Figure:
-    """Draw the loss of every step, faint, and its running mean over `window` steps.
-
-    With tasks there is a line for each task's part of the loss.
-    """
+def history(history: pd.DataFrame) -> Figure:
+    """Draw each step's loss, faint, and its running mean; with tasks, each task's part of it."""
     figure, (axes,) = subplots(7.5, 3.4)
     names = [name for name in history.columns if name != "loss"] or ["loss"]
     for name, color, marker in zip(names, COLORS, MARKERS, strict=False):
         axes.plot(history[name], color=color, alpha=0.2, linewidth=1)
-        mean = history[name].rolling(window, min_periods=1).mean()
+        mean = history[name].rolling(25, min_periods=1).mean()
         style = {"marker": marker, "markevery": max(1, len(mean) // 8)} if len(names) > 1 else {}
         axes.plot(mean, color=color, label=name, **style)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
@@ -213,16 +193,12 @@ def history(history: pd.DataFrame, window: int = 25) -> Figure:
 
 
 def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
-    """Return the mean of each cell and its 95 % interval."""
     rows = [interval(cell) for _, cell in cells.items()]
-    return pd.DataFrame(rows, index=list(cells), columns=["mean", "low", "high"])
+    return pd.DataFrame(rows, list(cells), ["mean", "low", "high"])
 
 
 def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
-    """Draw a series in the color and with the marker of its number.
-
-    x, y: numbers, or a table of means and intervals.
-    """
+    """Draw a series. x, y: numbers, or a table of means and intervals."""
     ends = {}
     for name, values in (("x", x), ("y", y)):
         ends[name] = values
@@ -234,7 +210,6 @@ def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
 
 
 def _set_ticks(axes: Axes, values: pd.Series, logarithmic: bool) -> None:
-    """Set the ticks of the x axis to the values that were measured."""
     ticks = sorted(set(values))
     if logarithmic:
         axes.set_xscale("log")

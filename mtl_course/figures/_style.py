@@ -29,10 +29,7 @@ _STYLE = {
 
 
 def show(figure: Figure, alt: str, again: str | None = None, *, banner: str = "") -> None:
-    """Display a figure as `bundle` makes it, with its alt text.
-
-    Raises: ValueError if `alt` is too short.
-    """
+    """Display a figure as `bundle` makes it. Raises: ValueError if `alt` is too short."""
     from IPython.display import display
 
     display(bundle(figure, alt, again, banner=banner), raw=True)
@@ -44,7 +41,7 @@ def bundle(
     """Return a figure by MIME type: HTML with its alt text, a PNG for viewers without HTML, text.
 
     alt: what the figure shows and what it says, for a reader who cannot see it.
-    again: the command that computes the numbers again; it stands in the caption.
+    again: the command that computes the numbers again, for the caption.
     banner: a warning that nobody may miss, across the top of the figure and before its alt text.
     Raises: ValueError if `alt` is too short to say that.
     """
@@ -89,26 +86,23 @@ def _base64(file: io.BytesIO) -> str:
 
 
 def _img(code: str, alt: str, width: int | None = None, style: str = "") -> str:
-    """Return an <img> of a PNG in base 64."""
     size = "max-width:100%" if width is None else f"width:{width}px"
-    text = html.escape(" ".join(alt.split()))
-    style = f"{style}{size};height:auto;background:white"
-    return f'<img alt="{text}" style="{style}" src="data:image/png;base64,{code}">'
+    style, alt = f"{style}{size};height:auto;background:white", html.escape(" ".join(alt.split()))
+    return f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{code}">'
 
 
 def _below(banner: str, picture: Image.Image) -> Image.Image:
-    """Return the picture below a strip that bears the banner in black on orange."""
     font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 16)
     height = 12 + 24 * len(banner.splitlines())
     both = Image.new("RGB", (picture.width, picture.height + height), COLORS[4])
     both.paste(picture, (0, height))
-    middle = (both.width // 2, height // 2)
-    ImageDraw.Draw(both).text(middle, banner, "black", font, anchor="mm", align="center")
+    at = (both.width // 2, height // 2)
+    ImageDraw.Draw(both).text(at, banner, "black", font, anchor="mm", align="center")
     return both
 
 
 def array(values: Tensor) -> np.ndarray:
-    """Return a tensor of any device as an array of the same shape, floating point as float32."""
+    """Return a tensor as an array of the same shape, floating point as float32."""
     values = values.detach().cpu()
     return (values.float() if values.is_floating_point() else values).numpy()
 
@@ -121,14 +115,15 @@ def text_of(value: object) -> str:
 def subplots(
     width: float,
     height: float,
-    rows: int = 1,
-    columns: int = 1,
     *,
     grid: bool = True,
     layout: str | None = "constrained",
     **settings,
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure of this size, in inches, and its axes, line by line, in the house style."""
+    """Return a figure of this size, in inches, and its axes, line by line, in the house style.
+
+    settings: for `Figure.subplots`.
+    """
     with mpl.rc_context(_STYLE | {"axes.grid": grid}):
         figure = Figure(figsize=(width, height), layout=layout)
-        return figure, figure.subplots(rows, columns, squeeze=False, **settings).flatten()
+        return figure, figure.subplots(squeeze=False, **settings).flatten()

@@ -37,7 +37,7 @@ _CORRECTED = {"score": "auc", "corrected": True}
 
 
 def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") -> pd.DataFrame:
-    """Does it make sense to go from A to B? Return the lecture's three questions, T2, T1 and T3.
+    """Return what rows say to the lecture's T2, T1 and T3: does it make sense to go from A to B?
 
     a, b: how many labeled examples there are. x: one of `INPUTS`. kinship: one of `KINSHIPS`.
     Returns: one row a question, with the nearest measured cell, what all layers gained over from
@@ -81,7 +81,7 @@ def _measured() -> tuple[pd.DataFrame, pd.DataFrame]:
 def multi_task(
     tasks: int, labels: int, *, others: int, kin: str = KIN[-1], width: int = 8
 ) -> pd.DataFrame:
-    """Does it make sense to learn tasks together? Return the questions M5, M6 and M7.
+    """Return what rows say to M5, M6 and M7: does it make sense to learn tasks together?
 
     tasks: how many there are. labels: examples of the task that you care about. others: examples
         of all other tasks together. kin: one of `KIN`. width: channels of the first block.

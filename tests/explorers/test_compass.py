@@ -147,5 +147,6 @@ def test_looking_leaves_random_numbers_as_they_were(looks):
 def test_it_refuses_looks_that_do_not_fit():
     with pytest.raises(ValueError, match="at least one"):
         Compass({}, TASKS)
-    with pytest.raises(ValueError, match="at 3 it is"):
-        Compass({3: torch.ones(2, 5)}, TASKS)
+    for look in (torch.ones(2, 5), torch.ones(5)):
+        with pytest.raises(ValueError, match="at 3 it is"):
+            Compass({3: look}, TASKS)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_course import base, datasets, losses, networks, scenes, training
+from mtl_course import datasets, losses, networks, scenes, storage, training
 from mtl_course.explorers import _frame, predict
 from mtl_course.explorers.label_sheet import LabelSheet
 from mtl_course.explorers.predict import Prediction
@@ -64,8 +64,8 @@ def test_predictions_are_kept_from_lesson_to_lesson():
 def test_predictions_in_a_read_only_course_lie_in_the_users_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("MTL_COURSE_PREDICTIONS")
     (tmp_path / "file").touch()
-    monkeypatch.setattr(base, "HOME", tmp_path / "file")
-    monkeypatch.setattr(base.platformdirs, "user_data_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(storage, "HOME", tmp_path / "file")
+    monkeypatch.setattr(storage.platformdirs, "user_data_path", lambda name: tmp_path / name)
     assert predict.so_far().empty
     predicted("Which?", "new head", "very sure").score("new head")
     assert (tmp_path / "mtl_course" / "predictions.csv").exists()
