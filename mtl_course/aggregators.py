@@ -66,7 +66,7 @@ def weighted(weights: Sequence[float]) -> Backward:
 
 
 def uncertain(tasks: int, learning_rate: float) -> Backward:
-    """Weight by uncertainty (Kendall et al. 2018): Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, where sⱼ is learned.
+    """Return a `backward` for Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, where sⱼ is learned (Kendall et al. 2018).
 
     This is torchjd's form, for every kind of loss; for classification the paper leaves the first ½
     out, which moves each sⱼ by log 2.
