@@ -455,7 +455,7 @@ def trains_on(device: str):
             if hasattr(module, "machine"):
                 patch.setattr(module, "machine", lambda *_, **__: there)
         patch.setattr(Machine, "autocast", lambda _: contextlib.nullcontext())
-        patch.setattr(Machine, "stream", lambda _: contextlib.nullcontext())
+        patch.setattr(Machine, "own_stream", lambda _: contextlib.nullcontext())
         kinds = "_get_fused_kernels_supported_devices"
         patch.setattr(optimizers, kinds, lambda: ["cpu", PLACE.type])
         yield
