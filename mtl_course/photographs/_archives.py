@@ -18,11 +18,6 @@ class Archive(NamedTuple):
     md5: str
     content: str
 
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return self.url.rpartition("/")[2]
-
 
 _COCO = "http://images.cocodataset.org"
 ARCHIVES = {
@@ -39,11 +34,10 @@ ARCHIVES = {
 }  # fmt: skip
 """The archives of each data set, by its name."""
 
-ELSEWHERE = (
+ELSEWHERE = (  # advice where a folder is read-only
     "have somebody who may write there read the photographs once, or put them into a folder of "
     "your own and name it by folder= or MTL_COURSE_PHOTOGRAPHS"
 )
-"""Advice where a folder is read-only."""
 
 
 def folder(path: str | os.PathLike | None = None) -> Path:
@@ -70,7 +64,7 @@ def there(name: str, size: int = 32) -> bool:
         raise ValueError(f"name must be one of {', '.join(ARCHIVES)}; got {name!r}.")
     home = folder()
     return all(path.exists() for path in kept(home, name, size)) or all(
-        (home / archive.content).exists() or (home / archive.name).exists()
+        (home / archive.content).exists() or (home / Path(archive.url).name).exists()
         for archive in ARCHIVES[name]
     )
 
@@ -83,9 +77,8 @@ def unpack(name: str, home: Path, download: bool) -> None:
     """
     for archive in ARCHIVES[name]:
         if not (home / archive.content).exists():
-            path = _checked(archive, home, download)
-            top = home / archive.content.partition("/")[0]  # all that the archive holds
-            once(top, functools.partial(_extract, path, top.name))
+            path, top = _checked(archive, home, download), Path(archive.content).parts[0]
+            once(home / top, functools.partial(_extract, path, top))
 
 
 def once(path: Path, make: Callable[[Path], object]) -> Path:
@@ -103,20 +96,19 @@ def once(path: Path, make: Callable[[Path], object]) -> Path:
     return path
 
 
-def _extract(archive: Path, folder: str, target: Path) -> None:
-    """Extract an archive, and move the folder that it holds to `target`."""
+def _extract(archive: Path, top: str, target: Path) -> None:
     from torchvision.datasets.utils import extract_archive
 
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpacking") as draft:
         extract_archive(archive, draft)
-        Path(draft, folder).rename(target)
+        Path(draft, top).rename(target)  # all that the archive holds
 
 
 def _checked(archive: Archive, home: Path, download: bool) -> Path:
     """Return the path of an archive whose MD5 sum is right, fetched if it is missing."""
     from torchvision.datasets.utils import check_integrity, download_url
 
-    url, path = archive.url, home / archive.name
+    url, path = archive.url, home / Path(archive.url).name
     advice = (
         f"Fetch {url} on a machine with a network and put it into {home} as it is, or give "
         "download=True; another folder: MTL_COURSE_PHOTOGRAPHS."

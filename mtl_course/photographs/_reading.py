@@ -29,9 +29,7 @@ COCO_NAMES = {
 }  # fmt: skip
 """COCO's name for each of the lecture's four tasks."""
 
-DRAWN = "DRAWN.txt"
-"""A file that says that the images beside it were drawn by the course, see `stand_in`."""
-
+DRAWN = "DRAWN.txt"  # says that the images beside it were drawn by the course, see `stand_in`
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, pickle.PickleError)
 
 Folder = str | os.PathLike | None
@@ -91,8 +89,7 @@ def _write(name: str, home: Path, part: str, size: int, draft: Path) -> None:
     bar = tqdm(pictures, f"{name}, {part}", len(labels), leave=False, unit="image")
     for row, picture in enumerate(bar):
         picture = picture.convert("RGB")  # a few of COCO's are gray
-        if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BOX, reducing_gap=3)
+        picture = picture.resize((size, size), Image.Resampling.BOX, reducing_gap=3)
         images[row] = np.asarray(picture).transpose(2, 0, 1)  # (3, size, size)
     images.flush()
     del images  # closed: Windows moves no folder with an open file
@@ -105,13 +102,12 @@ def _read(name: str, home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[
 
     Returns: the names of its "classes" or "tasks"; labels int64 (m,) or int8 (m, tasks); m
         pictures, opened one after another.
-    Raises: FileNotFoundError if a file is missing, ValueError if one is damaged.
     """
     from torchvision.datasets import CIFAR10, STL10
 
     if name == "coco":
         return _coco(home, part)
-    kind = CIFAR10 if name == "cifar10" else STL10
+    kind, which = (CIFAR10, part == "train") if name == "cifar10" else (STL10, part)
     files = {"train_list": kind.train_list, "test_list": kind.test_list}
     if kind is STL10:
         files["train_list"] = kind.train_list[:2]  # without 100,000 images that have no label
@@ -119,8 +115,7 @@ def _read(name: str, home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[
         files = {key: [(file, None) for file, _ in pairs] for key, pairs in files.items()}
         files["meta"] = getattr(kind, "meta", {}) | {"md5": None}
     with _readable(home / kind.base_folder):
-        reader = type(kind.__name__, (kind,), files)
-        data = reader(home, part == "train") if kind is CIFAR10 else reader(home, part)
+        data = type(kind.__name__, (kind,), files)(home, which)
         labels = np.array(data.targets if kind is CIFAR10 else data.labels, np.int64)
     return {"classes": tuple(data.classes)}, labels, (picture for picture, _ in data)
 

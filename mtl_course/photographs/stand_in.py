@@ -20,12 +20,10 @@ from mtl_course.photographs._reading import DRAWN
 from mtl_course.storage import results_folder
 
 BANNER = "Drawn by the course: these are no photographs"
-LETTERS = {
+LETTERS = {  # what is printed for each class
     "airplane": "A", "automobile": "U", "bird": "B", "car": "U", "cat": "C", "deer": "E",
     "dog": "D", "frog": "F", "horse": "H", "monkey": "M", "ship": "S", "truck": "T",
 }  # fmt: skip
-"""The letter that is printed for each class."""
-
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _STL = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 _SEED = 0

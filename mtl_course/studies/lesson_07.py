@@ -54,11 +54,8 @@ SCALES = {
 
 TRIED = {"own": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "backbone": (1e-5, 1e-4, 3e-4, 1e-3, 1e-2)}
 """Learning rates, the same for every way of a study."""
-UNTUNED = {"own": 3e-3, "backbone": 1e-3}
-"""Learning rates at quick scale."""
-
-Rates = Mapping[tuple[str, int], float]
-"""A learning rate for each way and number of labeled photographs."""
+UNTUNED = {"own": 3e-3, "backbone": 1e-3}  # learning rates at quick scale
+Rates = Mapping[tuple[str, int], float]  # for each way and number of labeled photographs
 
 
 def cifar_to_stl(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
@@ -109,18 +106,9 @@ def _no_trunk(seed: int, *, fit: Fit = fit) -> None:
     raise ValueError("source: give studies.run a trunk, such as imagenet_trunk returns.")
 
 
-def _adapt(
-    steps: int,
-    source: Network,
-    data: Dataset,
-    seed: int,
-    way: str,
-    count: int,
-    rate: float,
-    fit: Fit,
-) -> Network:
+def _adapt(steps: int, source: Network, data: Dataset, count: int, seed: int, **cell) -> Network:
     sample = data.sample(count, seed=derive_seed(seed, "B"))
-    return adapted(source, sample, way, seed, steps, rate, fit=fit)
+    return adapted(source, sample, seed=seed, steps=steps, **cell)
 
 
 def together(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
@@ -135,17 +123,15 @@ def together(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
         """Return a seed's photographs: drawn once, they lie in memory once for all its ways."""
         return _parts(read(), rates).train.sample(most, seed=derive_seed(seed, "images"))
 
-    def train(
-        source: Dataset, _: Dataset, seed: int, way: str, count: int, rate: float, fit: Fit
-    ) -> Network:
+    def train(source: Dataset, *_, seed: int, how: str, rate: float, fit: Fit) -> Network:
         own = derive_seed(seed, "network")
-        if way == SEPARATE:
+        if how == SEPARATE:
             network = separate(source.tasks, width=scale.width, seed=own)
             fit(network, source, **fitting(own, scale.steps, rate))
             return network
-        if way in (MASKED, ZERO):
+        if how in (MASKED, ZERO):
             source = hide(source, 0.5, seed=derive_seed(seed, "hidden"))
-        treatment = "call it 0" if way == ZERO else "mask"
+        treatment = "call it 0" if how == ZERO else "mask"
         return treat(source, treatment, own, rate, scale.steps, scale.width, fit=fit)
 
     grid = cells(way=[SHARED, SEPARATE, MASKED, ZERO], images=[most])
@@ -165,9 +151,8 @@ def chosen_rates(
     if not scale.tuned:
         rate = UNTUNED["backbone" if make is imagenet_to_coco else "own"]
         return {tuple(cell[key] for key in keys): rate for cell in study.grid}
-    rows = run(study, source=source, jobs=scale.jobs)
-    means = rows.groupby([*keys, "rate"])[study.score].mean().unstack("rate")
-    return means.idxmax(axis=1).to_dict()
+    scores = run(study, source=source, jobs=scale.jobs).groupby([*keys, "rate"])[study.score]
+    return scores.mean().unstack("rate").idxmax(axis=1).to_dict()
 
 
 def _study(
@@ -181,8 +166,8 @@ def _study(
     ) -> Scores:
         (count,) = size.values()
         rate, data = rate or rates[way, count], _parts(read(), rates)
-        network = completed(train(source, data.train, seed, way, count, rate, fit))
-        table = evaluate(network, data.test)
+        network = train(source, data.train, count, seed=seed, how=way, rate=rate, fit=fit)
+        table = evaluate(completed(network), data.test)
         # Means over the tasks; one whose test labels are all alike has no AUC, and is left out.
         return {name: float(table[name].mean()) for name in dict.fromkeys(["accuracy", score])}
 
