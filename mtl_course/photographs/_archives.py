@@ -1,17 +1,14 @@
 """The archives as their authors packed them: where they lie, how they are fetched and unpacked."""
 
-import errno
+import functools
 import os
-import shutil
 import tempfile
-import urllib.error
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import URLError
 
-from tqdm.auto import tqdm
-
-from mtl_course.base import HOME, check_writable
+from mtl_course.base import HOME, atomic, check_writable
 
 
 class Archive(NamedTuple):
@@ -21,22 +18,13 @@ class Archive(NamedTuple):
     md5: str
     content: str
 
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return self.url.rpartition("/")[2]
-
 
 _COCO = "http://images.cocodataset.org"
 ARCHIVES = {
-    "cifar10": [
-        Archive("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-                "c58f30108f718f92721af3b95e74349a", "cifar-10-batches-py"),
-    ],
-    "stl10": [
-        Archive("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
-                "91f7769df0f17e558f3565bffb0c7dfb", "stl10_binary"),
-    ],
+    "cifar10": [Archive("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                        "c58f30108f718f92721af3b95e74349a", "cifar-10-batches-py")],
+    "stl10": [Archive("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+                      "91f7769df0f17e558f3565bffb0c7dfb", "stl10_binary")],
     "coco": [
         Archive(f"{_COCO}/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017"),
         Archive(f"{_COCO}/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", "val2017"),
@@ -46,11 +34,10 @@ ARCHIVES = {
 }  # fmt: skip
 """The archives of each data set, by its name."""
 
-ELSEWHERE = (
+ELSEWHERE = (  # advice where a folder is read-only
     "have somebody who may write there read the photographs once, or put them into a folder of "
     "your own and name it by folder= or MTL_COURSE_PHOTOGRAPHS"
 )
-"""Advice where a folder is read-only."""
 
 
 def folder(path: str | os.PathLike | None = None) -> Path:
@@ -77,7 +64,7 @@ def there(name: str, size: int = 32) -> bool:
         raise ValueError(f"name must be one of {', '.join(ARCHIVES)}; got {name!r}.")
     home = folder()
     return all(path.exists() for path in kept(home, name, size)) or all(
-        (home / archive.content).exists() or (home / archive.name).exists()
+        (home / archive.content).exists() or (home / Path(archive.url).name).exists()
         for archive in ARCHIVES[name]
     )
 
@@ -90,72 +77,54 @@ def unpack(name: str, home: Path, download: bool) -> None:
     """
     for archive in ARCHIVES[name]:
         if not (home / archive.content).exists():
-            try:
-                _extract(_checked(archive, home, download), home)
-            except OSError as error:
-                if error.errno == errno.ENOSPC:  # a full disk's error names no file
-                    error.filename = str(home / archive.name)
+            path, top = _checked(archive, home, download), Path(archive.content).parts[0]
+            once(home / top, functools.partial(_extract, path, top))
+
+
+def once(path: Path, make: Callable[[Path], object]) -> Path:
+    """Return `path`, which `make` first writes under another name if it does not exist.
+
+    Where another process was quicker, its result stays. Raises: OSError, as `base.atomic`.
+    """
+    if not path.exists():
+        try:
+            with atomic(path) as draft:
+                make(draft)
+        except OSError:
+            if not path.exists():
                 raise
+    return path
 
 
-def _extract(path: Path, home: Path) -> None:
-    """Extract all of an archive, or nothing of it."""
+def _extract(archive: Path, top: str, target: Path) -> None:
     from torchvision.datasets.utils import extract_archive
 
-    with tempfile.TemporaryDirectory(dir=home, prefix="unpacking") as draft:
-        extract_archive(path, draft)
-        for made in Path(draft).iterdir():
-            if not (home / made.name).exists():
-                made.rename(home / made.name)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpacking") as draft:
+        extract_archive(archive, draft)
+        Path(draft, top).rename(target)  # all that the archive holds
 
 
 def _checked(archive: Archive, home: Path, download: bool) -> Path:
     """Return the path of an archive whose MD5 sum is right, fetched if it is missing."""
-    from torchvision.datasets.utils import check_md5
+    from torchvision.datasets.utils import check_integrity, download_url
 
-    path, draft = home / archive.name, home / f"{archive.name}.part"
+    url, path = archive.url, home / Path(archive.url).name
     advice = (
-        f"Fetch {archive.url} on a machine with a network and put it into {home} as it is, or give "
+        f"Fetch {url} on a machine with a network and put it into {home} as it is, or give "
         "download=True; another folder: MTL_COURSE_PHOTOGRAPHS."
     )
+    damage = f"its MD5 sum is not {archive.md5}. Fetch {url} again."
     if not path.exists() and not download:
         raise FileNotFoundError(f"{archive.content} is missing. {advice}")
     check_writable(home, ELSEWHERE)
-    if not path.exists():
-        try:
-            _fetch(archive.url, draft)
-        except OSError as error:  # urllib's are, too
-            if error.errno == errno.ENOSPC:
-                raise
-            problem = f"{archive.content} could not be fetched ({error})."
-            raise FileNotFoundError(f"{problem} {advice}") from error
-    archive_file = path if path.exists() else draft
-    if not check_md5(archive_file, archive.md5):
-        draft.unlink(missing_ok=True)  # the next call starts over
-        problem = f"its MD5 sum is not {archive.md5}. Fetch {archive.url} again."
-        raise ValueError(f"{archive_file} is damaged or another file: {problem}")
-    return archive_file.replace(path)
-
-
-def _fetch(url: str, draft: Path) -> None:
-    """Write to `draft` what it lacks of the file at `url`: a broken download resumes."""
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    done = draft.stat().st_size if draft.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    if path.exists():
+        if not check_integrity(path, archive.md5):
+            raise ValueError(f"{path} is damaged or another file: {damage}")
+        return path
     try:
-        answer = urllib.request.urlopen(request, timeout=30)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing lies beyond what we have: it is whole
-            raise
-        return
-    with answer:
-        if answer.status != 206:  # this server sends the whole file
-            done = 0
-        total = done + answer.length if answer.length is not None else None
-        with (
-            draft.open("ab" if done else "wb") as file,
-            tqdm.wrapattr(answer, "read", total, desc=draft.stem, initial=done) as source,
-        ):
-            shutil.copyfileobj(source, file, 1 << 20)
-    if total is not None and draft.stat().st_size < total:
-        raise OSError("the connection broke; the same call resumes where it stopped")
+        return once(path, lambda draft: download_url(url, home, draft.name, archive.md5))
+    except RuntimeError as error:
+        raise ValueError(f"What came is incomplete or another file: {damage}") from error
+    except (URLError, ConnectionError, TimeoutError) as error:
+        problem = f"{archive.content} could not be fetched ({error})."
+        raise FileNotFoundError(f"{problem} {advice}") from error

@@ -1,42 +1,113 @@
-"""CIFAR-10, STL-10 and COCO as their authors packed them, read one part at a time."""
+"""Real photographs as `Dataset`s: read once, brought to one size, and kept as arrays on disk.
+
+None of them comes with the course. They lie in a folder of yours, which ``MTL_COURSE_PHOTOGRAPHS``
+or the argument `folder` names, each as its authors packed it; ``download=True`` fetches what is
+missing. The first reading writes the images beside the originals in the size that is asked for;
+later readings map them from disk.
+"""
 
 import contextlib
+import functools
 import json
+import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
-from mtl_course.datasets import UNKNOWN
+from mtl_course.base import check_count, check_writable
+from mtl_course.datasets import UNKNOWN, Split, stored
+from mtl_course.photographs import _archives
+from mtl_course.storage import new_array
 
 COCO_NAMES = {
-    "pedestrian": "person",
-    "car": "car",
-    "stop sign": "stop sign",
-    "traffic light": "traffic light",
-}
+    "pedestrian": "person", "car": "car",
+    "stop sign": "stop sign", "traffic light": "traffic light",
+}  # fmt: skip
 """COCO's name for each of the lecture's four tasks."""
 
-DRAWN = "DRAWN.txt"
-"""A file that says that the images beside it were drawn by the course, see `stand_in`."""
-
+DRAWN = "DRAWN.txt"  # says that the images beside it were drawn by the course, see `stand_in`
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, pickle.PickleError)
 
+Folder = str | os.PathLike | None
 
-def read(name: str, home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[Image.Image]]:
+
+def cifar10(folder: Folder = None, *, size: int = 32, download: bool = False) -> Split:
+    """Return CIFAR-10: 50,000 photographs of ten classes to learn from, 10,000 to test on.
+
+    folder: None takes `photographs.folder()`. size: pixels on a side. download: fetch it if needed.
+    Returns: images uint8 (m, 3, size, size), labels int64 (m,).
+    Raises: FileNotFoundError if it is missing, with what to fetch and where to put it; ValueError
+        if a file is damaged or `size` is below 8; OSError if the disk is full or read-only.
+    Source: A. Krizhevsky, Learning multiple layers of features from tiny images, 2009.
+    """
+    return _read_once("cifar10", folder, size, download)
+
+
+def stl10(folder: Folder = None, *, size: int = 32, download: bool = False) -> Split:
+    """Return STL-10: 5,000 photographs of ten classes to learn from, 8,000 to test on.
+
+    Nine of the classes are CIFAR-10's. Arguments, Returns and Raises: as `cifar10`.
+    Source: A. Coates, H. Lee and A. Ng, An analysis of single-layer networks, AISTATS 2011.
+    """
+    return _read_once("stl10", folder, size, download)
+
+
+def coco(folder: Folder = None, *, size: int = 64, download: bool = False) -> Split:
+    """Return COCO 2017 with the lecture's four tasks: 118,287 photographs, 5,000 to test on.
+
+    A picture has a car if one is marked in it. Where COCO marks only a crowd of them, whose members
+    nobody has looked at one by one, the label is UNKNOWN (M4). Pictures are pressed into a square,
+    so that nothing at their edges is lost.
+
+    Returns: images uint8 (m, 3, size, size), labels int8 (m, 4). The rest: as `cifar10`.
+    Source: T.-Y. Lin et al., Microsoft COCO: Common objects in context, ECCV 2014.
+    """
+    return _read_once("coco", folder, size, download)
+
+
+def _read_once(name: str, folder: Folder, size: int, download: bool) -> Split:
+    """Return both parts of a data set, their arrays written if nobody has read them before."""
+    home, size = _archives.folder(folder), check_count("size", size, least=8)
+    paths = _archives.kept(home, name, size)
+    for path in paths:
+        if not path.exists():
+            _archives.unpack(name, home, download)
+            check_writable(path.parent, _archives.ELSEWHERE)
+            _archives.once(path, functools.partial(_write, name, home, path.name, size))
+    return Split(*map(stored, paths))
+
+
+def _write(name: str, home: Path, part: str, size: int, draft: Path) -> None:
+    """Read one part of a data set and write it as the arrays that `datasets.stored` opens."""
+    names, labels, pictures = _read(name, home, part)
+    draft.mkdir()
+    images = new_array(draft / "images.npy", (len(labels), 3, size, size), np.uint8)
+    bar = tqdm(pictures, f"{name}, {part}", len(labels), leave=False, unit="image")
+    for row, picture in enumerate(bar):
+        picture = picture.convert("RGB")  # a few of COCO's are gray
+        picture = picture.resize((size, size), Image.Resampling.BOX, reducing_gap=3)
+        images[row] = np.asarray(picture).transpose(2, 0, 1)  # (3, size, size)
+    images.flush()
+    del images  # closed: Windows moves no folder with an open file
+    new_array(draft / "labels.npy", labels.shape, labels.dtype)[:] = labels
+    (draft / "names.json").write_text(json.dumps(names), encoding="utf-8")
+
+
+def _read(name: str, home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[Image.Image]]:
     """Read the part "train" or "test" of "cifar10", "stl10" or "coco".
 
     Returns: the names of its "classes" or "tasks"; labels int64 (m,) or int8 (m, tasks); m
         pictures, opened one after another.
-    Raises: FileNotFoundError if a file is missing, ValueError if one is damaged.
     """
     from torchvision.datasets import CIFAR10, STL10
 
     if name == "coco":
         return _coco(home, part)
-    kind = CIFAR10 if name == "cifar10" else STL10
+    kind, which = (CIFAR10, part == "train") if name == "cifar10" else (STL10, part)
     files = {"train_list": kind.train_list, "test_list": kind.test_list}
     if kind is STL10:
         files["train_list"] = kind.train_list[:2]  # without 100,000 images that have no label
@@ -44,8 +115,7 @@ def read(name: str, home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[I
         files = {key: [(file, None) for file, _ in pairs] for key, pairs in files.items()}
         files["meta"] = getattr(kind, "meta", {}) | {"md5": None}
     with _readable(home / kind.base_folder):
-        reader = type(kind.__name__, (kind,), files)
-        data = reader(home, part == "train") if kind is CIFAR10 else reader(home, part)
+        data = type(kind.__name__, (kind,), files)(home, which)
         labels = np.array(data.targets if kind is CIFAR10 else data.labels, np.int64)
     return {"classes": tuple(data.classes)}, labels, (picture for picture, _ in data)
 
@@ -64,15 +134,14 @@ def _coco(home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[Image.Image
         for mark in sorted(marks, key=lambda mark: -mark["iscrowd"]):  # single ones override crowds
             cell = rows[mark["image_id"]], columns[mark["category_id"]]
             labels[cell] = UNKNOWN if mark["iscrowd"] else 1
-    pictures = _opened(home / part / files[image] for image in rows)
+    pictures = (_opened(home / part / files[image]) for image in rows)
     return {"tasks": tuple(COCO_NAMES)}, labels, pictures
 
 
-def _opened(paths: Iterable[Path]) -> Iterator[Image.Image]:
-    for path in paths:
-        with _readable(path), Image.open(path) as picture:
-            picture.load()
-        yield picture
+def _opened(path: Path) -> Image.Image:
+    with _readable(path), Image.open(path) as picture:
+        picture.load()
+    return picture
 
 
 @contextlib.contextmanager

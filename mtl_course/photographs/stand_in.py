@@ -15,17 +15,15 @@ from PIL import Image
 from mtl_course import photographs, scenes
 from mtl_course.base import HOME, derive_seed
 from mtl_course.datasets import printed_digits
-from mtl_course.photographs._keeping import once
+from mtl_course.photographs._archives import once
 from mtl_course.photographs._reading import DRAWN
 from mtl_course.storage import results_folder
 
 BANNER = "Drawn by the course: these are no photographs"
-LETTERS = {
+LETTERS = {  # what is printed for each class
     "airplane": "A", "automobile": "U", "bird": "B", "car": "U", "cat": "C", "deer": "E",
     "dog": "D", "frog": "F", "horse": "H", "monkey": "M", "ship": "S", "truck": "T",
 }  # fmt: skip
-"""The letter that is printed for each class."""
-
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _STL = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 _SEED = 0
@@ -52,7 +50,8 @@ def banner(folder: Path) -> str:
 
 def write(folder: Path) -> None:
     """Draw all three sets into a new folder, in their own formats: 1,200, 800 and 800 images."""
-    folder.mkdir(parents=True)
+    for part in ("cifar-10-batches-py", "stl10_binary", "annotations", "train2017", "val2017"):
+        (folder / part).mkdir(parents=True)
     (folder / DRAWN).write_text(f"{BANNER}.\n", encoding="utf-8")
     _cifar10(folder / "cifar-10-batches-py")
     _stl10(folder / "stl10_binary")
@@ -61,7 +60,6 @@ def write(folder: Path) -> None:
 
 
 def _cifar10(folder: Path) -> None:
-    folder.mkdir()
     images, labels = _letters(_CIFAR, 1200, 32, "CIFAR-10")
     names = [f"data_batch_{k}" for k in range(1, 6)] + ["test_batch"]
     for name, data, answers in zip(names, np.split(images, 6), np.split(labels, 6), strict=True):
@@ -71,18 +69,15 @@ def _cifar10(folder: Path) -> None:
 
 
 def _stl10(folder: Path) -> None:
-    folder.mkdir()
     images, labels = _letters(_STL, 800, 96, "STL-10")
     for part, rows in (("train", slice(500)), ("test", slice(500, None))):
-        columns = images[rows].swapaxes(2, 3)  # pixels are stored column by column
-        (folder / f"{part}_X.bin").write_bytes(columns.tobytes())
+        # Pixels are stored column by column.
+        (folder / f"{part}_X.bin").write_bytes(images[rows].swapaxes(2, 3).tobytes())
         (folder / f"{part}_y.bin").write_bytes((labels[rows] + 1).astype(np.uint8).tobytes())
     (folder / "class_names.txt").write_text("\n".join(_STL), encoding="utf-8")
 
 
-def _letters(
-    classes: tuple[str, ...], count: int, side: int, role: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _letters(classes: tuple[str, ...], count: int, side: int, role: str) -> tuple[np.ndarray, ...]:
     """Draw letters in color. Returns: uint8 (count, 3, side, side), int64 (count,)."""
     characters = [LETTERS[name] for name in classes]
     letters = printed_digits(count, derive_seed(_SEED, role), characters=characters)
@@ -98,7 +93,6 @@ def _coco(folder: Path, part: str, count: int) -> None:
     roads = scenes.draw(count, derive_seed(_SEED, part), jobs=1)
     crowds = np.random.default_rng(derive_seed(_SEED, f"{part}, crowds")).random(count) < _CROWDS
     files = [f"{i:012}.jpg" for i in range(count)]
-    names = enumerate(photographs.COCO_NAMES.values(), start=1)
     content = {
         "images": [{"id": i, "file_name": file} for i, file in enumerate(files)],
         "annotations": [
@@ -106,12 +100,12 @@ def _coco(folder: Path, part: str, count: int) -> None:
              "iscrowd": int(j == 0 and crowds[i])}
             for i, j in (roads.labels == 1).nonzero().tolist()
         ],
-        "categories": [{"id": number, "name": name} for number, name in names],
+        "categories": [
+            {"id": j, "name": name} for j, name in enumerate(photographs.COCO_NAMES.values(), 1)
+        ],
     }  # fmt: skip
     path = folder / "annotations" / f"instances_{part}.json"
-    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
-    (folder / part).mkdir()
     for file, image in zip(files, roads.images, strict=True):
         picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((64, 64), Image.NEAREST)
         picture.save(folder / part / file, quality=95)

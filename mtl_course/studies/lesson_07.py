@@ -5,8 +5,6 @@ folder that they lie in and for a `Scale`, and `studies.run` takes it in place o
 rates it is the study that chooses them, on photographs that no reported score touches.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +16,10 @@ from mtl_course.datasets import Dataset, Split, hide
 from mtl_course.networks import Network, backbone, imagenet_file, separate
 from mtl_course.studies._runner import run
 from mtl_course.studies._store import Study
-from mtl_course.studies.common import DEVELOPMENT, Scores, cells, completed, fitting
+from mtl_course.studies.common import DEVELOPMENT, Scores, adapted, cells, completed, fitting
 from mtl_course.studies.lesson_04 import treat
 from mtl_course.training import Fit, evaluate, fit
-from mtl_course.transfer import adapt, pretrain
+from mtl_course.transfer import pretrain
 
 WAYS = ("from scratch", "new head", "all layers")
 SHARED, SEPARATE = "one shared network", "four networks"
@@ -56,11 +54,8 @@ SCALES = {
 
 TRIED = {"own": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "backbone": (1e-5, 1e-4, 3e-4, 1e-3, 1e-2)}
 """Learning rates, the same for every way of a study."""
-UNTUNED = {"own": 3e-3, "backbone": 1e-3}
-"""Learning rates at quick scale."""
-
-Rates = Mapping[tuple[str, int], float]
-"""A learning rate for each way and number of labeled photographs."""
+UNTUNED = {"own": 3e-3, "backbone": 1e-3}  # learning rates at quick scale
+Rates = Mapping[tuple[str, int], float]  # for each way and number of labeled photographs
 
 
 def cifar_to_stl(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
@@ -78,7 +73,7 @@ def cifar_to_stl(folder: Path, scale: Scale, rates: Rates | None = None) -> Stud
 
     read = functools.partial(photographs.stl10, folder)
     grid = cells(way=WAYS, labels=_available(read(), scale.labels))
-    train = _adapting(scale.steps, ["accuracy"])
+    train = functools.partial(_adapt, scale.steps)
     return _study("CIFAR-10 → STL-10", grid, read, trunk, train, rates, "accuracy")
 
 
@@ -92,8 +87,7 @@ def imagenet_trunk(folder: Path, scale: Scale, seed: int) -> tuple[Network, str]
         return backbone("resnet18", tuple(photographs.COCO_NAMES), seed=seed), ""
     a = photographs.cifar10(folder).train
     network = backbone("resnet18", a.names, pretrained=False, seed=seed)
-    settings = {"steps": scale.backbone_steps, "batch_size": 64, "learning_rate": 1e-3}
-    fit(network, a, seed=seed, progress=False, **settings)
+    fit(network, a, batch_size=64, **fitting(seed, scale.backbone_steps, 1e-3))
     return network, NOT_IMAGENET
 
 
@@ -104,7 +98,7 @@ def imagenet_to_coco(folder: Path, scale: Scale, rates: Rates | None = None) -> 
     """
     read = functools.partial(photographs.coco, folder, size=scale.size)
     grid = cells(way=WAYS, images=_available(read(), scale.coco_labels))
-    train = _adapting(scale.backbone_steps, ["accuracy", "auc"])
+    train = functools.partial(_adapt, scale.backbone_steps)
     return _study("ImageNet → COCO", grid, read, _no_trunk, train, rates, "auc")
 
 
@@ -112,17 +106,9 @@ def _no_trunk(seed: int, *, fit: Fit = fit) -> None:
     raise ValueError("source: give studies.run a trunk, such as imagenet_trunk returns.")
 
 
-def _adapting(steps: int, columns: Sequence[str]) -> Callable[..., Scores]:
-    """Return what trains one cell of a transfer study: adapt the source to a few photographs."""
-
-    def train(
-        source: Network, data: Split, seed: int, way: str, count: int, rate: float, fit: Fit
-    ) -> Scores:
-        sample = data.train.sample(count, seed=derive_seed(seed, "B"))
-        settings = fitting(derive_seed(seed, "B network"), steps, rate)
-        return _means(adapt(source, sample, way, fit=fit, **settings), data.test, columns)
-
-    return train
+def _adapt(steps: int, source: Network, data: Dataset, count: int, seed: int, **cell) -> Network:
+    sample = data.sample(count, seed=derive_seed(seed, "B"))
+    return adapted(source, sample, seed=seed, steps=steps, **cell)
 
 
 def together(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
@@ -137,19 +123,16 @@ def together(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
         """Return a seed's photographs: drawn once, they lie in memory once for all its ways."""
         return _parts(read(), rates).train.sample(most, seed=derive_seed(seed, "images"))
 
-    def train(
-        source: Dataset, data: Split, seed: int, way: str, count: int, rate: float, fit: Fit
-    ) -> Scores:
+    def train(source: Dataset, *_, seed: int, how: str, rate: float, fit: Fit) -> Network:
         own = derive_seed(seed, "network")
-        if way in (MASKED, ZERO):
-            source = hide(source, 0.5, seed=derive_seed(seed, "hidden"))
-        if way == SEPARATE:
+        if how == SEPARATE:
             network = separate(source.tasks, width=scale.width, seed=own)
             fit(network, source, **fitting(own, scale.steps, rate))
-        else:
-            treatment = "call it 0" if way == ZERO else "mask"
-            network = treat(source, treatment, own, rate, scale.steps, scale.width, fit=fit)
-        return _means(network, data.test, ["accuracy", "auc"])
+            return network
+        if how in (MASKED, ZERO):
+            source = hide(source, 0.5, seed=derive_seed(seed, "hidden"))
+        treatment = "call it 0" if how == ZERO else "mask"
+        return treat(source, treatment, own, rate, scale.steps, scale.width, fit=fit)
 
     grid = cells(way=[SHARED, SEPARATE, MASKED, ZERO], images=[most])
     return _study("COCO, together", grid, read, sample, train, rates, "auc")
@@ -161,36 +144,32 @@ def chosen_rates(
     """Return a learning rate for each cell of a study that one of the functions above makes.
 
     At quick scale one for all of them, untuned. Else for each way and size the best of `TRIED`, by
-    the mean over development seeds, scored on a fifth of the training photographs that is held
-    back.
+    the mean over development seeds, scored on a held-back fifth of the training photographs.
     """
     study = make(folder, scale)
     *keys, _ = study.keys  # the last is the rate
     if not scale.tuned:
         rate = UNTUNED["backbone" if make is imagenet_to_coco else "own"]
         return {tuple(cell[key] for key in keys): rate for cell in study.grid}
-    rows = run(study, source=source, jobs=scale.jobs)
-    means = rows.groupby([*keys, "rate"])[study.score].mean().unstack("rate")
-    return means.idxmax(axis=1).to_dict()
+    scores = run(study, source=source, jobs=scale.jobs).groupby([*keys, "rate"])[study.score]
+    return scores.mean().unstack("rate").idxmax(axis=1).to_dict()
 
 
 def _study(
-    question: str,
-    grid: Sequence[Mapping[str, object]],
-    read: Callable[[], Split],
-    source: Callable[..., object],
-    train: Callable[..., Scores],
-    rates: Rates | None,
-    score: str,
-) -> Study:
+    question: str, grid: Sequence[Mapping[str, object]], read: Callable[[], Split],
+    source: Callable[..., object], train: Callable[..., Network], rates: Rates | None, score: str,
+) -> Study:  # fmt: skip
     """Return the study at these rates; without any, the one that tries some in each cell."""
 
     def train_cell(
         source: object, seed: int, way: str, rate: float = 0, *, fit: Fit = fit, **size: int
     ) -> Scores:
         (count,) = size.values()
-        rate = rate or rates[way, count]
-        return train(source, _parts(read(), rates), seed, way, count, rate, fit)
+        rate, data = rate or rates[way, count], _parts(read(), rates)
+        network = train(source, data.train, count, seed=seed, how=way, rate=rate, fit=fit)
+        table = evaluate(completed(network), data.test)
+        # Means over the tasks; one whose test labels are all alike has no AUC, and is left out.
+        return {name: float(table[name].mean()) for name in dict.fromkeys(["accuracy", score])}
 
     seeds = range(10)
     if rates is None:
@@ -212,9 +191,3 @@ def _available(data: Split, sizes: Sequence[int]) -> list[int]:
     """Return those sizes that the training photographs suffice for; else as many as there are."""
     most = len(_parts(data, rates=None).train)
     return [size for size in sizes if size <= most] or [most]
-
-
-def _means(network: Network, test: Dataset, columns: Sequence[str]) -> Scores:
-    """Return means over the tasks; one whose test labels are all alike has no AUC."""
-    table = evaluate(completed(network), test)
-    return {name: float(table[name].mean()) for name in columns}

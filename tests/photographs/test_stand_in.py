@@ -1,7 +1,5 @@
 """The set that the course draws where there are no photographs, and what lesson 07 makes of it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -89,9 +87,9 @@ def test_photographs_of_yours_come_first(
 
 
 DRAW = """import pathlib, sys
-from mtl_course import base
+from mtl_course import storage
 from mtl_course.photographs import stand_in
-base.HOME = stand_in.HOME = pathlib.Path(sys.argv[1])  # of the course
+storage.HOME = stand_in.HOME = pathlib.Path(sys.argv[1])  # of the course
 print(stand_in.or_photographs("coco"))
 """
 
