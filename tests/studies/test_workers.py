@@ -13,7 +13,7 @@ from notebook_files import ROOT
 from toy_study import A_TOY_STUDY, interrupt, other_machine, run
 
 from mtl_course import studies, training
-from mtl_course.studies import _runner, _workers, common, lesson_01, lesson_02, lesson_04
+from mtl_course.studies import _runner, _workers, common, lesson_01, lesson_02, lesson_03, lesson_04
 from mtl_course.training import _many
 
 # ---------------------------------------------------------------------- processes
@@ -204,23 +204,22 @@ TINY = {  # the cheapest cells of each kind: trained, trained twice, not trained
 def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch):
     """What a GPU does, on the CPU: other groups of networks, the same draws."""
     monkeypatch.setattr(lesson_01, "PRINTED", 500)
-    for steps in ("PRETRAINING", "STEPS"):
-        monkeypatch.setattr(lesson_01, steps, 8)
-    monkeypatch.setattr(lesson_04, "SCENE_STEPS", 8)
-    for count in ("SCENES", "TEST_SCENES"):
-        monkeypatch.setattr(lesson_04, count, 300)
+    monkeypatch.setattr(lesson_01, "PRETRAINING", 8)
+    monkeypatch.setattr(lesson_03, "SCENES", 300)
     monkeypatch.setattr(common, "TEST_SCENES", 300)
     monkeypatch.setattr(lesson_02, "RELATED", 500)
     monkeypatch.setattr(lesson_02, "RELATED_STEPS", 8)
     monkeypatch.setattr(lesson_02, "STEPS_OF_B", {100: 8})
-
+    for lesson in (lesson_01, lesson_04):
+        monkeypatch.setattr(lesson, "STEPS", 8)
     sizes = []
 
     def fit_many(networks, data, *, seeds, progress, **settings):
         sizes.append(len(networks))
         settings = {"batch_size": 64, "learning_rate": 3e-3} | settings  # those of `fit`
-        machine = training.machine("cpu", "float32")
-        return _many._side_by_side(networks, data, seeds, machine, progress, settings)
+        parts = _many._groups(networks, data, settings["batch_size"])
+        works, machine = list(zip(networks, data, seeds, strict=True)), training.machine("cpu")
+        return _many._in_parts(parts, works, machine, progress, settings)
 
     monkeypatch.setattr(training, "fit_many", fit_many)
     chosen = studies.STUDIES[name]

@@ -88,6 +88,16 @@ KINDS = {
 }
 
 
+def side_by_side(networks, data, seeds, precision="float32"):
+    """What `fit_many` does on a GPU, on the CPU."""
+    machine, works = (
+        training.machine("cpu", precision),
+        list(zip(networks, data, seeds, strict=True)),
+    )
+    parts = _many._groups(networks, data, RUN["batch_size"])
+    return _many._in_parts(parts, works, machine, False, RUN)
+
+
 def train_each(kind, precision):
     """Three networks of a kind, one after another and side by side, with data of their own."""
     build, make = KINDS[kind]
@@ -98,8 +108,7 @@ def train_each(kind, precision):
         training.fit(network, own, seed=seed, progress=False, **RUN, **device)
         for network, own, seed in zip(alone, data, seeds, strict=True)
     ]
-    machine = training.machine(**device)
-    found = _many._side_by_side(together, data, seeds, machine, False, RUN)
+    found = side_by_side(together, data, seeds, precision)
     return alone, together, want, found
 
 
@@ -201,9 +210,8 @@ def test_networks_that_cannot_go_together_train_one_after_another(caplog):
     for seed, network in enumerate(alone):
         training.fit(network, data[seed], seed=seed, progress=False, device="cpu", **RUN)
     with caplog.at_level(logging.INFO):
-        machine = training.machine("cpu")
-        _many._side_by_side(together, data, range(2), machine, False, RUN)
-    assert len([r for r in caplog.records if "one after another" in r.message]) == 1
+        side_by_side(together, data, range(2))
+    assert len([r for r in caplog.records if "do not train side by side" in r.message]) == 1
     for network, other in zip(together, alone, strict=True):
         for name, value in other.state_dict().items():
             assert torch.equal(network.state_dict()[name], value), name
@@ -213,16 +221,16 @@ def test_one_network_with_a_hook_keeps_all_from_going_together():
     data = with_classes()
     networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
     seen = []
-    networks[1].head.register_forward_hook(lambda *_: seen.append(1))
-    _many._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
-    assert len(seen) == RUN["steps"], "a hook was passed over"
+    networks[1].head.register_forward_hook(lambda head, *_: seen.append(head.training))
+    side_by_side(networks, [data] * 2, [0, 1])
+    assert sum(seen) == RUN["steps"], "a hook was passed over"
 
 
 def test_batches_that_a_normalization_has_seen_are_counted_for_each():
     data = with_classes()
     networks = [classifier(data, width=2, seed=seed) for seed in range(2)]
     training.fit(networks[1], data, seed=0, progress=False, device="cpu", **RUN)
-    _many._side_by_side(networks, [data] * 2, [0, 1], training.machine("cpu"), False, RUN)
+    side_by_side(networks, [data] * 2, [0, 1])
     assert [n.trunk[0][1].num_batches_tracked.item() for n in networks] == [5, 10]
 
 
@@ -239,7 +247,7 @@ def test_an_interrupt_stops_networks_that_train_one_after_another(monkeypatch):
 
     monkeypatch.setattr(_fit, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        _many._side_by_side(networks, [data] * 3, range(3), training.machine("cpu"), False, RUN)
+        side_by_side(networks, [data] * 3, range(3))
     assert steps == [networks[0]] * 3, "another network was begun"
     assert len(networks[0].history) == 2, "what the first had learned is not told"
 
