@@ -14,7 +14,7 @@ from small_disk import python_on_disk
 from mtl_course import __main__ as command_line
 from mtl_course import scenes, studies, training
 from mtl_course.base import HOME, derive_seed
-from mtl_course.studies import _runner, common, headline
+from mtl_course.studies import _workers, common, headline
 from mtl_course.training import _fit
 
 COUNT = 1024  # scenes of A: 8 steps
@@ -23,7 +23,7 @@ COUNT = 1024  # scenes of A: 8 steps
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Everything in this process, and little of it."""
-    monkeypatch.setattr(_runner.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(_workers.joblib, "cpu_count", lambda: 1)
     monkeypatch.setattr(headline, "STEPS", 2)
     monkeypatch.setattr(common, "TEST_SCENES", 100)
 
