@@ -66,7 +66,7 @@ def test_the_rows_come_from_the_trunk_that_was_just_trained(tmp_path, capsys):
     trunk = training.load(headline.untrained(), tmp_path / "trunk.pt")
     assert not same(trunk, training.load(headline.untrained(), headline.TRUNK))
     cell = {"way": "all layers", "images": headline.THOUSAND}
-    row = _runner._row(studies.STUDIES["headline"], (trunk, 0.0), 3, cell, {})
+    row = studies.STUDIES["headline"].train(trunk, seed=3, **cell)
     rows = pd.read_csv(tmp_path / "headline.csv").set_index(["way", "seed"])
     assert row["accuracy"] == pytest.approx(rows.loc[("all layers", 3), "accuracy"])
 
