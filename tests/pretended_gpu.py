@@ -54,6 +54,12 @@ class OnGPU(Tensor):
     def tolist(self) -> list:
         return self.cpu().tolist()  # as CUDA's tensors do; torch refuses it to subclasses
 
+    def __getitem__(self, index: object) -> Tensor:
+        # For "meta" torch makes of a list an index without values; CUDA takes one from the CPU.
+        parts = index if isinstance(index, tuple) else (index,)
+        tensors = [torch.tensor(part) if isinstance(part, list) else part for part in parts]
+        return super().__getitem__(tuple(tensors))
+
     def data_ptr(self) -> int:
         return self.values.data_ptr()
 

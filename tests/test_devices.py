@@ -173,7 +173,7 @@ def pressed(at: Place) -> tuple:
 def made(at: Place) -> tuple:
     maker = scene_maker.SceneMaker(at.network(tasks()), seed=1)
     maker._why.value = "car"
-    return maker.static(), maker._seen.value
+    return maker.static(), maker._picture.value
 
 
 def turned(at: Place) -> tuple:

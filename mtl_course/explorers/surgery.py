@@ -81,8 +81,11 @@ class SurgeryTable(Explorer):
 
     def static(self) -> dict[str, str]:
         """Return the four ways of the lesson, the weights they train, and what the rows say."""
-        rows, (few, *_, many), n = {}, self._counts, len(self._blocks)
-        choices = {way: _Choice((*[block] * n, head)) for (block, head), way in _LESSON.items()}
+        rows, few, many = {}, self._counts[0], self._counts[-1]
+        choices = {
+            way: _Choice((*[block] * len(self._blocks), head))
+            for (block, head), way in _LESSON.items()
+        }
         for way in WAYS:
             stages = ("new head", "all layers") if way == "head then all" else (way,)
             networks = [self._operate(choices[stage]) for stage in stages]

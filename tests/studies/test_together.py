@@ -36,7 +36,7 @@ def groups(monkeypatch):
 
     def fit_many(networks, data, **settings):
         calls.append((len(networks), settings["steps"]))
-        return real(networks, data, jobs=1, **settings)
+        return real(networks, data, **settings)
 
     monkeypatch.setattr(training, "fit_many", fit_many)
     return calls

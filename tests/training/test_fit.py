@@ -658,13 +658,13 @@ def test_rankings_are_those_of_the_formulas_at_any_size_of_the_logits(scale):
     logits[:, 1] = logits[:, 1].abs().mul(3 / scale).round()
     logits[0, 2] = float("inf")
     labels = torch.randint(-1, 2, (300, 3), generator=generator, dtype=torch.int8)
-    auc, precision = evaluation._ranking(logits, labels)
-    for j, (column, truth) in enumerate(zip(logits.T, labels.T, strict=True)):
+    for column, truth in zip(logits.T, labels.T, strict=True):
+        scores = evaluation._scores(column, truth, loss=0.0)
         known = truth != UNKNOWN
         column = column[known].nan_to_num(posinf=1e300).numpy()
         area, mean = area_and_precision(column, truth[known].numpy())
-        assert auc[j].item() == pytest.approx(area, rel=1e-9)
-        assert precision[j].item() == pytest.approx(mean, rel=1e-9)
+        assert scores["auc"] == pytest.approx(area, rel=1e-9)
+        assert scores["average_precision"] == pytest.approx(mean, rel=1e-9)
 
 
 def test_evaluate_scores_the_whole_set_and_not_a_mean_of_batches(monkeypatch):
@@ -1035,12 +1035,11 @@ def test_a_checkpoint_of_another_device_is_gone_on_with(tmp_path):
     training.fit(part, data, **RUN, checkpoint=file)
     state = torch.load(file, weights_only=True)
     state["optimizer"]["param_groups"][0]["capturable"] = True
-    state["terms"] = state["terms"][:6]
+    state["losses"] = state["losses"][:6]
     torch.save(state, file)
-    run = _run.Run(
-        [part], [data], [RUN["seed"]], training.machine("cpu"), training.sum_backward,
-        **{name: RUN[name] for name in ("steps", "batch_size", "learning_rate")},
-    )  # fmt: skip
+    settings = {name: RUN[name] for name in ("steps", "batch_size", "learning_rate")}
+    works = [(part, data, RUN["seed"])]
+    run = _run.Run(works, training.machine("cpu"), training.sum_backward, settings)
     run.resume(file, state["about"])
     assert run.done == 6
     assert run.optimizer.param_groups[0]["capturable"] is False
@@ -1132,7 +1131,7 @@ def test_a_trunk_that_does_not_take_the_images_is_refused():
     with pytest.raises(ValueError, match="network does not take images"):
         training.fit(network, toy(channels=3), **RUN)
     network = Network(nn.Identity(), nn.Linear(8, 3), ("a", "b", "c"))
-    with pytest.raises(ValueError, match=r"flat row of features \(nn.Flatten\)"):
+    with pytest.raises(ValueError, match=r"for one image it gave \(1, 1, 8, 3\): .* nn.Flatten"):
         training.fit(network, toy(), **RUN)
 
 
