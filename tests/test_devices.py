@@ -47,7 +47,6 @@ from mtl_course.devices import Machine, machine
 from mtl_course.explorers import _frame, compass, label_sheet, scene_maker, surgery
 from mtl_course.studies import (
     common,
-    lesson_01,
     lesson_02,
     lesson_03,
     lesson_04,
@@ -554,7 +553,7 @@ OF_STUDIES = {
     "A beside B": lambda: lesson_05_amounts.a_and_b(0, 1_000, lesson_05_amounts.MIXED),
     "shuffled pixels": lambda: lesson_02.images_of(0, lesson_02.SHUFFLED),
     "labels of others": lambda: lesson_02.images_of(0, lesson_02.RANDOM),
-    "support vectors": lambda: lesson_01._support_vectors(digits(), digits(), 1.0),
+    "support vectors": lambda: common.support_vectors(digits(), digits(), 1.0),
     "scores": lambda: common.scored(
         learned(networks.shared(scenes.THE_FOUR, width=2)), 0, scenes.THE_FOUR[0]
     ),
