@@ -4,17 +4,20 @@ The larger explorers have files of their own: test_cells, test_compass, test_sce
 test_surgery.
 """
 
+import html
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_course import datasets, losses, networks, scenes, storage, training
+from mtl_course import datasets, figures, losses, networks, scenes, storage, training
 from mtl_course.explorers import _frame, predict
 from mtl_course.explorers.label_sheet import LabelSheet
 from mtl_course.explorers.predict import Prediction
@@ -27,38 +30,101 @@ def _predictions_of_this_test(tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------------------------- predictions
 
+GAINS = pd.DataFrame(
+    {"labels": [10, 100], "mean": [0.2, 0.1], "low": [0.1, 0.05], "high": [0.3, 0.2]}
+)
 
-def predicted(question: str, guess: str, sure: str) -> Prediction:
-    """A prediction that somebody has made."""
+
+def committed(question: str, guess: str, sure: str) -> Prediction:
+    """A prediction that somebody has committed."""
     made = Prediction(question, ["new head", "all layers"])
-    made.children[1].value, made.children[2].value = guess, sure
+    assert made._commit.disabled, "nothing is chosen"
+    made._guess.value, made._sure.value = guess, sure
+    made._commit.click()
     return made
 
 
-def test_a_prediction_is_scored_by_brier():
-    prediction = predicted("Which?", "new head", "very sure")
-    assert "Kept" in prediction.children[3].value
-    assert "right" in prediction.score("new head")
-    assert "0.00" in prediction.score("new head")  # (1 − 0.95)² = 0.0025
-    assert "wrong" in prediction.score("all layers")
-    assert "0.90" in prediction.score("all layers")  # 0.95²
+def scored(question: str, guess: str, sure: str, truth: str) -> str:
+    return html.unescape(committed(question, guess, sure).reveal(truth)._answer.value)
 
 
-def test_nobody_at_the_keyboard_is_said(capsys):
-    assert "Nobody" in Prediction("Which?", ["a", "b"]).score("a")
+@pytest.mark.parametrize(
+    ("truth", "words"),
+    [("new head", ["right", "0.00"]), ("all layers", ["wrong", "0.90"])],  # (1 − 0.95)², 0.95²
+)
+def test_a_prediction_is_scored_by_brier(truth, words):
+    said = scored("Which?", "new head", "very sure", truth)
+    assert all(word in said for word in [*words, f"The measured answer: {truth}"])
+
+
+def test_the_answer_is_folded_until_somebody_commits():
+    question = Prediction("Which?", ["new head", "all layers"])
+    figure = figures.gains({"a": GAINS}, "labels", xlabel="labels", ylabel="gain")
+    figure.alt = "A gain that lies above 0 at both numbers of labels."
+    place = question.reveal("new head", figure, "The head wins.")
+    assert "Folded" in place._answer.value
+    assert not place._page.value
+    question._guess.value = "all layers"
+    question._commit.click()
+    assert "wrong" in place._answer.value
+    assert "<img" in place._page.value
+    assert "The head wins." in place._page.value
+
+
+def test_a_prediction_is_kept_at_once_and_found_after_a_restart():
+    committed("Which?", "new head", "rather sure")
+    assert predict.so_far().empty, "its answer is not known"
+    again = Prediction("Which?", ["new head", "all layers"])  # the cell is run again
+    assert "Kept: “new head”, rather sure" in again._answer.value
+    assert again._guess.disabled, "a prediction that was committed can be changed"
+    assert "right" in again.reveal("new head")._answer.value
+    assert predict.so_far()["confidence"].tolist() == [0.75]
+
+
+def test_the_answer_can_be_seen_without_a_prediction(capsys):
+    question = Prediction("Which?", ["a", "b"])
+    place = question.reveal("a")
+    question._skip.click()
+    assert "The measured answer: a. You made no prediction." in place._answer.value
     assert predict.so_far().empty
     predict.show_calibration()
     assert "Nobody" in capsys.readouterr().out
 
 
+def test_what_other_seeds_did_not_keep_is_not_scored():
+    said = scored("Which?", "new head", "very sure", None)
+    assert "no prediction is scored" in said
+    assert predict.so_far().empty
+
+
+def test_a_truth_that_is_no_answer_is_refused():
+    with pytest.raises(ValueError, match="truth must be one of a, b"):
+        Prediction("Which?", ["a", "b"]).reveal("c")
+
+
+def test_what_is_committed_does_not_give_the_answer_away():
+    """A page without a kernel shows it behind a fold; plain text does not show it at all."""
+    still = Prediction("Which?", ["a", "b"]).reveal("b", text="It is b.").static()
+    shown = re.sub("<details>.*</details>", "", still["text/html"], flags=re.DOTALL)
+    assert "It is b" in still["text/html"]
+    assert not shown
+    assert "b." not in still["text/plain"].replace("run this cell.", "")
+
+
 def test_predictions_are_kept_from_lesson_to_lesson():
-    predicted('A "first", with a comma?', "new head", "very sure").score("new head")
-    predicted("A second?", "all layers", "a coin toss").score("new head")
-    predicted("A second?", "new head", "rather sure").score("new head")  # thought again
+    scored('A "first", with a comma?', "new head", "very sure", "new head")
+    said = scored("A second?", "all layers", "a coin toss", "new head")
+    assert "So far 1 of 2 right, mean Brier score 0.13" in said  # (0.05² + 0.5²) / 2
     table = predict.so_far()
     assert table["question"].tolist() == ['A "first", with a comma?', "A second?"]
-    assert table["confidence"].tolist() == [0.95, 0.75]
-    assert (table["guess"] == table["truth"]).all()
+    assert table["confidence"].tolist() == [0.95, 0.5]
+    assert (table["guess"] == table["truth"]).tolist() == [True, False]
+
+
+def test_two_notebooks_keep_their_predictions_at_once(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda k: predict._keep(f"Question {k}?", "a", 0.5, "a"), range(24)))
+    assert len(predict.so_far()) == 24
 
 
 def test_predictions_in_a_read_only_course_lie_in_the_users_folder(tmp_path, monkeypatch):
@@ -67,17 +133,25 @@ def test_predictions_in_a_read_only_course_lie_in_the_users_folder(tmp_path, mon
     monkeypatch.setattr(storage, "HOME", tmp_path / "file")
     monkeypatch.setattr(storage.platformdirs, "user_data_path", lambda name: tmp_path / name)
     assert predict.so_far().empty
-    predicted("Which?", "new head", "very sure").score("new head")
+    scored("Which?", "new head", "very sure", "new head")
     assert (tmp_path / "mtl_course" / "predictions.csv").exists()
     assert predict.so_far()["question"].tolist() == ["Which?"]
+
+
+@pytest.mark.parametrize("given", ["", "~/p.csv"])
+def test_the_file_of_predictions_is_named_as_people_name_files(given, monkeypatch, tmp_path):
+    monkeypatch.setenv("MTL_COURSE_PREDICTIONS", given)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    want = tmp_path / "p.csv" if given else storage.results_folder() / "predictions.csv"
+    assert predict._file() == want
 
 
 def test_calibration_counts_by_confidence(capsys, monkeypatch):
     shown = []
     monkeypatch.setattr("mtl_course.figures.show", lambda _, alt: shown.append(alt))
     for number, truth in enumerate(["new head", "new head", "all layers"]):
-        predicted(f"Question {number}?", "new head", "rather sure").score(truth)
-    predicted("And?", "all layers", "very sure").score("all layers")
+        scored(f"Question {number}?", "new head", "rather sure", truth)
+    scored("And?", "all layers", "very sure", "all layers")
     predict.show_calibration()
     brier = np.mean([0.25**2, 0.25**2, 0.75**2, 0.05**2])
     for said in (capsys.readouterr().out, shown[0]):
@@ -87,7 +161,7 @@ def test_calibration_counts_by_confidence(capsys, monkeypatch):
 
 
 def test_a_damaged_file_of_predictions_is_said():
-    predicted("Which?", "new head", "very sure").score("new head")
+    committed("Which?", "new head", "very sure")
     predict._file().write_text("question,guess\nWhich?,new head\n", encoding="utf-8")
     with pytest.raises(ValueError, match="delete it"):
         predict.so_far()

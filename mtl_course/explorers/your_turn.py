@@ -1,0 +1,68 @@
+"""Checks of the cells that students fill in: each answers at once, and says what is missing."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.losses import multi_task
+from mtl_course.networks import Network
+
+_RIGHT = "✓ Right."
+
+
+def frozen_with_new_head(net: nn.Module, outputs: int) -> str:
+    """Say whether only a new head of this many outputs trains, and the trunk stands still."""
+    if (got := net.head.out_features) != outputs:
+        return f"Not yet: the head has {got} outputs, and the question has {outputs} answers."
+    if any(p.requires_grad for p in net.trunk.parameters()):
+        return "Not yet: a weight of the trunk would train."
+    if not all(p.requires_grad for p in net.head.parameters()):
+        return "Not yet: the new head must train."
+    if any(part.training for part in net.trunk.modules() if isinstance(part, nn.BatchNorm2d)):
+        return "Nearly: the running averages of the trunk would move. Which mode is it in?"
+    return _RIGHT
+
+
+def fine_tuning(make: Callable[[Network], nn.Module], source: Network, outputs: int) -> str:
+    """Say whether `make` returns a network with the trunk of `source` and a new head, all free."""
+    net = make(source)
+    if (got := net.head.out_features) != outputs:
+        return f"Not yet: the head has {got} outputs, and the question has {outputs} answers."
+    here, there = net.trunk.state_dict(), source.trunk.state_dict()
+    if not all(torch.equal(here[name], there[name]) for name in there):
+        return "Not yet: the trunk does not have the weights that learned A."
+    if not all(p.requires_grad for p in net.parameters()):
+        return "Not yet: some weights are frozen, and fine-tuning trains every layer."
+    return _RIGHT
+
+
+def paired_gain(mean: float, gains: Tensor) -> str:
+    """Say whether `mean` is the mean of the gains, one a seed."""
+    if not isinstance(mean, (int, float)) or abs(mean - float(gains.mean())) > 1e-6:
+        return f"Not yet: got {mean}. Subtract seed by seed, then take the mean."
+    return _RIGHT
+
+
+def vectorised_loss(loss: Callable[[Tensor, Tensor], Tensor], roads: Dataset) -> str:
+    """Say whether `loss(logits, labels)` is the lecture's, '?' included, and has its gradient."""
+    labels = roads.labels.clone()
+    labels[::3, 1] = UNKNOWN
+    logits = torch.randn(labels.shape, generator=torch.Generator().manual_seed(0))
+    mine, own = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    try:
+        got = loss(mine, roads.labels)
+    except Exception as error:
+        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+    if not isinstance(got, Tensor) or got.ndim:
+        return "Not yet: it must return one number, a tensor without dimensions."
+    want = multi_task(own, roads.labels)
+    if not torch.isclose(got, want, rtol=1e-4):
+        by = got.item() / want.item()
+        return f"Not yet: got {got.item():.4f}, {by:.3g} times what two loops give."
+    got.backward()
+    want.backward()
+    if mine.grad is None or not torch.allclose(mine.grad, own.grad, atol=1e-6):
+        return "Not yet: the value is right, but not its gradient. Did you detach something?"
+    return _RIGHT
