@@ -49,10 +49,10 @@ def gain_map(
     return figure
 
 
-def matrices(panels: Mapping[str, pd.DataFrame], *, label: str) -> Figure:
-    """Draw square matrices side by side on one scale from −1 to 1, each entry written out.
+def matrices(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw square matrices of cosines side by side, on one scale, each entry written out.
 
-    panels: by title; all have the same rows, whose names stand once. label: of the colors.
+    panels: by title; all have the same rows, whose names stand once.
     """
     names, n = next(iter(panels.values())).index, len(panels)
     figure, boxes = subplots(2.6 + 2.1 * n, 2.9, ncols=n, grid=False, sharey=True)
@@ -63,7 +63,7 @@ def matrices(panels: Mapping[str, pd.DataFrame], *, label: str) -> Figure:
         axes.set_title(title, fontsize=13)
         axes.set_xticks(range(len(names)), range(1, len(names) + 1))
     boxes[0].set_yticks(range(len(names)), [f"{k}  {n}" for k, n in enumerate(names, start=1)])
-    figure.colorbar(image, ax=boxes, label=label, shrink=0.9)
+    figure.colorbar(image, ax=boxes, label="cosine", shrink=0.9)
     return figure
 
 

@@ -13,7 +13,6 @@ from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
 from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
-Pairs = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
 
 
 def curves(
@@ -31,17 +30,15 @@ def curves(
         two scores has no interval and is left out.
     labels: what the axes say, by column. logarithmic: the x axis; else it is linear.
     """
-    labels = labels or {}
-    figure, (axes,) = subplots(9.0, 5.2)
-    for i, way in enumerate(ways):
+    labels, tables = labels or {}, {}
+    for way in ways:
         cells = rows[rows["way"] == way].dropna(subset=score).groupby(x)[score]
         table = _intervals({value: cell for value, cell in cells if len(cell) > 1})
-        at, step = table.index.to_numpy(), i - (len(ways) - 1) / 2  # side by side
-        at = at * (1 + 0.025 * step) if logarithmic else at + 0.006 * step * np.ptp(rows[x])
-        _series(axes, i, at, table, label=way, capsize=3)
-    _set_ticks(axes, rows.loc[rows["way"].isin(ways), x], logarithmic)
+        tables[way] = table.rename_axis(x).reset_index()
+    figure, (axes,) = subplots(9.0, 5.2)
+    apart = 0.025 if logarithmic else 0.006 * np.ptp(rows[x])
+    _draw_along(axes, tables, x, apart, logarithmic, capsize=3)
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(score, score))
-    axes.legend(loc="best")
     return figure
 
 
@@ -52,13 +49,8 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
     """
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
-    for i, (name, table) in enumerate(tables.items()):
-        step = i - (len(tables) - 1) / 2  # side by side
-        at = table[x] * (1 + 0.04 * step) if logarithmic else table[x] + 0.03 * step
-        _series(axes, i, at, table, label=name)
-    _set_ticks(axes, pd.concat([table[x] for table in tables.values()]), logarithmic)
+    _draw_along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
     return figure
 
 
@@ -102,21 +94,20 @@ def by_task(
 
 
 def crosses(
-    series: Pairs, *, xlabel: str, ylabel: str, joined: bool = False, named: bool = False
+    series: Mapping[str, Sequence[pd.DataFrame]], *, xlabel: str, ylabel: str, joined: bool = False
 ) -> Figure:
     """Draw points with a 95 % interval to both sides and one up and down.
 
     series: by name, two tables of one index with columns mean, low and high: what is drawn along
-        x, and what along y. joined: a line goes from point to point. named: each says its index.
+        x, and what along y. joined: a line goes from point to point, and each says its index.
     """
     figure, (axes,) = subplots(8.0, 5.6)
     line = {"linestyle": "-" if joined else "none", "elinewidth": 1.2, "capsize": 2}
     for i, (name, (x, y)) in enumerate(series.items()):
         _series(axes, i, x, y, label=name, **line)
-        for k, text in enumerate(x.index if named else ()):
+        for k, at in enumerate(zip(x["mean"], y["mean"], strict=True) if joined else ()):
             offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
-            at = (x["mean"].iloc[k], y["mean"].iloc[k])
-            axes.annotate(text_of(text), at, fontsize=11, **offset)
+            axes.annotate(text_of(x.index[k]), at, fontsize=11, **offset)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
         axes.legend(fontsize=11)
@@ -197,6 +188,22 @@ def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
     return pd.DataFrame(rows, list(cells), ["mean", "low", "high"])
 
 
+def _draw_along(
+    axes: Axes, tables: Tables, x: str, apart: float, logarithmic: bool, **style
+) -> None:
+    """Draw series along their column `x`, side by side: `apart`, or by this share of x."""
+    for i, (name, table) in enumerate(tables.items()):
+        step = apart * (i - (len(tables) - 1) / 2)
+        at = table[x] * (1 + step) if logarithmic else table[x] + step
+        _series(axes, i, at, table, label=name, **style)
+    ticks = sorted(set(pd.concat(tables.values())[x]))
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_xticks(ticks, map(text_of, ticks))
+    axes.minorticks_off()
+    axes.legend()
+
+
 def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
     """Draw a series. x, y: numbers, or a table of means and intervals."""
     ends = {}
@@ -207,11 +214,3 @@ def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
             ends[f"{name}err"] = [ends[name] - low, high - ends[name]]
     style = {"color": COLORS[number], "marker": MARKERS[number], "capsize": 4} | style
     axes.errorbar(**ends, **style)
-
-
-def _set_ticks(axes: Axes, values: pd.Series, logarithmic: bool) -> None:
-    ticks = sorted(set(values))
-    if logarithmic:
-        axes.set_xscale("log")
-    axes.set_xticks(ticks, map(text_of, ticks))
-    axes.minorticks_off()

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -94,8 +94,7 @@ def _img(code: str, alt: str, width: int | None = None, style: str = "") -> str:
 def _below(banner: str, picture: Image.Image) -> Image.Image:
     font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 16)
     height = 12 + 24 * len(banner.splitlines())
-    both = Image.new("RGB", (picture.width, picture.height + height), COLORS[4])
-    both.paste(picture, (0, height))
+    both = ImageOps.expand(picture, (0, height, 0, 0), COLORS[4])
     at = (both.width // 2, height // 2)
     ImageDraw.Draw(both).text(at, banner, "black", font, anchor="mm", align="center")
     return both
