@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mtl_course import figures, studies
 from mtl_course.base import threads
-from mtl_course.explorers._frame import Explorer, Live, Run, answer, dropdown, picture
+from mtl_course.explorers._frame import Explorer, Live, Run, dropdown, output
 from mtl_course.studies.claims import Comparison
 from mtl_course.studies.statistics import predicted
 
@@ -55,7 +55,7 @@ class Cells(Explorer):
         rows, self._filling = {study: self._rows}, False
         self._gain = functools.cache(lambda cell: self._comparisons[cell].found(rows=rows))
         self._here: dict[Cell, list[float]] = {}  # the differences that were trained here
-        self._answer, self._picture = answer(), picture()
+        self._answer, self._picture = output("answer"), output("picture")
         self._controls = [dropdown(name, ()) for name in self._dials]
         self._fill(shown[0])
         label = "Train this cell here"

@@ -1,4 +1,4 @@
-"""Means with their 95 % intervals, one series a way: curves, gains, ladders; histories."""
+"""Figures of numbers: means with their 95 % intervals, maps of gains, matrices of cosines."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,12 +7,14 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
 from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
+_SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
 def curves(
@@ -27,8 +29,7 @@ def curves(
     """Draw the mean of `score` against `x`, one line a way, with 95 % intervals.
 
     rows: one row a trained network, with columns way, seed, `x` and `score`. A cell of fewer than
-        two scores has no interval and is left out.
-    labels: what the axes say, by column. logarithmic: the x axis; else it is linear.
+        two scores has no interval and is left out. labels: what the axes say, by column.
     """
     labels, tables = labels or {}, {}
     for way in ways:
@@ -45,7 +46,7 @@ def curves(
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
     """Draw mean gains against `x` with 95 % intervals and a line at 0, one series a table.
 
-    tables: as `studies.gain` returns them, by name. logarithmic: the x axis; else it is linear.
+    tables: as `studies.gain` returns them, by name.
     """
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
@@ -57,7 +58,7 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
-    tables: as `studies.gain` returns them, by name, in order from the top. kind: their column.
+    tables: as `studies.gain` returns them, by name. kind: their column, in order from the top.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
     figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
@@ -85,8 +86,8 @@ def by_task(
     axes.hlines(np.asarray(usual), at - 0.4, at + 0.4, **style)
     for i, way in enumerate(ways):
         table = _intervals(rows.loc[rows["way"] == way, list(tasks)])
-        step = 0.16 * (i - (len(ways) - 1) / 2)
-        _series(axes, i, at + step, table, label=way, linestyle="none")
+        beside = at + 0.16 * (i - (len(ways) - 1) / 2)
+        _series(axes, i, beside, table, label=way, linestyle="none")
     axes.set_xticks(at, tasks)
     axes.set(ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
@@ -181,6 +182,64 @@ def history(history: pd.DataFrame) -> Figure:
     if len(names) > 1:
         axes.legend(fontsize=11, ncols=2)
     return figure
+
+
+def gain_map(
+    table: pd.DataFrame, x: str, y: str, *, labels: Mapping[str, str], framed: Sequence[tuple] = ()
+) -> Figure:
+    """Draw a map of gains: each cell says its mean, half the width of its interval, its verdict.
+
+    ▲ supported, ▼ opposite, = no difference, ? cannot tell. Numbers grow to the right and upwards;
+    names stand as they come, from the left and from the top.
+    table: as `studies.gain` returns it, one row a cell. labels: what the axes say, by column.
+    framed: (x, y) of cells to be framed.
+    """
+    means = table.pivot(index=y, columns=x, values="mean")
+    if named := means.columns.dtype.kind not in "if":
+        up, right = (list(table[name].unique()) for name in (y, x))
+        right = up if set(up) == set(right) else right
+        means = means.reindex(columns=right, index=up[::-1])
+    rows, columns = means.shape
+    figure, (axes,) = subplots(2.2 + 1.15 * columns, 1.4 + 0.8 * rows, grid=False)
+    reach = np.nanmax(np.abs(means.to_numpy()))
+    image = axes.imshow(means, "PuOr_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
+    places = {(b, a): (j, i) for i, a in enumerate(means.index) for j, b in enumerate(means)}
+    for cell in table.to_dict("records"):
+        sign, half = _SIGNS[cell["verdict"]], (cell["high"] - cell["low"]) / 2
+        text = f"{sign} {cell['mean']:+.3f}\n± {half:.3f}"
+        _write(axes, places[cell[x], cell[y]], text, cell["mean"] / reach, fontsize=11)
+    for cell in framed:
+        corner, style = np.subtract(places[cell], 0.47), {"edgecolor": "0.1", "linewidth": 2.5}
+        axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, **style))
+    axes.set_xticks(range(columns), map(text_of, means.columns), rotation=30 * named)
+    axes.set_yticks(range(rows), map(text_of, means.index))
+    axes.set(xlabel=labels.get(x, x), ylabel=labels.get(y, y))
+    figure.colorbar(image, label=labels.get("mean", "gain"))
+    return figure
+
+
+def matrices(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw square matrices of cosines side by side, on one scale, each entry written out.
+
+    panels: by title; all have the same rows, whose names stand once.
+    """
+    names, n = next(iter(panels.values())).index, len(panels)
+    figure, boxes = subplots(2.6 + 2.1 * n, 2.9, ncols=n, grid=False, sharey=True)
+    for axes, (title, matrix) in zip(boxes, panels.items(), strict=True):
+        image = axes.imshow(matrix, cmap="PuOr_r", vmin=-1, vmax=1)
+        for (i, j), value in np.ndenumerate(matrix.to_numpy()):
+            _write(axes, (j, i), f"{value:{'.1f' if i == j else '+.2f'}}", value, fontsize=10)
+        axes.set_title(title, fontsize=13)
+        axes.set_xticks(range(len(names)), range(1, len(names) + 1))
+    boxes[0].set_yticks(range(len(names)), [f"{k}  {n}" for k, n in enumerate(names, start=1)])
+    figure.colorbar(image, ax=boxes, label="cosine", shrink=0.9)
+    return figure
+
+
+def _write(axes: Axes, at: tuple, text: str, share: float, fontsize: int) -> None:
+    """Write into a cell, in white where its color is dark. share: of the scale, −1 to 1."""
+    ink = "white" if abs(share) > 0.7 else "0.1"
+    axes.text(*at, text, ha="center", va="center", fontsize=fontsize, color=ink)
 
 
 def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
