@@ -40,20 +40,20 @@ def bundle(
 ) -> dict[str, str]:
     """Return a figure by MIME type: HTML with its alt text, a PNG for viewers without HTML, text.
 
-    alt: what the figure shows and what it says, for a reader who cannot see it.
-    again: the command that computes the numbers again, for the caption.
+    alt: what the figure shows and says, for a reader who cannot see it; too short a text raises
+        ValueError. again: the command that computes the numbers again, for the caption.
     banner: a warning that nobody may miss, across the top of the figure and before its alt text.
-    Raises: ValueError if `alt` is too short to say that.
     """
     if len(alt) < 40:
         raise ValueError(f"alt must say what the figure shows, in a sentence; got {alt!r}.")
-    picture = Image.open(_png(figure, dpi=90)).convert("RGB")
+    figure.savefig(drawn := io.BytesIO(), format="png", dpi=90)
+    picture = Image.open(drawn).convert("RGB")
     if banner:
         alt, picture = f"{banner}. {alt}", _below(banner, picture)
     # 256 colors take a third of the size, and a notebook holds each picture twice. They cover all
     # the colors there are, so that a light of a few pixels keeps its own.
     few = picture.quantize(method=Image.Quantize.MAXCOVERAGE)
-    code = _base64(_png(few, optimize=True))
+    code = _png(few, optimize=True)
     page = _img(code, alt)
     if again is not None:
         caption = f"Its numbers again: <code>{html.escape(again)}</code>"
@@ -69,19 +69,14 @@ def image(picture: Figure | Tensor, alt: str, width: int | None = None) -> str:
     width: in the page's pixels; an image's own are then shown as squares. None: as it is.
     """
     if isinstance(picture, Figure):
-        return _img(_base64(_png(picture, dpi=90)), alt, width)
+        return _img(_png(picture, dpi=90), alt, width)
     pixels = Image.fromarray(array(picture.permute(1, 2, 0)))
-    return _img(_base64(_png(pixels)), alt, width, "image-rendering:pixelated;")
+    return _img(_png(pixels), alt, width, "image-rendering:pixelated;")
 
 
-def _png(picture: Figure | Image.Image, **settings) -> io.BytesIO:
-    file = io.BytesIO()
+def _png(picture: Figure | Image.Image, **settings) -> str:
     save = picture.savefig if isinstance(picture, Figure) else picture.save
-    save(file, format="png", **settings)
-    return file
-
-
-def _base64(file: io.BytesIO) -> str:
+    save(file := io.BytesIO(), format="png", **settings)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

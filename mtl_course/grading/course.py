@@ -1,9 +1,8 @@
 """A class: its folder, its gradebook (nbgrader's), and the four steps from release to export.
 
-A course's folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (nbgrader's source),
-``instructor/NAME_checks.py`` (hidden checks), ``student/NAME/NAME.ipynb`` (released) and
-``submitted/STUDENT/NAME/NAME.ipynb``. Releasing and grading add ``gradebook.db``, ``seed.txt``,
-``records``, ``marked``, ``autograded``, ``feedback`` and reports.
+Its folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (nbgrader's source) and
+``NAME_checks.py`` (hidden), ``student/NAME/NAME.ipynb`` (released), ``submitted/STUDENT/NAME``.
+Grading adds ``gradebook.db``, ``seed.txt``, ``records``, ``marked``, ``autograded`` and reports.
 """
 
 import ctypes
@@ -56,8 +55,9 @@ class Course:
 
     def release(self, name: str) -> Path:
         """Make the student version, without solutions, and enter it into the gradebook."""
-        gradebook.convert(self.folder, GenerateAssignment, self._checked(name))
-        return self._notebook("student", name)
+        released = self._notebook("student", name)
+        gradebook.convert(self.folder, GenerateAssignment, name)
+        return released
 
     def grade(
         self,
@@ -88,9 +88,8 @@ class Course:
         ]
         jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # workers leave Ctrl-C to this one
+        # Workers inherit this, and leave Ctrl-C to the one that started them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             marked = parallel(delayed(self._mark)(assignment, *one) for one in todo)
         finally:
@@ -187,19 +186,16 @@ class Course:
             report.to_csv(draft, index=False, encoding="utf-8")
         return report
 
-    def _checked(self, name: str) -> str:
+    def _notebook(self, part: str, name: str) -> Path:
         if name not in self.names:
             raise ValueError(f"assignment must be one of {', '.join(self.names)}; got {name!r}.")
-        return name
-
-    def _notebook(self, part: str, name: str) -> Path:
         return self.folder / part / name / f"{name}.ipynb"
 
     def _assignment(self, name: str, limits: Limits) -> Assignment:
-        checks = self.folder / "instructor" / f"{self._checked(name)}_checks.py"
+        released = self._notebook("student", name)
+        checks = self.folder / "instructor" / f"{name}_checks.py"
         if not checks.is_file():
             raise FileNotFoundError(f"{checks} is missing: write its checks.")
-        released = self._notebook("student", name)
         with gradebook.opened(self.folder) as book:
             entered = name in [assignment.name for assignment in book.assignments]
         if not entered or not released.is_file():
@@ -218,11 +214,8 @@ class Course:
         return {student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
 
     def _record(self, name: str, student: str) -> dict:
-        try:
-            path = self.folder / "records" / name / f"{student}.json"
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        path = self.folder / "records" / name / f"{student}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _write_record(self, name: str, student: str, record: dict) -> None:
         with atomic(self.folder / "records" / name / f"{student}.json") as draft:

@@ -1,8 +1,8 @@
 """One submission: rebuilt, run in the sandbox, checked from outside, and written down.
 
-The results are a record (seed, versions, limits, what each check said) and a marked notebook: the
-rebuilt one with outputs for the teaching assistant to read and, under each check, the points. Only
-the grader writes points. nbgrader takes them from there.
+The results are a record (seed, versions, limits, what each check said) and the rebuilt notebook,
+with outputs for the teaching assistant and, under each check, points that nbgrader takes from
+there. Only the grader writes points.
 """
 
 import base64
@@ -14,7 +14,7 @@ import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Assignment:
     released: Path
     checks: Path
     seed: int
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits
 
     def conditions(self) -> dict:
         """Return what a score depends on besides the submission, and a digest of it."""
@@ -57,18 +57,15 @@ class Assignment:
         exercises = runpy.run_path(str(self.checks))["EXERCISES"]
         odd = set(exercises) ^ set(_check_cells(nbformat.read(self.released, as_version=4)))
         if odd:
-            raise ValueError(
-                f"{self.checks.name} and {self.released.name} must have the same exercises: "
-                f"{', '.join(sorted(odd))}."
-            )
+            both = f"{self.checks.name} and {self.released.name}"
+            raise ValueError(f"{both} must have the same exercises: {', '.join(sorted(odd))}.")
         return exercises
 
 
 def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | None]:
-    """Mark the submission in `folder`.
+    """Return the record of the submission in `folder`, and its notebook, marked.
 
-    Returns: its record, and the marked notebook, or None if the submission is quarantined or
-        grading it failed: then the record says why.
+    If it is quarantined, or grading it failed, the record says why, and there is no notebook.
     """
     start = time.monotonic()
     record = {"assignment": assignment.name, "against": assignment.conditions(), "notes": []}
@@ -169,9 +166,6 @@ def _results(
         score = round(points * sum(part["passed"] for part in parts) / len(parts), 2)
         results[name] = {"points": points, "score": score, "parts": parts}
     return results
-
-
-# ---------------------------------------------------------------------- what the notebook keeps
 
 
 def _text(text: str) -> NotebookNode:

@@ -5,8 +5,6 @@ sides. The grader does not trust what comes out of the sandbox: it runs, imports
 nothing of it, and checks sizes before it makes anything.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import json
@@ -15,12 +13,8 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 _ARRAY_LIMIT = 8_000_000  # bytes
@@ -102,10 +96,10 @@ def _decode(tensors: bool, tree: dict) -> object:
 def serve() -> None:
     """Carry out requests from standard input, one per line, and reply on standard output.
 
-    A request [number, {"cell": code}] runs a cell. The reply is [number, outputs]: pairs of a
-    type, "text/plain" or "image/png", and a text. A request [number, {"code": …, "inputs": …}] runs
-    `code` among the student's names and the inputs. The reply is [number, {"answer": what it left
-    in `answer`}] or [number, {"error": a line}].
+    [number, {"cell": code}] runs a cell. The reply is [number, outputs]: pairs of a type,
+    "text/plain" or "image/png", and a text. [number, {"code": …, "inputs": …}] runs `code` among
+    the student's names and the inputs. The reply is [number, {"answer": what it left in `answer`}]
+    or [number, {"error": a line}].
     """
     from IPython.core.interactiveshell import InteractiveShell  # the grader does without
 
@@ -131,8 +125,11 @@ def serve() -> None:
         replies.flush()
 
 
-def _run_cell(shell: InteractiveShell, cell: str, printed: int) -> str:
-    """Return a cell's outputs, packed: what it printed, which is in a file, and displayed."""
+def _run_cell(shell: object, cell: str, printed: int) -> str:
+    """Return a cell's outputs, packed: what it printed, which is in a file, and displayed.
+
+    shell: IPython's, which the grader does not import.
+    """
     from IPython.utils.capture import capture_output
 
     os.ftruncate(printed, 0)
