@@ -128,15 +128,15 @@ class Live(widgets.HBox):
     """A button that starts a run in front of the reader, and stops it when it is pressed again.
 
     Each run has a `thread` of its own, so that the page still answers; runs wait for each other.
-    work: is called in the thread with the `Run` and what `before` returned; returns HTML for
-        `answer`. before: is called on the press, and returns what `work` needs of the controls.
+    chosen: is called on the press, and returns what `work` needs of the controls.
+    work: is called in the thread with the `Run` and what was chosen; returns HTML for `answer`.
     """
 
     def __init__(
-        self, label: str, answer: widgets.HTML, work: Callable[..., str], before: Callable[[], dict]
+        self, name: str, answer: widgets.HTML, work: Callable[..., str], chosen: Callable[[], tuple]
     ) -> None:
-        self._label, self._answer, self._work, self._before = label, answer, work, before
-        self._button, self._progress = button(label), output("progress")
+        self._name, self._answer, self._work, self._chosen = name, answer, work, chosen
+        self._button, self._progress = button(name), output("progress")
         self._run = self.thread = None
         self._lock = threading.Lock()  # or what a run says last could come after "Stopped."
         self._button.on_click(self._press)
@@ -150,7 +150,7 @@ class Live(widgets.HBox):
             return
         self._run = run = Run(lambda text: self._tell(run, text))
         self._button.description, self._progress.value = "Stop", "Starting …"
-        self.thread = threading.Thread(target=self._train, args=(run, self._before()), daemon=True)
+        self.thread = threading.Thread(target=self._train, args=(run, *self._chosen()), daemon=True)
         self.thread.start()
 
     def _tell(self, run: Run, text: str, end: bool = False, answer: str | None = None) -> None:
@@ -158,19 +158,19 @@ class Live(widgets.HBox):
             if run is not self._run:  # it was stopped
                 return
             if end:
-                self._run, self._button.description = None, self._label
+                self._run, self._button.description = None, self._name
             self._progress.value = text
             if answer is not None:
                 self._answer.value = answer
 
-    def _train(self, run: Run, settings: dict) -> None:
+    def _train(self, run: Run, *chosen: object) -> None:
         try:
             if _ONE_AT_A_TIME.locked():
                 run.tell("Waiting for another run to end …")
             with _ONE_AT_A_TIME:
                 run.check()
                 start = time.perf_counter()
-                answer = self._work(run, **settings)
+                answer = self._work(run, *chosen)
         except Stopped:
             return
         except Exception as error:

@@ -36,7 +36,7 @@ class Cells(Explorer):
         shown: Sequence[Cell],
     ) -> None:
         fixed, chosen = dict(fixed or {}), studies.study(study)
-        if set(dials) | set(fixed) != set(chosen.keys) or set(dials) & set(fixed):
+        if sorted([*dials, *fixed]) != sorted(chosen.keys):
             raise ValueError(f"dials and fixed must be {', '.join(chosen.keys)}, each key once.")
         self._name, self._over, self._score = study, chosen.over, chosen.score
         self._dials, self._seed, self._shown = list(dials.values()), seed, list(shown)
@@ -58,8 +58,7 @@ class Cells(Explorer):
         self._answer, self._picture = output("answer"), output("picture")
         self._controls = [dropdown(name, ()) for name in self._dials]
         self._fill(shown[0])
-        label = "Train this cell here"
-        live = Live(label, self._answer, self._train, lambda: {"cell": self._cell()})
+        live = Live("Train this cell here", self._answer, self._train, self._cell)
         children = [*self._controls, live, self._answer, self._picture]
         super().__init__("cells", children, self._controls)
 
@@ -117,10 +116,8 @@ class Cells(Explorer):
 
     def _show(self, cell: Cell) -> None:
         seeds, here = self.differences(cell), self._here.get(cell, [])
-        alt = (
-            f"Gains along {self._dials[0]}; {self._title(cell)}: {self._in_words(cell)}. "
-            f"Its seeds lie from {seeds.min():+.3f} to {seeds.max():+.3f}."
-        )
+        alt = f"Gains along {self._dials[0]}; {self._title(cell)}: {self._in_words(cell)}. "
+        alt += f"Its seeds lie from {seeds.min():+.3f} to {seeds.max():+.3f}."
         if here:
             alt += f" Trained here: {', '.join(f'{value:+.3f}' for value in here)}."
         self._picture.value = figures.image(self._draw([cell], here), alt)
@@ -136,7 +133,7 @@ class Cells(Explorer):
         return figures.dots(panels, chosen=_text(cells[0][0]), seeds=seeds, here=here, **axes)
 
     @threads(1)  # as the rows were trained
-    def _train(self, run: Run, cell: Cell) -> str:
+    def _train(self, run: Run, *cell: object) -> str:
         seed, scores = self._seed, []
         self._seed += 1
         for part in self._parts(cell):

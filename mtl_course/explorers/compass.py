@@ -26,7 +26,8 @@ class Compass(Explorer):
     is opposed: a small step against the direction raises its loss.
     It opens at the step where the plain sum is farthest from the gradient of a task.
     looks: floating point (tasks, weights), a gradient a row, by step, as `aggregators.Watch` keeps
-        them, or a ValueError is raised. cosines: of each way (a row) with each task, by step.
+        them. cosines: of each way (a row) with each task, by step.
+    Raises: ValueError if there is no look, or a look has not a row for each task.
     """
 
     def __init__(self, looks: Mapping[int, Tensor], tasks: Sequence[str]) -> None:

@@ -30,8 +30,8 @@ class LabelSheet(Explorer):
     """Y of the first eight images, a button an entry: 0, 1 and '?' in turn (M2, M4).
 
     Below it stand each entry's term of the loss, and its gradient on the logit.
-    data: images with tasks. logits: a network's for them, floating point (m, tasks), or a
-        ValueError is raised. banner: above the images. labels: (8, tasks), as the buttons say now.
+    data: images with tasks. logits: a network's for them, floating point (m, tasks). banner: above
+        the images. labels: (8, tasks), as the buttons say now. Raises: ValueError for other logits.
     """
 
     def __init__(self, data: Dataset, logits: Tensor, banner: str = "") -> None:

@@ -1,7 +1,6 @@
 """Predict before you run: a guess that the student commits, and that the lesson scores and keeps.
 
-Guesses are kept in ``predictions.csv`` in `storage.results_folder`, or in the file that the
-environment variable ``MTL_COURSE_PREDICTIONS`` names.
+They are kept in `storage.results_folder`, or in the file ``MTL_COURSE_PREDICTIONS`` names.
 """
 
 import os
@@ -24,7 +23,7 @@ _COLUMNS = ["question", "guess", "confidence", "truth"]
 
 
 class Prediction(Explorer):
-    """A question with two answers or more (else ValueError), and how sure the student is."""
+    """A question with its answers, and how sure one is. Raises: ValueError for fewer than two."""
 
     def __init__(self, question: str, answers: Sequence[str]) -> None:
         if len(answers) < 2:

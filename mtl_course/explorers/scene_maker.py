@@ -39,7 +39,7 @@ class SceneMaker(Explorer):
 
     Two look-alikes, the cyclist and the round sign, are no answer to any of the four questions.
     "What made it say …?" hides one place after another and maps how far the logit falls.
-    network: for the lecture's four tasks, or a ValueError is raised. seed: of the surroundings.
+    network: for the four tasks. seed: of the surroundings. Raises: ValueError for other tasks.
     """
 
     def __init__(self, network: Network, seed: int) -> None:

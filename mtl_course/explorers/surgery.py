@@ -57,7 +57,7 @@ class SurgeryTable(Explorer):
     source: a network that has learned A; it stays as it was. written: B, with the same classes.
     rows: the study's, with way, labels, seed and accuracy. steps: of each run.
     Raises: ValueError if `source` has other classes than `written`, or several trunks, or if `rows`
-        lack a way of the lesson at some number of labels, or have only one seed of it.
+        lack a way of the lesson, a number of labels of it, or a second seed.
     """
 
     def __init__(self, source: Network, written: Split, rows: pd.DataFrame, steps: int) -> None:
@@ -70,7 +70,7 @@ class SurgeryTable(Explorer):
         self._presses, self._runs = itertools.count(1), []
         self._blocks = [f"block {i + 1}" for i in range(len(blocks(source)))]
         options = dict.fromkeys(self._blocks, _BLOCK) | {"head": _HEAD}
-        options["labelled images"] = self._counts
+        options |= {"labelled images": self._counts}
         controls = [dropdown(name, values, "340px") for name, values in options.items()]
         *self._parts, self._labels = controls
         self._answer, self._boxes, self._table = map(output, ("answer", "picture", "picture"))
@@ -113,12 +113,12 @@ class SurgeryTable(Explorer):
             parts.append(figures.Part(name, origin, ", then ".join(states), weights))
         return parts
 
-    def _chosen(self) -> dict:
+    def _chosen(self) -> tuple[_Choice, int]:
         choice = _Choice(control.value for control in self._parts)
-        return {"choice": choice, "labels": 0 if choice.way == ZERO_SHOT else self._labels.value}
+        return choice, 0 if choice.way == ZERO_SHOT else self._labels.value
 
     def _update(self) -> None:
-        choice, labels = self._chosen().values()
+        choice, labels = self._chosen()
         network = self._operate(choice)
         parts, trains = self._describe(choice, network), trainable(network)
         count = f"{trains:,} of {sum(part.weights for part in parts):,} weights train"

@@ -1,7 +1,6 @@
 """The house style of the figures, and `show`, which gives each its alt text.
 
-Colors are Okabe and Ito's, which color-blind readers can tell apart; every series also has a
-marker of its own. Letters are large enough for a projector.
+Color-blind readers can tell Okabe and Ito's colors apart; every series also has its own marker.
 """
 
 import base64
@@ -40,9 +39,10 @@ def bundle(
 ) -> dict[str, str]:
     """Return a figure by MIME type: HTML with its alt text, a PNG for viewers without HTML, text.
 
-    alt: what the figure shows and says, for a reader who cannot see it; too short a text raises
-        ValueError. again: the command that computes the numbers again, for the caption.
+    alt: what the figure shows and says, for a reader who cannot see it. again: the command that
+        computes the numbers again, for the caption.
     banner: a warning that nobody may miss, across the top of the figure and before its alt text.
+    Raises: ValueError if `alt` is too short to say that.
     """
     if len(alt) < 40:
         raise ValueError(f"alt must say what the figure shows, in a sentence; got {alt!r}.")

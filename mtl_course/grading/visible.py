@@ -1,8 +1,7 @@
 """Visible checks of the assignments: they say what is wrong with an answer, and never stop a cell.
 
-They help the student and decide nothing: points come from the hidden checks. A released notebook
-must run from top to bottom before anything is written in it, so `checking` catches what its body
-raises, prints one line, and remembers whether an exercise's checks have passed.
+They help the student; points come from the hidden checks. A released notebook must run from top to
+bottom before anything is written in it, so `checking` catches what its body raises.
 """
 
 import contextlib

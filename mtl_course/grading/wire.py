@@ -1,8 +1,7 @@
 """Values that cross the sandbox's wall: arrays, tables, numbers, text, and lists and dicts of them.
 
-They travel as JSON, with the bytes of arrays in base64. The same code packs and unpacks on both
-sides. The grader does not trust what comes out of the sandbox: it runs, imports and unpickles
-nothing of it, and checks sizes before it makes anything.
+They travel as JSON, with the bytes of arrays in base64; both sides run this code. The grader trusts
+nothing from the sandbox: it runs, imports and unpickles none of it, and checks sizes first.
 """
 
 import base64

@@ -112,7 +112,7 @@ def test_where_no_widget_runs_its_picture_stands(widget, monkeypatch):
     assert "run this cell" in bundle["text/html"]
 
 
-def live(work, **asked) -> tuple[_frame.Live, list]:
+def live(work, *asked) -> tuple[_frame.Live, list]:
     """A button with its run, and what it has said."""
     said = _frame.output("answer")
     return _frame.Live("Train", said, work, lambda: asked), said
@@ -130,7 +130,7 @@ def test_a_run_trains_what_fit_trains(roads):
         kept.append(networks.shared(roads.tasks, width=2, seed=0))
         return f"loss {run.fit(kept[0], roads, steps=steps, seed=3)['loss'].iloc[-1]:.4f}"
 
-    pressed, said = live(work, steps=6)
+    pressed, said = live(work, 6)
     pressed.children[0].click()
     pressed.thread.join()
     alone = networks.shared(roads.tasks, width=2, seed=0)
