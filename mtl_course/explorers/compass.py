@@ -90,9 +90,10 @@ def _table(caption: str, values: pd.DataFrame, chosen: str = "") -> str:
 
 
 def _in_words(table: pd.DataFrame) -> str:
-    def of(task: str, angle: float, length: float) -> str:
+    texts = []
+    for task, angle, length in table.itertuples():
+        text = f"{angle:.0f}°{' (opposed)' if angle > 90 else ''}"
         if pd.isna(angle):
-            return f"{task} {'no angle, for the direction is 0' if length else 'has no gradient'}"
-        return f"{task} {angle:.0f}°{' (opposed)' if angle > 90 else ''}"
-
-    return ", ".join(of(*row) for row in table.itertuples())
+            text = "no angle, for the direction is 0" if length else "has no gradient"
+        texts.append(f"{task} {text}")
+    return ", ".join(texts)

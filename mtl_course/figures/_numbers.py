@@ -44,10 +44,7 @@ def curves(
 
 
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
-    """Draw mean gains against `x` with 95 % intervals and a line at 0, one series a table.
-
-    tables: as `studies.gain` returns them, by name.
-    """
+    """Draw gains, as `studies.gain` returns them, against `x`, with intervals and a line at 0."""
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
     _draw_along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)

@@ -33,8 +33,6 @@ from mtl_course.grading.marking import Assignment, mark
 from mtl_course.grading.sandbox import Limits
 from mtl_course.storage import Interrupted
 
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
-
 
 class Course:
     """The folder of a class. Raises: ValueError if it has no instructor's assignments."""
@@ -127,7 +125,7 @@ class Course:
         """Mark one submission and write down the results. Returns: the student."""
         if multiprocessing.current_process().name != "MainProcess":
             # A worker ends when the grader is killed, and its sandbox ends with it.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
         record, notebook = mark(assignment, folder)
         record |= {"student": unquote(student), "handed in": _submission_time(folder)}
         target = self._notebook(f"marked/{student}", assignment.name)

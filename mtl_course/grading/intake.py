@@ -64,7 +64,7 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
 
     Of answer cells with one name (copied, or split) those are kept, in order, whose text is not the
     released one. A code cell that the student added follows the cell that it followed. A missing
-    answer cell is left empty: its released text would undo an answer in a cell of the student's own.
+    answer cell is left empty: its released text would undo one in a cell of the student's own.
     """
     notes: set[str] = set()
     originals = {_grade_id(cell): cell for cell in released.cells if _grade_id(cell)}

@@ -29,8 +29,6 @@ from mtl_course.grading.checks import Student, Wrong
 from mtl_course.grading.intake import Quarantined, read, rebuild, valid
 from mtl_course.grading.sandbox import Died, Kernel, Limits
 
-Check = Callable[[Student, np.random.Generator], None]
-
 
 @dataclass(frozen=True)
 class Assignment:
@@ -52,7 +50,7 @@ class Assignment:
         digest = hashlib.sha256(files + json.dumps(conditions).encode()).hexdigest()
         return conditions | {"digest": digest}
 
-    def exercises(self) -> Mapping[str, Sequence[Check]]:
+    def exercises(self) -> Mapping[str, Sequence[Callable[[Student, np.random.Generator], None]]]:
         """Return checks by exercise. Raises: ValueError if the notebook has other exercises."""
         exercises = runpy.run_path(str(self.checks))["EXERCISES"]
         odd = set(exercises) ^ set(_check_cells(nbformat.read(self.released, as_version=4)))
@@ -73,9 +71,7 @@ def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | Non
         cells, record["digest"] = read(folder, f"{assignment.name}.ipynb")
         notebook, notes = rebuild(nbformat.read(assignment.released, as_version=4), cells)
         with closing(_Session(notebook, assignment.limits, notes)) as session:
-            results = _results(assignment, notebook, Student(session.kernel), notes)
-        for name, cell in _check_cells(notebook).items():
-            cell.outputs = _verdict(results[name])
+            results = _check(assignment, notebook, Student(session.kernel), notes)
         for cell in notebook.cells:
             if cell.cell_type == "markdown" and is_solution(cell):
                 cell.source = _harmless(cell.source)
@@ -120,8 +116,7 @@ class _Session:
     def _run(self, kernel: Kernel) -> None:
         room = 10 * self._limits.output  # characters, of all cells
         for cell in list(self._cells):
-            left = self._end - time.monotonic()
-            if left < 0:
+            if (left := self._end - time.monotonic()) < 0:
                 return
             try:
                 outputs = kernel.request({"cell": cell.source}, min(self._limits.seconds, left))
@@ -141,13 +136,13 @@ def _check_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
     return {c.metadata.nbgrader.grade_id: c for c in cells if not is_solution(c)}
 
 
-def _results(
+def _check(
     assignment: Assignment, notebook: NotebookNode, student: Student, notes: list[str]
 ) -> dict[str, dict]:
-    """Return points, score and what each check said, by exercise."""
+    """Return points, score and what each check said, by exercise; write them into the notebook."""
     cells, results = _check_cells(notebook), {}
     for name, checks in assignment.exercises().items():
-        parts = []
+        parts, lines = [], ""
         for check in checks:
             draw = np.random.default_rng(derive_seed(assignment.seed, f"{name}: {check.__name__}"))
             reason = ""
@@ -162,24 +157,17 @@ def _results(
                 notes.append(f"{check.__name__} of {name}: {type(error).__name__}: {error}"[:300])
             about = (check.__doc__ or check.__name__).strip().splitlines()[0]
             parts.append({"about": about, "passed": not reason, "said": reason})
+            lines += f"✗ {about}\n  {reason}\n" if reason else f"✓ {about}\n"
         points = float(cells[name].metadata.nbgrader.points)
         score = round(points * sum(part["passed"] for part in parts) / len(parts), 2)
         results[name] = {"points": points, "score": score, "parts": parts}
+        shown = nbformat.v4.new_output("execute_result", {"text/plain": str(score)})
+        cells[name].outputs = [_text(lines), shown]
     return results
 
 
 def _text(text: str) -> NotebookNode:
     return nbformat.v4.new_output("stream", name="stdout", text=text)
-
-
-def _verdict(exercise: dict) -> list[NotebookNode]:
-    """Return what stands under a check: one line for each part, and the points."""
-    lines = [
-        f"✓ {part['about']}\n" if part["passed"] else f"✗ {part['about']}\n  {part['said']}\n"
-        for part in exercise["parts"]
-    ]
-    score = {"text/plain": str(exercise["score"])}
-    return [_text("".join(lines)), nbformat.v4.new_output("execute_result", score)]
 
 
 def _kept(outputs: object, limit: int) -> list[NotebookNode]:

@@ -15,8 +15,8 @@ _outcomes: dict[str, bool] = {}  # in this kernel, by exercise, as last checked
 def checking(name: str) -> Iterator[None]:
     """Run the visible checks of the exercise `name`, and print one line about them.
 
-    A failed assertion of the checks prints its own message, any other exception the line of the
-    student's cell that raised it. Only a keyboard interrupt is passed on.
+    That is a failed assertion's message, or the line of the student's cell that raised anything
+    else. Only a keyboard interrupt is passed on.
     """
     _outcomes[name] = False
     try:
