@@ -79,9 +79,9 @@ class Compass(Explorer):
         self._dial.value = figures.image(figures.compass({f"step {step}: {way}": angles}), alt)
         numbers = cosines(self._looks[step]).double().numpy()
         between = pd.DataFrame(numbers, self._tasks, self._tasks)
-        self._table.value = _table("Cosines between the tasks’ gradients", between) + _table(
-            "Cosine of each way with each task’s gradient", self.cosines[step], way
-        )
+        page = _table("Cosines between the tasks’ gradients", between)
+        page += _table("Cosine of each way with each task’s gradient", self.cosines[step], way)
+        self._table.value = page
 
 
 def _table(caption: str, values: pd.DataFrame, chosen: str = "") -> str:

@@ -38,7 +38,7 @@ def curves(
         tables[way] = table.rename_axis(x).reset_index()
     figure, (axes,) = subplots(9.0, 5.2)
     apart = 0.025 if logarithmic else 0.006 * np.ptp(rows[x])
-    _draw_along(axes, tables, x, apart, logarithmic, capsize=3)
+    _along(axes, tables, x, apart, logarithmic, capsize=3)
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(score, score))
     return figure
 
@@ -47,7 +47,7 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
     """Draw gains, as `studies.gain` returns them, against `x`, with intervals and a line at 0."""
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
-    _draw_along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
+    _along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure
 
@@ -244,9 +244,7 @@ def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
     return pd.DataFrame(rows, list(cells), ["mean", "low", "high"])
 
 
-def _draw_along(
-    axes: Axes, tables: Tables, x: str, apart: float, logarithmic: bool, **style
-) -> None:
+def _along(axes: Axes, tables: Tables, x: str, apart: float, logarithmic: bool, **style) -> None:
     """Draw series along their column `x`, side by side: `apart`, or by this share of x."""
     for i, (name, table) in enumerate(tables.items()):
         step = apart * (i - (len(tables) - 1) / 2)

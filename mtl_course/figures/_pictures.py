@@ -32,11 +32,11 @@ def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     figure, boxes = subplots(9.0, height, nrows=len(groups), height_ratios=lines)
     for axes, (title, images) in zip(boxes, groups.items(), strict=True):
         empty = 85 if images.shape[1] == 1 else 255
-        _draw_tiles(axes, title, array(images), columns, empty, cmap="gray_r", vmin=0, vmax=255)
+        _tile(axes, title, array(images), columns, empty, cmap="gray_r", vmin=0, vmax=255)
     return figure
 
 
-def _draw_tiles(
+def _tile(
     axes: Axes, title: str, pictures: np.ndarray, columns: int, empty: float, **scale
 ) -> None:
     """Draw small pictures, (n, channels, height, width), in lines with gaps of one pixel."""
@@ -89,17 +89,15 @@ def filters(groups: Mapping[str, Tensor]) -> Figure:
     """
     for title, weights in groups.items():
         if weights.ndim != 4 or weights.shape[1] not in (1, 3):
-            raise ValueError(
-                "groups must hold the weights of first convolutions, (m, 1 or 3, height, width); "
-                f"{title!r} is {tuple(weights.shape)}."
-            )
+            wanted = "weights of first convolutions, (m, 1 or 3, height, width)"
+            raise ValueError(f"groups must hold the {wanted}; {title!r} is {tuple(weights.shape)}.")
     pictures = {title: array(weights) for title, weights in groups.items()}
     reach = max(float(np.abs(weights).max()) for weights in pictures.values())
     figure, boxes = subplots(9.0, 1.15 * len(groups), nrows=len(groups))
     for axes, (title, weights) in zip(boxes, pictures.items(), strict=True):
         ink = weights.shape[1] == 1
         tiles, empty = (weights, np.nan) if ink else ((1 + weights / reach) / 2, 1)
-        _draw_tiles(axes, title, tiles, 16, empty, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        _tile(axes, title, tiles, 16, empty, cmap="RdBu_r", vmin=-reach, vmax=reach)
     return figure
 
 

@@ -27,16 +27,14 @@ _STYLE = {
 }
 
 
-def show(figure: Figure, alt: str, again: str | None = None, *, banner: str = "") -> None:
+def show(figure: Figure, alt: str, again: str = "", *, banner: str = "") -> None:
     """Display a figure as `bundle` makes it. Raises: ValueError if `alt` is too short."""
     from IPython.display import display
 
     display(bundle(figure, alt, again, banner=banner), raw=True)
 
 
-def bundle(
-    figure: Figure, alt: str, again: str | None = None, *, banner: str = ""
-) -> dict[str, str]:
+def bundle(figure: Figure, alt: str, again: str = "", *, banner: str = "") -> dict[str, str]:
     """Return a figure by MIME type: HTML with its alt text, a PNG for viewers without HTML, text.
 
     alt: what the figure shows and says, for a reader who cannot see it. again: the command that
@@ -55,7 +53,7 @@ def bundle(
     few = picture.quantize(method=Image.Quantize.MAXCOVERAGE)
     code = _png(few, optimize=True)
     page = _img(code, alt)
-    if again is not None:
+    if again:
         caption = f"Its numbers again: <code>{html.escape(again)}</code>"
         page = f"<figure>{page}<figcaption>{caption}</figcaption></figure>"
         alt = f"{alt} Its numbers again: {again}"

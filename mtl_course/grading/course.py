@@ -46,10 +46,9 @@ class Course:
         sources = sorted((self.folder / "instructor").glob("*/*.ipynb"))
         self.names = [path.stem for path in sources if path.stem == path.parent.name]
         if not self.names or not (self.folder / "nbgrader_config.py").is_file():
-            raise ValueError(
-                "course must be a folder with instructor/NAME/NAME.ipynb and nbgrader_config.py: a "
-                f"copy of notebooks/assignments in the course's repository; got {self.folder}."
-            )
+            wanted = "a folder with instructor/NAME/NAME.ipynb and nbgrader_config.py: a copy of "
+            wanted += "notebooks/assignments in the course's repository"
+            raise ValueError(f"course must be {wanted}; got {self.folder}.")
 
     def release(self, name: str) -> Path:
         """Make the student version, without solutions, and enter it into the gradebook."""

@@ -136,9 +136,7 @@ def _check_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
     return {c.metadata.nbgrader.grade_id: c for c in cells if not is_solution(c)}
 
 
-def _check(
-    assignment: Assignment, notebook: NotebookNode, student: Student, notes: list[str]
-) -> dict[str, dict]:
+def _check(assignment: Assignment, notebook: NotebookNode, student: Student, notes: list) -> dict:
     """Return points, score and what each check said, by exercise; write them into the notebook."""
     cells, results = _check_cells(notebook), {}
     for name, checks in assignment.exercises().items():

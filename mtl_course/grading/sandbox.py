@@ -128,12 +128,10 @@ def _start(code: str, limits: Limits, **pipes: int) -> subprocess.Popen:
     with tempfile.TemporaryFile() as calls:
         calls.write(_call_filter())
         calls.seek(0)
+        command += ["--seccomp", str(number := calls.fileno()), *inside]
+        env = {"PATH": os.environ["PATH"]}  # process 1's can be read in there
         return subprocess.Popen(
-            [*command, "--seccomp", str(calls.fileno()), *inside],
-            start_new_session=True,
-            pass_fds=[calls.fileno()],
-            env={"PATH": os.environ["PATH"]},  # process 1's can be read in there
-            **pipes,
+            command, start_new_session=True, pass_fds=[number], env=env, **pipes
         )
 
 
