@@ -18,10 +18,9 @@ Cell = tuple  # a value for each dial
 class Cells(Explorer):
     """What one way gains over the study's baseline: a cell, its interval, its ten seeds.
 
-    "Train this cell here" trains both networks of a cell as `studies.run` would, with a seed that
-    is in no row, and adds its dot.
+    "Train this cell here" trains both networks as `studies.run` would, and adds its dot.
     dials: keys of the study, and what the reader calls them; the gain is drawn along the first.
-    fixed: values for all its other keys. seed: of the first run; each press takes the next one.
+    fixed: values for all other keys. seed: in no row, of the first run; each press takes the next.
     shown: cells for the static picture, a value for each dial; the widget opens at the first.
     Raises: ValueError if dials and fixed are not the study's keys, or shown was not measured.
     """

@@ -50,8 +50,8 @@ class _Choice(tuple[str, ...]):
 class SurgeryTable(Explorer):
     """Each block of the trunk, and the head: from A or random, trained or frozen; then train it.
 
-    Each press draws other labeled images and trains another network, kept in `network`. All runs
-    of the session stand in a table, beside what the rows say of the same choice.
+    Each press draws other labeled images and trains another network, kept in `network`; a table
+    sets all runs beside what the rows say of the same choice.
     The learning rate is the tuned one of a way of the lesson; else that of "from scratch" after a
     random first block, whose features are all to be learned, and that of "all layers" without.
     source: a network that has learned A; it stays as it was. written: B, with the same classes.

@@ -122,7 +122,7 @@ def dots(
         those that were trained in front of the reader, `here`.
     """
     n = len(panels)
-    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout=None, sharey=True)
+    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout="none", sharey=True)
     figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
@@ -187,9 +187,8 @@ def gain_map(
     """Draw a map of gains: each cell says its mean, half the width of its interval, its verdict.
 
     ▲ supported, ▼ opposite, = no difference, ? cannot tell. Numbers grow to the right and upwards;
-    names stand as they come, from the left and from the top.
+    names stand as they come, from the left and from the top. framed: cells with a frame, (x, y).
     table: as `studies.gain` returns it, one row a cell. labels: what the axes say, by column.
-    framed: (x, y) of cells to be framed.
     """
     means = table.pivot(index=y, columns=x, values="mean")
     if named := means.columns.dtype.kind not in "if":

@@ -36,12 +36,10 @@ def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     return figure
 
 
-def _tile(
-    axes: Axes, title: str, pictures: np.ndarray, columns: int, empty: float, **scale
-) -> None:
-    """Draw small pictures, (n, channels, height, width), in lines with gaps of one pixel."""
-    n, channels, height, width = pictures.shape
-    padded = np.pad(pictures, [(0, -n % columns), (0, 0), (0, 1), (0, 1)], constant_values=empty)
+def _tile(axes: Axes, title: str, images: np.ndarray, columns: int, empty: float, **scale) -> None:
+    """Draw small images, (n, channels, height, width), in lines with gaps of one pixel."""
+    n, channels, height, width = images.shape
+    padded = np.pad(images, [(0, -n % columns), (0, 0), (0, 1), (0, 1)], constant_values=empty)
     tiles = padded.reshape(-1, columns, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2)
     tiled = tiles.reshape(-1, columns * (width + 1), channels)[:-1, :-1]
     axes.imshow(tiled.squeeze(2) if channels == 1 else tiled, **scale)
@@ -166,7 +164,7 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
     high, edges = 1.62 * len(rows), {"left": 0, "bottom": 0, "right": 1, "top": 1}
     line = {"edgecolor": "0.2", "linewidth": 1}
     fills = {"from A": {"facecolor": COLORS[0]}, "random": {"fill": False, "hatch": "oo"}}
-    figure, (axes,) = subplots(10.0, high, layout=None, gridspec_kw=edges)
+    figure, (axes,) = subplots(10.0, high, layout="none", gridspec_kw=edges)
     axes.set(xlim=(0, 10), ylim=(high, 0))  # inches
     axes.axis("off")
     for i, (title, parts) in enumerate(rows.items()):
@@ -215,13 +213,12 @@ def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
 def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw a direction as a needle that points up, and each task's gradient at its angle to it.
 
-    The direction opposes the gradients in the shaded lower half. Arrows go to the left and to the
-    right in turn, only to make room for their labels.
+    It opposes the gradients in the shaded half. Left or right only makes room for the labels.
     panels: by title, one row a task: angle in degrees (nan where there is none), and length,
         relative to the longest. Where no task has an angle there is no needle.
     """
     m, n = -(-len(panels) // 3), min(3, len(panels))
-    figure, boxes = subplots(4.2 * n, 2.9 * m, nrows=m, ncols=n, layout=None)
+    figure, boxes = subplots(4.2 * n, 2.9 * m, nrows=m, ncols=n, layout="none")
     figure.subplots_adjust(0, 0.01, 1, 1 - 0.11 / m, wspace=0.02, hspace=0.15)
     lower = np.linspace(np.pi, 2 * np.pi, 60)
     for axes in boxes:

@@ -105,12 +105,7 @@ def text_of(value: object) -> str:
 
 
 def subplots(
-    width: float,
-    height: float,
-    *,
-    grid: bool = True,
-    layout: str | None = "constrained",
-    **settings,
+    width: float, height: float, *, grid: bool = True, layout: str = "constrained", **settings
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of this size, in inches, and its axes, line by line, in the house style.
 

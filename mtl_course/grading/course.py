@@ -30,7 +30,6 @@ from tqdm.auto import tqdm
 from mtl_course.base import atomic
 from mtl_course.grading import gradebook, intake, sandbox
 from mtl_course.grading.marking import Assignment, mark
-from mtl_course.grading.sandbox import Limits
 from mtl_course.storage import Interrupted
 
 
@@ -63,18 +62,17 @@ class Course:
         jobs: int | None = None,
         again: bool = False,
         root: bool = False,
-        limits: Limits | None = None,
+        limits: sandbox.Limits | None = None,
         progress: bool = True,
     ) -> pd.DataFrame:
         """Grade the submissions that are new or have changed. An interrupted run can be resumed.
 
-        jobs: processes, joblib's `n_jobs`; None takes one per core. again: grade all again.
-        root: grade even as root. limits: of each sandbox.
-        Returns: the report, one row per submission, also written to report_NAME.csv.
+        jobs: processes, joblib's `n_jobs`; None takes one per core. again: grade all again. root:
+        even as root. Returns: the report, a row per submission, also written to report_NAME.csv.
         Raises: Refused if the sandbox does not hold; FileNotFoundError if nothing is released.
         """
         sandbox.check_ready(root=root)
-        assignment = self._assignment(name, limits or Limits())
+        assignment = self._assignment(name, limits or sandbox.Limits())
         for path in (assignment.checks, self.folder / "submitted", self.folder / "gradebook.db"):
             if not sandbox.hides(path):
                 raise sandbox.Refused(f"{path} would be seen in the sandbox: move the course away.")
@@ -188,7 +186,7 @@ class Course:
             raise ValueError(f"assignment must be one of {', '.join(self.names)}; got {name!r}.")
         return self.folder / part / name / f"{name}.ipynb"
 
-    def _assignment(self, name: str, limits: Limits) -> Assignment:
+    def _assignment(self, name: str, limits: sandbox.Limits) -> Assignment:
         released = self._notebook("student", name)
         checks = self.folder / "instructor" / f"{name}_checks.py"
         if not checks.is_file():

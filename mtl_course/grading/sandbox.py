@@ -128,11 +128,9 @@ def _start(code: str, limits: Limits, **pipes: int) -> subprocess.Popen:
     with tempfile.TemporaryFile() as calls:
         calls.write(_call_filter())
         calls.seek(0)
-        command += ["--seccomp", str(number := calls.fileno()), *inside]
+        command += ["--seccomp", str(fd := calls.fileno()), *inside]
         env = {"PATH": os.environ["PATH"]}  # process 1's can be read in there
-        return subprocess.Popen(
-            command, start_new_session=True, pass_fds=[number], env=env, **pipes
-        )
+        return subprocess.Popen(command, start_new_session=True, pass_fds=[fd], env=env, **pipes)
 
 
 def _call_filter() -> bytes:
