@@ -52,9 +52,8 @@ def convert(folder: Path, converter: type[BaseConverter], name: str, student: st
     Raises: RuntimeError with nbgrader's log if it fails for anybody.
     """
     config = PyFileConfigLoader("nbgrader_config.py", str(folder)).load_config()
-    config.CourseDirectory.root = str(folder)
-    config.CourseDirectory.db_url = f"sqlite:///{folder / 'gradebook.db'}"
-    config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = name, student
+    place = {"root": str(folder), "db_url": f"sqlite:///{folder / 'gradebook.db'}"}
+    config.CourseDirectory.update(**place, assignment_id=name, student_id=student)
     config.HTMLExporter.template_name = "feedback"
     config.Autograde.sanitize_preprocessors = []
     steps = ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")  # none runs any code

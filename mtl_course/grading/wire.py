@@ -125,10 +125,7 @@ def serve() -> None:
 
 
 def _run_cell(shell: object, cell: str, printed: int) -> str:
-    """Return a cell's outputs, packed: what it printed, which is in a file, and displayed.
-
-    shell: IPython's, which the grader does not import.
-    """
+    """Return a cell's outputs, packed: what it printed, which is in a file, and displayed."""
     from IPython.utils.capture import capture_output
 
     os.ftruncate(printed, 0)
