@@ -1,7 +1,6 @@
 """Predict before you run: a guess that the student commits, and that the lesson scores and keeps.
 
-Guesses are kept in ``predictions.csv`` in `storage.results_folder`, or in the file that the
-environment variable ``MTL_COURSE_PREDICTIONS`` names.
+They are kept in `storage.results_folder`, or in the file ``MTL_COURSE_PREDICTIONS`` names.
 """
 
 import os
@@ -15,7 +14,7 @@ import torch
 
 from mtl_course import figures
 from mtl_course.base import atomic
-from mtl_course.explorers._frame import Explorer, answer, dropdown
+from mtl_course.explorers._frame import Explorer, dropdown, output
 from mtl_course.storage import results_folder
 
 _CONFIDENCE = {"a coin toss": 0.5, "rather sure": 0.75, "very sure": 0.95}
@@ -24,10 +23,7 @@ _COLUMNS = ["question", "guess", "confidence", "truth"]
 
 
 class Prediction(Explorer):
-    """A question with a few answers, and how sure the student is.
-
-    Raises: ValueError if there are fewer than two answers.
-    """
+    """A question with its answers, and how sure one is. Raises: ValueError for fewer than two."""
 
     def __init__(self, question: str, answers: Sequence[str]) -> None:
         if len(answers) < 2:
@@ -35,7 +31,7 @@ class Prediction(Explorer):
         self.question, self._answers = question, tuple(answers)
         self._guess = dropdown("Your prediction", [_NOBODY, *answers])
         self._sure = dropdown("How sure are you?", list(_CONFIDENCE))
-        self._answer, heading = answer(), widgets.HTML(f"<b>{escape(question)}</b>")
+        self._answer, heading = output("answer"), widgets.HTML(f"<b>{escape(question)}</b>")
         controls = [self._guess, self._sure]
         super().__init__("predict", [heading, *controls, self._answer], controls)
 
@@ -58,11 +54,10 @@ class Prediction(Explorer):
         if guess == _NOBODY:
             return f"Nobody made a prediction. The measured answer: {truth}."
         confidence, right = _CONFIDENCE[self._sure.value], guess == truth
-        kept = so_far()  # of a question that is answered again, the last guess
-        others = kept[kept["question"] != self.question].to_numpy().tolist()
+        kept = so_far().set_index("question")  # of one that is answered again, the last guess
+        kept.loc[self.question] = guess, confidence, truth
         with atomic(_file()) as draft:
-            rows = [*others, (self.question, guess, confidence, truth)]
-            pd.DataFrame(rows, columns=_COLUMNS).to_csv(draft, index=False)
+            kept.to_csv(draft)
         return (
             f"You predicted “{guess}”, {self._sure.value} ({confidence:.0%}): "
             f"{'right' if right else 'wrong'}. The measured answer: {truth}. "
