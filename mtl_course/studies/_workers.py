@@ -1,7 +1,5 @@
 """Who trains the rows of a study: processes of one thread each, or a GPU, many side by side."""
 
-from __future__ import annotations
-
 import gc
 import platform
 import time

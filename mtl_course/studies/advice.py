@@ -4,8 +4,6 @@ It never says a bare yes. It says what was measured nearest to a case, with its 
 far the case is from it.
 """
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd

@@ -5,8 +5,6 @@ twice: with the seeds whose rows ship, and with ten others, whose rows ship too.
 tenth of all cells of a lesson's studies, each against its baseline.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple

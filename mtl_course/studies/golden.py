@@ -1,7 +1,5 @@
 """The golden run: a tiny training of everything, by which stored rows know that it changed."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

@@ -4,8 +4,6 @@ Every network learns from 1,000 driving scenes that are labeled for all of its t
 `lesson_06_pairs` has the studies of who helps whom.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import pandas as pd
@@ -140,35 +138,26 @@ def _aggregators(
 _SETTINGS = {
     "test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH, "width": WIDTH, "sets": SETS,
 }  # fmt: skip
-_AGGREGATORS_SETTINGS = _SETTINGS | {"CAGrad's c": aggregators.CAGRAD_C}
-
 _AGGREGATORS = Study(
     "Do aggregators and learned weights beat a plain sum that was tuned as well?",
     grid=cells(way=[SUM, WEIGHTED, *ALTERNATIVES, WIDE, EACH], asked=AGGREGATED_SETS),
-    source=roads,
-    train=_aggregators,
-    settings=_AGGREGATORS_SETTINGS | {"rates": AGGREGATOR_RATES, "doubled": DOUBLED_TASK},
-    over=SUM,
-    **lesson_05.REPORTED,
-)
+    source=roads, train=_aggregators, over=SUM, **lesson_05.REPORTED,
+    settings=_SETTINGS | {
+        "CAGrad's c": aggregators.CAGRAD_C, "rates": AGGREGATOR_RATES, "doubled": DOUBLED_TASK,
+    },
+)  # fmt: skip
 
 STUDIES = {
     "gradients": Study(
         "At what angles do the tasks' gradients meet: related, unrelated, with random labels?",
         grid=cells(way=[*SETS, RANDOM], images=[THOUSAND]),
-        source=roads,
-        train=_gradients,
+        source=roads, train=_gradients, over=RANDOM, **lesson_05.REPORTED | {"score": "cosine"},
         settings=_SETTINGS | {"looks": LOOKS, "probed": PROBE, "rate": COSINE_RATE},
-        over=RANDOM,
-        **lesson_05.REPORTED | {"score": "cosine"},
     ),
     "weights": Study(
         "What does moving the loss's weight from one task to another buy, and cost?",
-        grid=cells(share=SHARES),
-        source=roads,
-        train=_weights,
+        grid=cells(share=SHARES), source=roads, train=_weights, **lesson_05.REPORTED,
         settings=_SETTINGS | {"width": NARROW, "rate": WEIGHTS_RATE, "rivals": TRADED_TASKS},
-        **lesson_05.REPORTED,
     ),
     "aggregators": _AGGREGATORS,
     "aggregators_tuning": common.tuning(
@@ -178,7 +167,5 @@ STUDIES = {
             way=[SUM, *DOUBLED, *ALTERNATIVES, WIDE, EACH], asked=AGGREGATED_SETS,
             rate=lesson_05.HIGHER_RATES,
         ),
-        seeds=common.DEVELOPMENT[:3],
-        settings=_AGGREGATORS_SETTINGS,
     ),
 }  # fmt: skip

@@ -4,8 +4,6 @@ A row holds its study, its cell, its seed, and what was measured. Which columns 
 in the `attrs["keys"]` of what `studies.run` returns.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
