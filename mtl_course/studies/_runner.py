@@ -113,7 +113,8 @@ def run(
     if own or (fresh and source is not None):
         kept = None  # nobody could tell what the rows came from
     elif fresh:
-        kept = _store.fresh_file(store, name, training.machine())
+        here = training.machine()  # machines do not mix
+        kept = store / "fresh" / f"{name}.{here.device.type}-{here.precision}.csv"
         rows = _store.resumed(kept, chosen, wanted)
     else:
         folders = [SHIPPED, SHIPPED / OTHERS] if shipped and source is None else []
@@ -130,9 +131,8 @@ def run(
                 rows = pd.concat([rows, new], ignore_index=True)
     except KeyboardInterrupt:
         done = len(wanted.keys() & set(marks(rows, chosen)))
-        what = "and none is kept: the same call begins anew"
-        if kept:
-            what = f"new ones are in {kept}, and the same call resumes from there"
+        stored = f"new ones are in {kept}, and the same call resumes from there"
+        what = stored if kept else "and none is kept: the same call begins anew"
         text = f"Interrupted: {done} of {len(wanted)} networks of {name!r} are trained, {what}."
         raise Interrupted(text) from None
     place = {mark: i for i, mark in enumerate(marks(rows, chosen))}
@@ -169,12 +169,7 @@ def train_row(
 
 
 def _train(
-    name: str,
-    chosen: Study,
-    missing: Sequence[tuple],
-    source: object,
-    jobs: int | None,
-    progress: bool,
+    name: str, chosen: Study, missing: Sequence, source: object, jobs: int | None, progress: bool
 ) -> Iterator[pd.DataFrame]:
     """Train what is missing. Yields: each row as soon as its network is trained."""
     if jobs is not None:

@@ -17,7 +17,6 @@ import filelock
 import pandas as pd
 
 from mtl_course.base import atomic
-from mtl_course.devices import Machine
 from mtl_course.storage import writable
 from mtl_course.studies import golden
 
@@ -71,17 +70,12 @@ def marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
 # ---------------------------------------------------------------------- the recipe
 
 
-def recipe(chosen: Study) -> str:
-    """Return the recipe of rows that ship: a digest of the stored golden run and the settings."""
-    return _recipe(chosen, golden.stored(chosen.golden))
+def recipe(chosen: Study, *, here: bool = False) -> str:
+    """Return the recipe of rows that ship: a digest of the stored golden run and the settings.
 
-
-def recipe_here(chosen: Study) -> str:
-    """Return the recipe of rows that this machine trains: another where it gives other numbers."""
-    return _recipe(chosen, golden.digest(chosen.golden))
-
-
-def _recipe(chosen: Study, digest: str) -> str:
+    here: of rows that this machine trains, which is another where it gives other numbers.
+    """
+    digest = (golden.digest if here else golden.stored)(chosen.golden)
     settings = json.dumps(chosen.settings, sort_keys=True)
     return hashlib.sha256((digest + settings).encode()).hexdigest()[:8]
 
@@ -139,7 +133,7 @@ def own(path: Path, chosen: Study, ships: bool = False) -> pd.DataFrame:
             return pd.DataFrame()
         older = rows["recipe"] != recipe(chosen)
         if older.any():  # the golden run takes seconds
-            older &= rows["recipe"] != recipe_here(chosen)
+            older &= rows["recipe"] != recipe(chosen, here=True)
         if older.any() and not ships:
             why, aside = ", ".join(sorted(rows["recipe"][older].unique())), _aside(path, "older")
             if not older.all():
@@ -201,14 +195,6 @@ def _aside(path: Path, why: str) -> Path:
     while (target := path.with_name(f"{path.stem}.{why}-{number}.csv")).exists():
         number += 1
     return path.rename(target)
-
-
-# ---------------------------------------------------------------------- fresh runs
-
-
-def fresh_file(folder: Path, name: str, machine: Machine) -> Path:
-    """Return where fresh runs keep their rows; machines do not mix."""
-    return folder / "fresh" / f"{name}.{machine.device.type}-{machine.precision}.csv"
 
 
 def resumed(path: Path, chosen: Study, wanted: Container[tuple]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import torch
 
 from mtl_course import training
 from mtl_course.base import threads
-from mtl_course.studies._store import Study, recipe_here
+from mtl_course.studies._store import Study, recipe
 from mtl_course.studies._together import together
 
 _SOURCES_AT_ONCE = 10  # on a GPU; ten A's of 1,000,000 scenes of 32 × 32 are 31 GB
@@ -31,7 +31,7 @@ def in_processes(
     # More than one where somebody has asked for it: joblib.parallel_config("dask"), say.
     jobs = jobs or max(joblib.effective_n_jobs(None), min(joblib.cpu_count(), len(rows)))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
-    recipes = {torch.__version__: recipe_here(chosen)}
+    recipes = {torch.__version__: recipe(chosen, here=True)}
     with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
         # would end the thread that hands out the work, and the study would wait for ever.
@@ -56,7 +56,7 @@ def _alone(key: Hashable, work: Callable, chosen: Study, recipes: Mapping[str, s
     start = time.perf_counter()
     result = work(fit=training.fit)
     seconds = time.perf_counter() - start
-    return key, result, _about(seconds, recipes.get(torch.__version__) or recipe_here(chosen))
+    return key, result, _about(seconds, recipes.get(torch.__version__) or recipe(chosen, here=True))
 
 
 def side_by_side(
@@ -68,7 +68,7 @@ def side_by_side(
         start = time.perf_counter()
         for count, (key, result) in enumerate(together(works), start=1):
             share = (time.perf_counter() - start) / count  # of what all took together
-            yield key, result, _about(share, recipe_here(chosen))
+            yield key, result, _about(share, recipe(chosen, here=True))
 
     def halved(rows: Sequence[Row]) -> Iterator[dict]:
         """Train all at once; without the memory for that, half after half."""

@@ -68,7 +68,8 @@ def _scenes() -> dict[str, float]:
 
 def _dials() -> dict[str, float]:
     letters = datasets.printed_digits(64, seed=0, characters=LETTERS)
-    numbers = _brightness("letters", letters.images) | _sounds(spectrograms.draw(128, seed=0))
+    numbers = {"letters: brightness": _mean(letters.images)}
+    numbers |= _sounds(spectrograms.draw(128, seed=0))
     four = scenes.draw(128, seed=3, jobs=1)
     roads = scenes.draw(128, seed=0, tasks=["two cars"], jobs=1)
     rate = {"learning_rate": 1e-3}  # at three times that, a rounding error grows more
@@ -77,9 +78,8 @@ def _dials() -> dict[str, float]:
     how = {"how": "head then all", "layers": 1, "steps": 4}
     target = transfer.adapt(source, roads, **how, **rate, **_SETTINGS)
     numbers |= _learned("four questions", source) | _learned("another question", target, roads)
-    for block, alike in enumerate(similarity(source, target, roads)):
-        numbers[f"similarity of block {block}"] = alike
-    return numbers | _head_alone(roads)
+    alike = enumerate(similarity(source, target, roads))
+    return numbers | {f"similarity of block {b}": x for b, x in alike} | _head_alone(roads)
 
 
 WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
@@ -91,16 +91,13 @@ def _sounds(data: Dataset) -> dict[str, float]:
     Nothing is trained on them: the last bits of a spectrum decide which gray a few hundred pixels
     are rounded to, and four steps of training make a deviation of 0.5 % of that.
     """
-    numbers = {}
-    for band, images in enumerate(data.images.chunk(4, dim=2)):
-        numbers |= _brightness(f"sounds, band {band}", images)
-    for task, labels in zip(data.tasks, data.labels.T, strict=True):
-        numbers |= _brightness(f"sounds, {task}", data.images[labels == 1])
-    return numbers
+    bands = {f"band {band}": images for band, images in enumerate(data.images.chunk(4, dim=2))}
+    tasks = {task: data.images[data.labels[:, k] == 1] for k, task in enumerate(data.tasks)}
+    return {f"sounds, {name}: brightness": _mean(x) for name, x in (bands | tasks).items()}
 
 
-def _brightness(name: str, images: Tensor) -> dict[str, float]:
-    return {f"{name}: brightness": images.double().mean().item()}
+def _mean(images: Tensor) -> float:
+    return images.double().mean().item()
 
 
 def _head_alone(data: Dataset) -> dict[str, float]:
@@ -112,16 +109,14 @@ def _head_alone(data: Dataset) -> dict[str, float]:
     With the trunk frozen, the numbers follow the weights smoothly. If 20 steps trained all layers,
     a ReLU or a maximum that rounding turns the other way could move a number by 1 %.
     """
-    width = {"width": 4, "seed": 1}
-    network = (
-        networks.shared(data.tasks, **width) if data.tasks else networks.classifier(data, **width)
-    )
+    build = networks.shared if data.tasks else networks.classifier
+    network = build(data.tasks or data, width=4, seed=1)
     networks.freeze(network.trunk)
     settings = {"steps": 20, "batch_size": 32, **_SETTINGS}
     training.fit(network, data, learning_rate=3e-2, **settings)
     numbers = _learned("head alone", network, data)
-    still = {"backward": lambda losses: (0 * losses).sum().backward()}
-    training.fit(network, data, learning_rate=100.0, **still, **settings)
+    settings |= {"learning_rate": 100.0, "backward": lambda losses: (0 * losses).sum().backward()}
+    training.fit(network, data, **settings)
     _learned("decay alone", network)
     return numbers | {"decay alone: mean squared weight": _mean_square(network.head.weight)}
 
@@ -148,7 +143,7 @@ def _mean_square(values: Tensor) -> float:
 # ---------------------------------------------------------------------- against the stored one
 
 
-@functools.lru_cache(maxsize=3)
+@functools.cache
 def numbers(world: str) -> dict[str, float]:
     """Return what `run` gives here; it runs once in a process."""
     return run(world)

@@ -97,18 +97,13 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
 SUM, WEIGHTED, UNCERTAIN = "plain sum", "sum, one task doubled", "uncertainty"
 WIDE, EACH = "plain sum, width 16", "one network each"
 ALTERNATIVES = (UNCERTAIN, *aggregators.AGGREGATORS)
+AGGREGATED = (SUM, WEIGHTED, *ALTERNATIVES, WIDE, EACH)
 AGGREGATED_SETS = ("the four", UNRELATED)
 DOUBLED = tuple(f"task {number} counts twice" for number in range(1, 5))
 AGGREGATOR_RATES = {  # the best of "aggregators_tuning", and so is the doubled task
-    "the four": {
-        SUM: 0.03, UNCERTAIN: 0.01, "PCGrad": 0.03, "MGDA": 0.01, "CAGrad": 0.03, "UPGrad": 0.03,
-        WIDE: 0.03, EACH: 0.03, WEIGHTED: 0.03,
-    },
-    UNRELATED: {
-        SUM: 0.01, UNCERTAIN: 0.01, "PCGrad": 0.01, "MGDA": 0.03, "CAGrad": 0.01, "UPGrad": 0.01,
-        WIDE: 0.01, EACH: 0.03, WEIGHTED: 0.03,
-    },
-}  # fmt: skip
+    "the four": dict.fromkeys(AGGREGATED, 0.03) | {UNCERTAIN: 0.01, "MGDA": 0.01},
+    UNRELATED: dict.fromkeys(AGGREGATED, 0.01) | {"MGDA": 0.03, EACH: 0.03, WEIGHTED: 0.03},
+}
 DOUBLED_TASK = {"the four": DOUBLED[1], UNRELATED: DOUBLED[1]}
 
 
@@ -140,7 +135,7 @@ _SETTINGS = {
 }  # fmt: skip
 _AGGREGATORS = Study(
     "Do aggregators and learned weights beat a plain sum that was tuned as well?",
-    grid=cells(way=[SUM, WEIGHTED, *ALTERNATIVES, WIDE, EACH], asked=AGGREGATED_SETS),
+    grid=cells(way=AGGREGATED, asked=AGGREGATED_SETS),
     source=roads, train=_aggregators, over=SUM, **lesson_05.REPORTED,
     settings=_SETTINGS | {
         "CAGrad's c": aggregators.CAGRAD_C, "rates": AGGREGATOR_RATES, "doubled": DOUBLED_TASK,
