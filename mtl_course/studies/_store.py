@@ -7,6 +7,7 @@ whatever their recipe; of the reader's own, those of another recipe are moved as
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -35,8 +36,7 @@ class Study:
     seeds: the seeds whose rows ship with the course.
     settings: every constant the rows depend on; when one changes, older rows are stale.
     golden: which golden run guards the rows, see the module `golden`.
-    shared_by: the key that `source` depends on besides the seed, ``source(seed=…, fit=…, key=…)``:
-        cells that agree in it share a source, such as the trunk of one A.
+    shared_by: a key that `source` takes as well: cells that agree in it share one source.
     over: the way that the others are set against; None where there is none.
     blank: what stands in the columns that mean nothing to that way; "from scratch" has no A.
     score: what they are compared by.
@@ -65,9 +65,6 @@ def marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
     if rows.empty:
         return []
     return list(rows[["seed", *chosen.keys]].astype(object).itertuples(index=False, name=None))
-
-
-# ---------------------------------------------------------------------- the recipe
 
 
 def recipe(chosen: Study, *, here: bool = False) -> str:
@@ -143,10 +140,7 @@ def own(path: Path, chosen: Study, ships: bool = False) -> pd.DataFrame:
 
 
 def _read(path: Path, chosen: Study) -> pd.DataFrame:
-    """Return the rows of a file; none if it does not exist.
-
-    Raises: ValueError if it is damaged, with the reason as its cause.
-    """
+    """Return the rows of a file; none if it does not exist. Raises: ValueError if it is damaged."""
     needed = ["study", *chosen.keys, "seed", "recipe"]
     if not path.exists():
         return pd.DataFrame(columns=needed)
@@ -191,10 +185,8 @@ def _locked(path: Path) -> filelock.BaseFileLock:
 
 def _aside(path: Path, why: str) -> Path:
     """Move a file to a free name beside it. Returns: the new path."""
-    number = 1
-    while (target := path.with_name(f"{path.stem}.{why}-{number}.csv")).exists():
-        number += 1
-    return path.rename(target)
+    names = (path.with_name(f"{path.stem}.{why}-{number}.csv") for number in itertools.count(1))
+    return path.rename(next(name for name in names if not name.exists()))
 
 
 def resumed(path: Path, chosen: Study, wanted: Container[tuple]) -> pd.DataFrame:
@@ -206,10 +198,8 @@ def resumed(path: Path, chosen: Study, wanted: Container[tuple]) -> pd.DataFrame
     rows = rows[[mark in wanted for mark in marks(rows, chosen)]]
     if len(rows) < len(wanted):
         if len(rows):
-            _log.warning(
-                "fresh=True resumes an interrupted run: %d of %d networks are in %s already; "
-                "delete that file to start over.", len(rows), len(wanted), path,
-            )  # fmt: skip
+            text = "fresh=True resumes an interrupted run: %d of %d networks are in %s already; "
+            _log.warning(text + "delete that file to start over.", len(rows), len(wanted), path)
         return rows
     with _locked(path):
         rows = _read(path, chosen)

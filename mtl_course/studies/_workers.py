@@ -17,11 +17,8 @@ from mtl_course.studies._together import together
 
 _SOURCES_AT_ONCE = 10  # on a GPU; ten A's of 1,000,000 scenes of 32 × 32 are 31 GB
 
-Row = tuple[int, Mapping[str, object]]
-"""What a row is about: a seed and a cell."""
-
-Done = tuple[Hashable, object, dict[str, object]]
-"""The key of a work, what it returned, and on what machine and in how many seconds."""
+Row = tuple[int, Mapping[str, object]]  # what a row is about: a seed and a cell
+Done = tuple[Hashable, object, dict]  # a work's key, what it returned, where and in what time
 
 
 def in_processes(
@@ -49,10 +46,7 @@ def in_processes(
 
 @threads(1)
 def _alone(key: Hashable, work: Callable, chosen: Study, recipes: Mapping[str, str]) -> Done:
-    """Do one work in a worker.
-
-    recipes: by version of torch, so that only a worker with another one makes a golden run.
-    """
+    """Do one work. recipes: by version of torch; a worker with another one makes a golden run."""
     start = time.perf_counter()
     result = work(fit=training.fit)
     seconds = time.perf_counter() - start
@@ -88,9 +82,6 @@ def side_by_side(
 
     for wave in _waves(chosen, rows, _SOURCES_AT_ONCE):
         yield from halved(wave)
-
-
-# ---------------------------------------------------------------------- both
 
 
 def group_of(chosen: Study, seed: int, cell: Mapping[str, object]) -> tuple:

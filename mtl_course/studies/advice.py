@@ -1,7 +1,6 @@
 """A decision aid: the lecture's questions, answered by the nearest cells that were measured.
 
-It never says a bare yes. It says what was measured nearest to a case, with its interval, and how
-far the case is from it.
+It never says a bare yes, but what was measured nearest to a case, and how far from it that is.
 """
 
 import math
@@ -110,10 +109,7 @@ def multi_task(
 
 
 def _measured() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return the gains of other tasks, of joint training by |A|, and of one network by its width.
-
-    Each table is corrected for the number of its cells.
-    """
+    """Return the gains of other tasks, of joint training by |A|, and of a network by its width."""
     names = ("companions", "amounts", "size_map", "widths")
     others, joint, sizes, widths = (studies.run(name) for name in names)
     how = {"over": lesson_05.ALONE, "across": ["count"], **_CORRECTED}

@@ -1,8 +1,7 @@
 """What the lessons claim, and whether ten other seeds say the same.
 
-A claim is a comparison in one cell of a study; ``assets/claims.json`` lists them. Each is made
-twice: with the seeds whose rows ship, and with ten others, whose rows ship too. So is a random
-tenth of all cells of a lesson's studies, each against its baseline.
+A claim is a comparison in one cell of a study; ``assets/claims.json`` lists them. Each is made with
+the study's seeds and with ten others, whose rows ship too. So is a random tenth of all cells.
 """
 
 import json
@@ -22,10 +21,9 @@ SAMPLE_SHARE, SAMPLE_SEED = 0.1, 2026  # of the random sample of comparisons
 class Comparison(NamedTuple):
     """What one way gains over another in one cell of a study.
 
-    cell: every key of the study; `column` names the way.
+    cell: every key of the study; `column` names the way. score: None takes the study's own.
     over: the other way; or a mapping, of all keys in which the other cell differs; or a list, of
         another study and its cell. None takes the study's own baseline.
-    score: None takes the study's own.
     """
 
     study: str
@@ -101,21 +99,13 @@ def _rows(
     return pd.concat([studies.run(name, seeds, only=only, **where) for only in runs])
 
 
-# ---------------------------------------------------------------------- what the lessons claim
-
-
 class Lesson(NamedTuple):
-    """What a lesson claims.
+    """What a lesson claims, and of which studies."""
 
-    claims: comparisons by what is claimed. studies: whose comparisons are sampled.
-    expensive: further claims, whose ten other seeds take hours and do not ship.
-    complete: studies all of whose cells are trained again, for claims about all of them together.
-    """
-
-    claims: Mapping[str, Comparison]
-    studies: Sequence[str]
-    expensive: Mapping[str, Comparison] = {}
-    complete: Sequence[str] = ()
+    claims: Mapping[str, Comparison]  # by what is claimed
+    studies: Sequence[str]  # whose comparisons are sampled
+    expensive: Mapping[str, Comparison] = {}  # claims whose ten other seeds take hours: none ship
+    complete: Sequence[str] = ()  # trained again in every cell: claims about all cells together
 
 
 def _lesson(claims: Mapping, studies: Sequence, expensive: Mapping = {}, **more: object) -> Lesson:

@@ -49,10 +49,8 @@ def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
 
 
 def for_drawing() -> str:
-    """Return the device on which a study draws its images: a GPU that trains on them, or the CPU.
-
-    Apple's MPS lacks the 64-bit arithmetic that drawing needs.
-    """
+    """Return the device on which a study draws images: a GPU that trains on them, or the CPU."""
+    # Apple's MPS lacks the 64-bit arithmetic that drawing needs.
     return "cuda" if machine().device.type == "cuda" else "cpu"
 
 

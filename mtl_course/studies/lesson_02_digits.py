@@ -35,9 +35,8 @@ def print_of(seed: int, a: str, count: int = PRINTED) -> Dataset:
     own = derive_seed(seed, "A")
     if a == SOUNDS:
         return spectrograms.draw(min(count, RELATED), own, size=8, channels=1)
-    if a == "letters":
-        return printed_digits(count, own, device=common.for_drawing(), characters=LETTERS)
-    data = printed_digits(count, own, device=common.for_drawing())
+    characters = {"characters": LETTERS} if a == "letters" else {}
+    data = printed_digits(count, own, device=common.for_drawing(), **characters)
     if a == "thickness":
         ink = data.images.float().mean(dim=(1, 2, 3))
         cuts = ink.quantile(torch.linspace(0.1, 0.9, 9, device=ink.device))

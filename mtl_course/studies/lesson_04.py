@@ -46,9 +46,8 @@ def treat(
     """Return a network that learns from `data`, its '?' treated in one of the four ways (M4).
 
     "mask" leaves them out of the loss; "call it 0" says no; "drop the image" keeps images without
-    any; "guess it" trains a first network with the mask and lets it fill them in, then trains a
-    second one from the same first weights. Returns: None where dropping leaves fewer than
-    `TOO_FEW` images.
+    any, and returns None if they are fewer than `TOO_FEW`; "guess it" trains a first network with
+    the mask and lets it fill them in, then trains a second one from the same first weights.
     """
     unknown = data.labels == UNKNOWN
     if treatment == "call it 0":

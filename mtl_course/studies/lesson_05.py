@@ -67,9 +67,8 @@ RELATED_TASKS = {
 }
 UNRELATED_TASKS = ("night", "fog", "road bends left")  # weather, and left or right
 FEW, MANY = 300, 3_000  # images to learn from
-GROUP_RATES = {  # the best of "company_tuning"
-    ALONE: 3e-2, RELATED: 1e-2, OTHER_THREE: 1e-2, UNRELATED: 3e-2, RANDOM: 3e-2,
-}  # fmt: skip
+# The best of "company_tuning":
+GROUP_RATES = {ALONE: 3e-2, RELATED: 1e-2, OTHER_THREE: 1e-2, UNRELATED: 3e-2, RANDOM: 3e-2}
 
 
 class Source(NamedTuple):

@@ -1,7 +1,6 @@
 """Lesson 05, how much data the tasks have (M6): joint training with A, and up to 99 other tasks.
 
-Each task has images of its own: an image is labeled for its own task only, and its other labels are
-'?'.
+Each task has images of its own, whose labels for all other tasks are '?'.
 """
 
 import itertools
@@ -149,9 +148,8 @@ def _companions(
 ) -> common.Scores:  # fmt: skip
     """Score the target once each of its images has been seen as often as alone.
 
-    With more tasks there are as many more steps of 64 images; in `LARGE_BATCHES` as few steps as
-    alone, of 64 images a task. In `SAME_IMAGES` the target's images are seen as often as in
-    `LONGER_ALONE`.
+    With more tasks there are as many more steps of 64 images; in `LARGE_BATCHES` as few as alone,
+    of 64 images a task. `SAME_IMAGES` sees the target's images as often as `LONGER_ALONE`.
     """
     data = images_of_each(seed, way, count)
     steps, batch = STEPS_A_TASK * (count + 1), BATCH

@@ -48,8 +48,7 @@ def _gradients(roads: Dataset, seed: int, way: str, images: int, *, fit: Fit = f
     data, own = scenes_for(roads.subset(slice(images)), seed, way), derive_seed(seed, "network")
     network = shared(data.tasks, width=WIDTH, seed=own)
     watch = aggregators.Watch(network, data.subset(slice(PROBE)), LOOKS)
-    settings = common.fitting(own, STEPS, COSINE_RATE)
-    fit(network, data, **settings, batch_size=BATCH, backward=watch)
+    fit(network, data, **common.fitting(own, STEPS, COSINE_RATE), batch_size=BATCH, backward=watch)
     matrices = {step: gradients.cosines(watch.gradients[step]) for step in LOOKS}
     each = {
         f"{step}: {i} and {j}": float(matrix[i - 1, j - 1])
@@ -60,10 +59,7 @@ def _gradients(roads: Dataset, seed: int, way: str, images: int, *, fit: Fit = f
 
 
 def cosine_matrices(rows: pd.DataFrame, way: str) -> dict[int, pd.DataFrame]:
-    """Return the mean over seeds of each look's cosines, 4 × 4, by step.
-
-    rows: of the study "gradients".
-    """
+    """Return the mean of each look's cosines, 4 × 4, by step, over the seeds of "gradients"."""
     names, matrices = SETS.get(way, THE_FOUR), {}
     mean = rows[rows["way"] == way].mean(numeric_only=True)
     for step in LOOKS:
@@ -86,9 +82,8 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
     """Score both tasks when the loss gives the first this share of its weight."""
     data, own = only(roads, TRADED_TASKS), derive_seed(seed, "network")
     network = shared(data.tasks, width=NARROW, seed=own)
-    backward = aggregators.weighted((share, 1 - share))
-    settings = common.fitting(own, STEPS, WEIGHTS_RATE)
-    fit(network, data, **settings, batch_size=BATCH, backward=backward)
+    settings = {"batch_size": BATCH, "backward": aggregators.weighted((share, 1 - share))}
+    fit(network, data, **common.fitting(own, STEPS, WEIGHTS_RATE), **settings)
     return common.each_scored(network, seed)
 
 

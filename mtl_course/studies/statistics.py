@@ -1,7 +1,6 @@
 """What rows say: intervals, verdicts, break-even points and exchange rates, paired by seed.
 
-A row holds its study, its cell, its seed, and what was measured. Which columns name the cell stands
-in the `attrs["keys"]` of what `studies.run` returns.
+A row holds its study, cell, seed and scores; the rows' `attrs["keys"]` name the cell's columns.
 """
 
 import itertools
@@ -15,10 +14,7 @@ Interval = tuple[float, float, float]  # a statistic, then the low and the high 
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Return the mean and Student's interval for it: mean, low, high.
-
-    Raises: ValueError for fewer than two values: one run has no interval.
-    """
+    """Return mean, low, high: Student's interval. Raises: ValueError for fewer than two values."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         raise ValueError(f"values must hold at least two seeds for an interval; got {len(values)}.")
@@ -30,7 +26,7 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 def predicted(rows: pd.DataFrame, keys: Sequence[str], score: str = "accuracy") -> pd.DataFrame:
     """Return where one further seed should land: Student's 95 % prediction interval of each group.
 
-    Returns: the `keys`, then seeds (their number), mean, low, high; one row a group.
+    Returns: one row a group: the `keys`, then seeds (their number), mean, low, high.
     Raises: ValueError for a group of fewer than two rows.
     """
     table = []
@@ -58,13 +54,12 @@ def gain(
         Benjamini and Hochberg (1995) select at a false discovery rate of 5 % are those whose
         interval excludes 0, because all intervals are widened as Benjamini and Yekutieli (2005)
         say: with R selected of n cells, to a confidence of 1 − 0.05 R / n.
-    keys: the columns that name a cell; None takes ``rows.attrs["keys"]``, which `studies.run` sets
-        and pandas keeps when rows are selected, and those in `across`.
-    Returns: one row a cell (every key but `way`), with seeds (their number), mean,
-        low, high, verdict, and detectable: the smallest true gain that so many seeds would notice
-        with probability 0.8.
-    Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do;
-        when `keys` is neither given nor in the rows, or one of them is not a column.
+    keys: the columns that name a cell; None takes those in `across` and ``rows.attrs["keys"]``,
+        which `studies.run` sets and pandas keeps when rows are selected.
+    Returns: one row a cell (every key but `way`), with seeds (their number), mean, low, high,
+        verdict, and detectable: the smallest true gain that as many would notice 4 times in 5.
+    Raises: ValueError when a way is not in the rows, when fewer than two seeds have both, or when
+        `keys` is neither given nor in the rows, or one of them is not a column.
     """
     keys = _keys(rows, keys, across)
     for name in (way, over):
@@ -170,10 +165,9 @@ def exchange_rate(transferred: pd.DataFrame, scratch: pd.DataFrame, a: int, b: i
     the mean learning curve of from scratch, linear in the logarithm of its size. One A example is
     then worth (|B′| − |B|) / |A| of B. The interval is that of `break_even`.
 
-    transferred: one row a seed, the column `b` its scores. scratch: one row a seed, one column a
-        size of B, growing; the same seeds.
-    Returns: negative where transfer costs; inf where from scratch does not reach that score at any
-        size, −inf where it is above it at every size.
+    transferred: a row a seed, the column `b` its scores. scratch: the same seeds, a column a size.
+    Returns: negative where transfer costs; inf where no size of from scratch reaches that score,
+        −inf where each is above it.
     Raises: ValueError as `break_even`, or if the two do not have the same seeds.
     """
     sizes, curves = _curves(scratch)
@@ -279,9 +273,7 @@ def permutation_p_value(outcome: pd.Series, predictor: pd.Series) -> float:
         raise ValueError(f"outcome must have at most 8 tasks, for all orders; got {len(tasks)}.")
     ranks = pd.Series(scipy.stats.rankdata(predictor), predictor.index)
     fixed = scipy.stats.rankdata(outcome)
-    products = []
-    for order in itertools.permutations(tasks):
-        new = dict(zip(tasks, order, strict=True))
-        moved = ranks[[(new[i], new[j]) for i, j in outcome.index]]
-        products.append(fixed @ moved.to_numpy())  # ρ but for what no order changes
-    return float(np.mean(np.array(products) >= products[0] - 1e-9))
+    renamed = (dict(zip(tasks, order, strict=True)) for order in itertools.permutations(tasks))
+    moved = (ranks[[(new[i], new[j]) for i, j in outcome.index]].to_numpy() for new in renamed)
+    products = np.array([fixed @ other for other in moved])  # ρ but for what no order changes
+    return float(np.mean(products >= products[0] - 1e-9))
