@@ -247,7 +247,7 @@ def test_a_map_of_names_keeps_their_order_from_the_top_left():
 
 def test_matrices_write_each_entry_on_one_scale():
     one = pd.DataFrame([[1.0, -0.25], [-0.25, 1.0]], index=["a", "b"])
-    figure = figures.matrices({"step 0": one, "step 9": -one}, label="cosine")
+    figure = figures.matrices({"step 0": one, "step 9": -one})
     first, second, bar = figure.axes
     assert {t.get_position(): t.get_text() for t in first.texts} == {
         (0, 0): "1.0", (1, 0): "-0.25", (0, 1): "-0.25", (1, 1): "1.0",
@@ -261,7 +261,7 @@ def test_matrices_write_each_entry_on_one_scale():
 def test_crosses_have_an_interval_to_each_side_and_a_name():
     x = pd.DataFrame({"mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.3, 0.3]}, index=[0.5, 1.0])
     y = x + 1
-    settings = {"xlabel": "x", "ylabel": "y", "joined": True, "named": True}
+    settings = {"xlabel": "x", "ylabel": "y", "joined": True}
     axes = figures.crosses({"one": (x, y)}, **settings).axes[0]
     line, _, (sides, ups) = axes.containers[0].lines
     assert line.get_xydata().tolist() == [[0.1, 1.1], [0.2, 1.2]]

@@ -1,4 +1,4 @@
-"""The frame of the lessons' widgets, and a training run that is watched and can be stopped."""
+"""What the lessons' widgets share, and a training run that is watched and can be stopped."""
 
 import html
 import threading
@@ -12,8 +12,6 @@ from torch import Tensor
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import fit, sum_backward
-
-LABELS = {"description_width": "160px"}  # of controls with a name at their left
 
 # JupyterLab takes a key before the control that has the focus gets it (x cuts the cell, an arrow
 # moves to the next one), unless the control asks it not to. A screen reader reads what changes.
@@ -46,8 +44,8 @@ _PAUSE = 0.1  # seconds between two messages
 class Explorer(widgets.VBox):
     """A widget of a lesson. Where no widget can run, its static picture stands in its place.
 
-    Each has a method `static`, which returns what it shows as `figures.bundle` does, and a method
-    `_update`, which each change of `controls` calls. name: its class on the page is ``mtl-{name}``.
+    Each has `static`, which returns what it shows as `figures.bundle` does, and `_update`, which
+    each change of `controls` calls. name: its class on the page is ``mtl-{name}``.
     """
 
     def __init__(self, name: str, children: Sequence, controls: Sequence = ()) -> None:
@@ -66,14 +64,9 @@ class Explorer(widgets.VBox):
         display(self._repr_mimebundle_() | still, raw=True)
 
 
-def answer(text: str = "") -> widgets.HTML:
-    """Return a sentence that a screen reader reads whenever it changes."""
-    return widgets.HTML(text).add_class("mtl-answer")
-
-
-def picture(page: str = "") -> widgets.HTML:
-    """Return a part that changes and is looked at: a `figures.image`, a table."""
-    return widgets.HTML(page).add_class("mtl-picture")
+def output(kind: str) -> widgets.HTML:
+    """Return HTML that changes. kind: a screen reader reads an "answer", not a "picture"."""
+    return widgets.HTML().add_class(f"mtl-{kind}")
 
 
 def button(text: str) -> widgets.Button:
@@ -83,8 +76,8 @@ def button(text: str) -> widgets.Button:
 
 def dropdown(name: str, options: Iterable, width: str | None = "440px") -> widgets.Dropdown:
     """Return a choice with its name at the left."""
-    settings = {"layout": {"width": width}, "style": LABELS}
-    return widgets.Dropdown(options=options, description=name, **settings)
+    look = {"layout": {"width": width}, "style": {"description_width": "160px"}}
+    return widgets.Dropdown(options=options, description=name, **look)
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence], chosen: str = "") -> str:
@@ -134,26 +127,21 @@ class Run:
 class Live(widgets.HBox):
     """A button that starts a run in front of the reader, and stops it when it is pressed again.
 
-    Training has a thread of its own, so that the page still answers; runs wait for each other.
-    work: is called in the thread with the `Run` and what `before` returned; returns HTML for
-        `answer`. before: is called on the press, and returns what `work` needs of the controls.
+    Each run has a `thread` of its own, so that the page still answers; runs wait for each other.
+    chosen: is called on the press, and returns what `work` needs of the controls.
+    work: is called in the thread with the `Run` and what was chosen; returns HTML for `answer`.
     """
 
     def __init__(
-        self, label: str, answer: widgets.HTML, work: Callable[..., str], before: Callable[[], dict]
+        self, name: str, answer: widgets.HTML, work: Callable[..., str], chosen: Callable[[], tuple]
     ) -> None:
-        self._label, self._answer, self._work, self._before = label, answer, work, before
-        self._button, self._progress = button(label), widgets.HTML().add_class("mtl-progress")
-        self._run = self._thread = None
+        self._name, self._answer, self._work, self._chosen = name, answer, work, chosen
+        self._button, self._progress = button(name), output("progress")
+        self._run = self.thread = None
         self._lock = threading.Lock()  # or what a run says last could come after "Stopped."
+        self._button.on_click(self._press)
         super().__init__([self._button, self._progress])
         self.add_class("mtl-live")
-        self._button.on_click(self._press)
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait until the run has ended, for tests and scripts."""
-        if self._thread is not None:
-            self._thread.join(seconds)
 
     def _press(self, _: object) -> None:
         if (running := self._run) is not None:
@@ -162,29 +150,27 @@ class Live(widgets.HBox):
             return
         self._run = run = Run(lambda text: self._tell(run, text))
         self._button.description, self._progress.value = "Stop", "Starting …"
-        self._thread = threading.Thread(target=self._train, args=(run, self._before()), daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._train, args=(run, *self._chosen()), daemon=True)
+        self.thread.start()
 
     def _tell(self, run: Run, text: str, end: bool = False, answer: str | None = None) -> None:
         with self._lock:
             if run is not self._run:  # it was stopped
                 return
             if end:
-                self._run, self._button.description = None, self._label
+                self._run, self._button.description = None, self._name
             self._progress.value = text
             if answer is not None:
                 self._answer.value = answer
 
-    def _train(self, run: Run, settings: dict) -> None:
+    def _train(self, run: Run, *chosen: object) -> None:
         try:
-            while not _ONE_AT_A_TIME.acquire(timeout=_PAUSE):
-                run.check()
+            if _ONE_AT_A_TIME.locked():
                 run.tell("Waiting for another run to end …")
-            try:
+            with _ONE_AT_A_TIME:
+                run.check()
                 start = time.perf_counter()
-                answer = self._work(run, **settings)
-            finally:
-                _ONE_AT_A_TIME.release()
+                answer = self._work(run, *chosen)
         except Stopped:
             return
         except Exception as error:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mtl_course import figures, studies
 from mtl_course.base import threads
-from mtl_course.explorers._frame import Explorer, Live, Run, answer, dropdown, picture
+from mtl_course.explorers._frame import Explorer, Live, Run, dropdown, output
 from mtl_course.studies.claims import Comparison
 from mtl_course.studies.statistics import predicted
 
@@ -18,10 +18,9 @@ Cell = tuple  # a value for each dial
 class Cells(Explorer):
     """What one way gains over the study's baseline: a cell, its interval, its ten seeds.
 
-    "Train this cell here" trains both networks of a cell as `studies.run` would, with a seed that
-    is in no row, and adds its dot.
+    "Train this cell here" trains both networks as `studies.run` would, and adds its dot.
     dials: keys of the study, and what the reader calls them; the gain is drawn along the first.
-    fixed: values for all its other keys. seed: of the first run; each press takes the next one.
+    fixed: values for all other keys. seed: in no row, of the first run; each press takes the next.
     shown: cells for the static picture, a value for each dial; the widget opens at the first.
     Raises: ValueError if dials and fixed are not the study's keys, or shown was not measured.
     """
@@ -36,7 +35,7 @@ class Cells(Explorer):
         shown: Sequence[Cell],
     ) -> None:
         fixed, chosen = dict(fixed or {}), studies.study(study)
-        if set(dials) | set(fixed) != set(chosen.keys) or set(dials) & set(fixed):
+        if sorted([*dials, *fixed]) != sorted(chosen.keys):
             raise ValueError(f"dials and fixed must be {', '.join(chosen.keys)}, each key once.")
         self._name, self._over, self._score = study, chosen.over, chosen.score
         self._dials, self._seed, self._shown = list(dials.values()), seed, list(shown)
@@ -55,11 +54,10 @@ class Cells(Explorer):
         rows, self._filling = {study: self._rows}, False
         self._gain = functools.cache(lambda cell: self._comparisons[cell].found(rows=rows))
         self._here: dict[Cell, list[float]] = {}  # the differences that were trained here
-        self._answer, self._picture = answer(), picture()
+        self._answer, self._picture = output("answer"), output("picture")
         self._controls = [dropdown(name, ()) for name in self._dials]
         self._fill(shown[0])
-        label = "Train this cell here"
-        live = Live(label, self._answer, self._train, lambda: {"cell": self._cell()})
+        live = Live("Train this cell here", self._answer, self._train, self._cell)
         children = [*self._controls, live, self._answer, self._picture]
         super().__init__("cells", children, self._controls)
 
@@ -117,10 +115,8 @@ class Cells(Explorer):
 
     def _show(self, cell: Cell) -> None:
         seeds, here = self.differences(cell), self._here.get(cell, [])
-        alt = (
-            f"Gains along {self._dials[0]}; {self._title(cell)}: {self._in_words(cell)}. "
-            f"Its seeds lie from {seeds.min():+.3f} to {seeds.max():+.3f}."
-        )
+        alt = f"Gains along {self._dials[0]}; {self._title(cell)}: {self._in_words(cell)}. "
+        alt += f"Its seeds lie from {seeds.min():+.3f} to {seeds.max():+.3f}."
         if here:
             alt += f" Trained here: {', '.join(f'{value:+.3f}' for value in here)}."
         self._picture.value = figures.image(self._draw([cell], here), alt)
@@ -136,7 +132,7 @@ class Cells(Explorer):
         return figures.dots(panels, chosen=_text(cells[0][0]), seeds=seeds, here=here, **axes)
 
     @threads(1)  # as the rows were trained
-    def _train(self, run: Run, cell: Cell) -> str:
+    def _train(self, run: Run, *cell: object) -> str:
         seed, scores = self._seed, []
         self._seed += 1
         for part in self._parts(cell):

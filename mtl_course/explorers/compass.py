@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from mtl_course import figures
 from mtl_course.aggregators import AGGREGATORS, aggregator
 from mtl_course.base import derive_seed
 from mtl_course.devices import seeded
-from mtl_course.explorers._frame import Explorer, answer, dropdown, picture, table
+from mtl_course.explorers._frame import Explorer, dropdown, output, table
 from mtl_course.gradients import cosines
 
 _SUM = "plain sum"
@@ -25,7 +26,7 @@ class Compass(Explorer):
     is opposed: a small step against the direction raises its loss.
     It opens at the step where the plain sum is farthest from the gradient of a task.
     looks: floating point (tasks, weights), a gradient a row, by step, as `aggregators.Watch` keeps
-        them. cosines: by step, of each way's direction (a row) with each task's gradient.
+        them. cosines: of each way (a row) with each task, by step.
     Raises: ValueError if there is no look, or a look has not a row for each task.
     """
 
@@ -42,7 +43,7 @@ class Compass(Explorer):
         controls = [dropdown("Step", list(looks), None), dropdown("Way to combine", _WAYS, None)]
         self._step, self._way = controls
         self._step.value = min(looks, key=lambda step: self.cosines[step].loc[_SUM].min())
-        self._answer, self._dial, self._table = answer(), picture(), picture()
+        self._answer, self._dial, self._table = map(output, ("answer", "picture", "picture"))
         both = widgets.HBox([self._dial, self._table], layout={"flex_flow": "row wrap"})
         super().__init__("compass", [*controls, self._answer, both], controls)
 
@@ -51,10 +52,10 @@ class Compass(Explorer):
 
         The angle is nan if the gradient or the direction is 0.
         """
-        cosine = torch.tensor(self.cosines[step].loc[way].to_numpy(), device="cpu")
-        angle, length = cosine.clamp(-1, 1).arccos().rad2deg(), self._looks[step].norm(dim=1)
-        length = length / (length.max() if length.any() else 1.0)
-        return pd.DataFrame({"angle": angle.tolist(), "length": length.tolist()}, self._tasks)
+        angles = np.degrees(np.arccos(self.cosines[step].loc[way].clip(-1, 1)))
+        lengths = self._looks[step].norm(dim=1)
+        lengths = lengths / (lengths.max() if lengths.any() else 1.0)
+        return pd.DataFrame({"angle": angles, "length": lengths.tolist()})
 
     def static(self) -> dict[str, str]:
         """Return the chosen step, with a compass for each way."""
@@ -78,9 +79,9 @@ class Compass(Explorer):
         self._dial.value = figures.image(figures.compass({f"step {step}: {way}": angles}), alt)
         numbers = cosines(self._looks[step]).double().numpy()
         between = pd.DataFrame(numbers, self._tasks, self._tasks)
-        self._table.value = _table("Cosines between the tasks’ gradients", between) + _table(
-            "Cosine of each way with each task’s gradient", self.cosines[step], way
-        )
+        page = _table("Cosines between the tasks’ gradients", between)
+        page += _table("Cosine of each way with each task’s gradient", self.cosines[step], way)
+        self._table.value = page
 
 
 def _table(caption: str, values: pd.DataFrame, chosen: str = "") -> str:
@@ -89,9 +90,10 @@ def _table(caption: str, values: pd.DataFrame, chosen: str = "") -> str:
 
 
 def _in_words(table: pd.DataFrame) -> str:
-    def of(task: str, angle: float, length: float) -> str:
+    texts = []
+    for task, angle, length in table.itertuples():
+        text = f"{angle:.0f}°{' (opposed)' if angle > 90 else ''}"
         if pd.isna(angle):
-            return f"{task} {'no angle, for the direction is 0' if length else 'has no gradient'}"
-        return f"{task} {angle:.0f}°{' (opposed)' if angle > 90 else ''}"
-
-    return ", ".join(of(*row) for row in table.itertuples())
+            text = "no angle, for the direction is 0" if length else "has no gradient"
+        texts.append(f"{task} {text}")
+    return ", ".join(texts)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl_course import figures
 from mtl_course.datasets import UNKNOWN, Dataset
-from mtl_course.explorers._frame import Explorer, answer, button, picture, table
+from mtl_course.explorers._frame import Explorer, button, output, table
 
 _SHOWN = 8  # images
 _OPENING = "Press an entry of Y: 0 becomes 1, 1 becomes ?, ? becomes 0."
@@ -30,9 +30,8 @@ class LabelSheet(Explorer):
     """Y of the first eight images, a button an entry: 0, 1 and '?' in turn (M2, M4).
 
     Below it stand each entry's term of the loss, and its gradient on the logit.
-    data: images with tasks. logits: a network's for them, floating point (m, tasks).
-    banner: stands above the images. labels: (8, tasks), what the buttons say now.
-    Raises: ValueError if there are not as many rows of logits as images, or other tasks.
+    data: images with tasks. logits: a network's for them, floating point (m, tasks). banner: above
+        the images. labels: (8, tasks), as the buttons say now. Raises: ValueError for other logits.
     """
 
     def __init__(self, data: Dataset, logits: Tensor, banner: str = "") -> None:
@@ -44,7 +43,7 @@ class LabelSheet(Explorer):
         self.labels = self.data.labels.clone()
         self._logits = logits[:_SHOWN].detach().double().cpu()
         self._styles = {label: widgets.ButtonStyle(**colors) for label, colors in _COLORS.items()}
-        self._banner, self._answer, self._sums = banner, answer(), picture()
+        self._banner, self._answer, self._sums = banner, output("answer"), output("picture")
         above = [widgets.HTML(f"<b>{html.escape(banner)}</b>")] if banner else []
         reset = button("Y as it was")
         reset.on_click(self._reset)

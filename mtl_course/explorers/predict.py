@@ -16,7 +16,7 @@ import torch
 
 from mtl_course import figures
 from mtl_course.base import atomic
-from mtl_course.explorers._frame import Explorer, answer, button, dropdown, picture
+from mtl_course.explorers._frame import Explorer, button, dropdown, output
 from mtl_course.storage import results_folder
 
 _CONFIDENCE = {"a coin toss": 0.5, "rather sure": 0.75, "very sure": 0.95}
@@ -41,7 +41,7 @@ class Prediction(Explorer):
         self._commit, self._skip = button("Commit"), button("Show the answer without predicting")
         self._commit.on_click(lambda _: self._keep())
         self._skip.on_click(lambda _: self._unfold())
-        self._answer, heading = answer(), widgets.HTML(f"<b>{escape(question)}</b>")
+        self._answer, heading = output("answer"), widgets.HTML(f"<b>{escape(question)}</b>")
         self._places: list[Answer] = []
         self._shown = False
         controls, buttons = [self._guess, self._sure], widgets.HBox([self._commit, self._skip])
@@ -116,7 +116,7 @@ class Answer(Explorer):
     def __init__(self, question: Prediction, truth: str | None, figure: object, text: str) -> None:
         self._question, self._truth, self._text = question, truth, text
         self._bundle = {} if figure is None else figures.bundle(figure, figure.alt)
-        self._page, self._answer = picture(), answer()
+        self._page, self._answer = output("picture"), output("answer")
         super().__init__("reveal", [self._page, self._answer])
 
     def static(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from mtl_course import figures
 from mtl_course.analysis import occlusion
 from mtl_course.datasets import Dataset
 from mtl_course.evaluation import predict
-from mtl_course.explorers._frame import LABELS, Explorer, answer, dropdown, picture, table
+from mtl_course.explorers._frame import Explorer, dropdown, output, table
 from mtl_course.networks import Network
 from mtl_course.scenes import THE_FOUR, TIMES, VISIBLE, compose, distances
 
@@ -39,8 +39,7 @@ class SceneMaker(Explorer):
 
     Two look-alikes, the cyclist and the round sign, are no answer to any of the four questions.
     "What made it say …?" hides one place after another and maps how far the logit falls.
-    network: for the lecture's four tasks. seed: of the surroundings.
-    Raises: ValueError if the network has other tasks.
+    network: for the four tasks. seed: of the surroundings. Raises: ValueError for other tasks.
     """
 
     def __init__(self, network: Network, seed: int) -> None:
@@ -51,10 +50,10 @@ class SceneMaker(Explorer):
         self._where = {kind: dropdown(kind, where, width) for kind in _THINGS}
         self._where["car"].value = "near"
         self._time, self._fog = dropdown("Time", TIMES, width), dropdown("Fog", _FOGS, width)
-        settings = {"style": LABELS, "layout": {"width": width}}
-        self._start = widgets.BoundedIntText(max=999, description="Surroundings", **settings)
+        look = {"style": self._time.style, "layout": self._time.layout}
+        self._start = widgets.BoundedIntText(max=999, description="Surroundings", **look)
         self._why = dropdown("What made it say", (_NOTHING, *THE_FOUR), width)
-        self._answer, self._picture = answer(), picture()
+        self._answer, self._picture = output("answer"), output("picture")
         columns = [*self._where.values()], [self._time, self._fog, self._start, self._why]
         boxes = widgets.HBox(list(map(widgets.VBox, columns)), layout={"flex_flow": "row wrap"})
         children, controls = [boxes, self._answer, self._picture], [*columns[0], *columns[1]]
@@ -65,14 +64,11 @@ class SceneMaker(Explorer):
         orders = [(kind, "near", "day", "none") for kind in _THINGS]
         orders += [("car", "near", "night", "thick"), ("car", "far", "day", "none")]
         made = [self._make({kind: where}, *sky) for kind, where, *sky in orders]
-        images = torch.cat([scene.data.images for scene in made])
-        labels = torch.cat([scene.data.labels for scene in made])
-        notes = [[f"ŷ {p:.2f}" for p in scene.probability] for scene in made]
-        drawn = figures.answers(Dataset(images, labels, tasks=THE_FOUR), notes)
-        text = " ".join(
-            f"{kind} {where}, {time}, fog {fog}: {scene}."
-            for (kind, where, time, fog), scene in zip(orders, made, strict=True)
-        )
+        parts = [(scene.data.images, scene.data.labels) for scene in made]
+        data = Dataset(*map(torch.cat, zip(*parts, strict=True)), tasks=THE_FOUR)
+        drawn = figures.answers(data, [[f"ŷ {p:.2f}" for p in s.probability] for s in made])
+        titles = ["{} {}, {}, fog {}".format(*order) for order in orders]
+        text = " ".join(f"{title}: {s}." for title, s in zip(titles, made, strict=True))
         return figures.bundle(drawn, f"A road with one thing at a time, its y and ŷ. {text}")
 
     def _make(self, where: Mapping[str, str], time: str, fog: str, start: int = 0) -> _Scene:
@@ -94,10 +90,10 @@ class SceneMaker(Explorer):
         pages = [figures.image(image, f"The scene: {seen}.", width=224)]
         if task != _NOTHING:
             falls = occlusion(self._network, image, task, _PATCH, _STRIDE)
-            row, column = divmod(int(falls.argmax()), falls.shape[1])
-            x, y = _STRIDE * column + _PATCH // 2, _STRIDE * row + _PATCH // 2
             reason = f"{task}: no place; hidden wherever, the logit does not fall"
             if falls.max() > 0:
+                row, column = divmod(int(falls.argmax()), falls.shape[1])
+                x, y = (_STRIDE * place + _PATCH // 2 for place in (column, row))
                 reason = f"{task}: the place around pixel {x} from the left, {y} from the top"
                 reason += f"; without it the logit falls by {falls.max():.2f}"
             pages.append(figures.image(_over(image, falls), reason, width=224))

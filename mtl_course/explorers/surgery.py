@@ -12,7 +12,7 @@ from torch import nn
 from mtl_course import figures
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Split
-from mtl_course.explorers._frame import Explorer, Live, Run, answer, dropdown, picture, table
+from mtl_course.explorers._frame import Explorer, Live, Run, dropdown, output, table
 from mtl_course.networks import Network, blocks, freeze, frozen, reinitialized, trainable
 from mtl_course.studies import interval
 from mtl_course.studies.lesson_01 import ZERO_SHOT
@@ -50,15 +50,14 @@ class _Choice(tuple[str, ...]):
 class SurgeryTable(Explorer):
     """Each block of the trunk, and the head: from A or random, trained or frozen; then train it.
 
-    Each press draws other labeled images and trains another network, kept in `network`. All runs
-    of the session stand in a table, beside what the rows say of the same choice.
-    The learning rate is the tuned one where the choice is a way of the lesson. Else it is that of
-    "from scratch" with a random first block, because what follows has to learn its features anew,
-    and that of "all layers" without, which spares what A has learned.
+    Each press draws other labeled images and trains another network, kept in `network`; a table
+    sets all runs beside what the rows say of the same choice.
+    The learning rate is the tuned one of a way of the lesson; else that of "from scratch" after a
+    random first block, whose features are all to be learned, and that of "all layers" without.
     source: a network that has learned A; it stays as it was. written: B, with the same classes.
     rows: the study's, with way, labels, seed and accuracy. steps: of each run.
     Raises: ValueError if `source` has other classes than `written`, or several trunks, or if `rows`
-        lack a way of the lesson at some number of labels, or have only one seed of it.
+        lack a way of the lesson, a number of labels of it, or a second seed.
     """
 
     def __init__(self, source: Network, written: Split, rows: pd.DataFrame, steps: int) -> None:
@@ -68,14 +67,14 @@ class SurgeryTable(Explorer):
         self._measured = _measure(rows)
         self._counts = sorted({labels for way, labels in self._measured if way in WAYS})
         self.network: Network | None = None  # of the last run
-        self._presses, self._runs = 0, []
+        self._presses, self._runs = itertools.count(1), []
         self._blocks = [f"block {i + 1}" for i in range(len(blocks(source)))]
         options = dict.fromkeys(self._blocks, _BLOCK) | {"head": _HEAD}
-        options["labelled images"] = self._counts
+        options |= {"labelled images": self._counts}
         controls = [dropdown(name, values, "340px") for name, values in options.items()]
         *self._parts, self._labels = controls
-        self._answer, self._boxes, self._table = answer(), picture(), picture()
-        live = Live("Train", self._answer, self._train, self._settings)
+        self._answer, self._boxes, self._table = map(output, ("answer", "picture", "picture"))
+        live = Live("Train", self._answer, self._train, self._chosen)
         children = [*controls, live, self._answer, self._boxes, self._table]
         super().__init__("surgery", children, controls)
 
@@ -136,18 +135,12 @@ class SurgeryTable(Explorer):
     def _stored(self, choice: _Choice, labels: int) -> str:
         if (stored := self._measured.get((choice.way, labels))) is None:
             return "Not one of the lesson's ways: nothing was measured for it."
-        mean, low, high, seeds = stored
-        bounds = f"95 % interval {low:.3f} to {high:.3f}, {seeds} seeds"
-        return f"The lesson measured a mean accuracy of {mean:.3f} ({bounds})."
+        words = "mean accuracy of {:.3f} (95 % interval {:.3f} to {:.3f}, {} seeds)"
+        return f"The lesson measured a {words.format(*stored)}."
 
-    def _settings(self) -> dict:
-        self._presses += 1
-        choice, labels = self._chosen()
-        return {"number": self._presses, "choice": choice, "labels": labels}
-
-    def _train(self, run: Run, number: int, choice: _Choice, labels: int) -> str:
-        start, seed = time.perf_counter(), derive_seed(number, "try it yourself")
-        network = self._operate(choice, seed)
+    def _train(self, run: Run, choice: _Choice, labels: int) -> str:
+        start, number = time.perf_counter(), next(self._presses)
+        network = self._operate(choice, seed := derive_seed(number, "try it yourself"))
         if trains := trainable(network):
             settings = {"steps": self._steps, "seed": seed, "learning_rate": choice.rate}
             run.fit(network, self._written.train.sample(labels, seed=seed), **settings)

@@ -1,10 +1,11 @@
-"""Figures of images, labels, filters and networks."""
+"""Figures of images, labels, filters, networks, and of gradients as directions."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +18,8 @@ from mtl_course.networks import Network, blocks
 
 # Text, fill and color of the text, by label.
 _CELLS = {0: ("0", "white", "0.25"), 1: ("1", COLORS[0], "white"), UNKNOWN: ("?", COLORS[4], "0")}
+_DASHES = ("-", "--", ":", "-.")
+_ARROW = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0}
 
 
 def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
@@ -29,16 +32,14 @@ def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     figure, boxes = subplots(9.0, height, nrows=len(groups), height_ratios=lines)
     for axes, (title, images) in zip(boxes, groups.items(), strict=True):
         empty = 85 if images.shape[1] == 1 else 255
-        _draw_tiles(axes, title, array(images), columns, empty, cmap="gray_r", vmin=0, vmax=255)
+        _tile(axes, title, array(images), columns, empty, cmap="gray_r", vmin=0, vmax=255)
     return figure
 
 
-def _draw_tiles(
-    axes: Axes, title: str, pictures: np.ndarray, columns: int, empty: float, **scale
-) -> None:
-    """Draw small pictures, (n, channels, height, width), in lines with gaps of one pixel."""
-    n, channels, height, width = pictures.shape
-    padded = np.pad(pictures, [(0, -n % columns), (0, 0), (0, 1), (0, 1)], constant_values=empty)
+def _tile(axes: Axes, title: str, images: np.ndarray, columns: int, empty: float, **scale) -> None:
+    """Draw small images, (n, channels, height, width), in lines with gaps of one pixel."""
+    n, channels, height, width = images.shape
+    padded = np.pad(images, [(0, -n % columns), (0, 0), (0, 1), (0, 1)], constant_values=empty)
     tiles = padded.reshape(-1, columns, channels, height + 1, width + 1).transpose(0, 3, 1, 4, 2)
     tiled = tiles.reshape(-1, columns * (width + 1), channels)[:-1, :-1]
     axes.imshow(tiled.squeeze(2) if channels == 1 else tiled, **scale)
@@ -86,17 +87,15 @@ def filters(groups: Mapping[str, Tensor]) -> Figure:
     """
     for title, weights in groups.items():
         if weights.ndim != 4 or weights.shape[1] not in (1, 3):
-            raise ValueError(
-                "groups must hold the weights of first convolutions, (m, 1 or 3, height, width); "
-                f"{title!r} is {tuple(weights.shape)}."
-            )
+            wanted = "weights of first convolutions, (m, 1 or 3, height, width)"
+            raise ValueError(f"groups must hold the {wanted}; {title!r} is {tuple(weights.shape)}.")
     pictures = {title: array(weights) for title, weights in groups.items()}
     reach = max(float(np.abs(weights).max()) for weights in pictures.values())
     figure, boxes = subplots(9.0, 1.15 * len(groups), nrows=len(groups))
     for axes, (title, weights) in zip(boxes, pictures.items(), strict=True):
         ink = weights.shape[1] == 1
         tiles, empty = (weights, np.nan) if ink else ((1 + weights / reach) / 2, 1)
-        _draw_tiles(axes, title, tiles, 16, empty, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        _tile(axes, title, tiles, 16, empty, cmap="RdBu_r", vmin=-reach, vmax=reach)
     return figure
 
 
@@ -165,7 +164,7 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
     high, edges = 1.62 * len(rows), {"left": 0, "bottom": 0, "right": 1, "top": 1}
     line = {"edgecolor": "0.2", "linewidth": 1}
     fills = {"from A": {"facecolor": COLORS[0]}, "random": {"fill": False, "hatch": "oo"}}
-    figure, (axes,) = subplots(10.0, high, layout=None, gridspec_kw=edges)
+    figure, (axes,) = subplots(10.0, high, layout="none", gridspec_kw=edges)
     axes.set(xlim=(0, 10), ylim=(high, 0))  # inches
     axes.axis("off")
     for i, (title, parts) in enumerate(rows.items()):
@@ -186,4 +185,69 @@ def surgery(rows: Mapping[str, Sequence[Part]]) -> Figure:
             axes.text(left + 0.38, top + 0.55, text, **style)
         axes.text(9.1, top + 0.55, "→", ha="center", va="center", fontsize=13)
         axes.text(9.3, top + 0.55, "logits", va="center", fontsize=11)
+    return figure
+
+
+def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw two tasks' gradients and where each way to combine them goes, a panel a way.
+
+    tasks: (2, 2), a gradient a row. The shaded cone holds the directions that oppose neither task.
+    """
+    figure, boxes = subplots(2.5 * len(ways), 3.0, ncols=len(ways), sharex=True, sharey=True)
+    ends = np.vstack([np.zeros(2), tasks, *ways.values()])
+    pad = 0.15 * np.abs(ends).max()
+    across, up = zip(ends.min(axis=0) - pad, ends.max(axis=0) + pad, strict=True)
+    x, y = np.meshgrid(np.linspace(*across, 200), np.linspace(*up, 200))
+    inside = np.all([x * g[0] + y * g[1] >= 0 for g in tasks], axis=0)
+    for axes, (name, way) in zip(boxes, ways.items(), strict=True):
+        axes.contourf(x, y, inside, levels=[0.5, 1.5], colors=[COLORS[5]], alpha=0.25)
+        lines = zip((*tasks, way), (*COLORS[:2], COLORS[6]), ("--", ":", "-"), strict=True)
+        for vector, color, style in lines:
+            arrow = _ARROW | {"color": color, "linestyle": style, "linewidth": 2.2}
+            axes.annotate("", vector, (0, 0), arrowprops=arrow)
+        axes.set(title=name, xlim=across, ylim=up, aspect="equal")
+        axes.set(xticks=[0], yticks=[0], xticklabels=[], yticklabels=[])
+    return figure
+
+
+def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw a direction as a needle that points up, and each task's gradient at its angle to it.
+
+    It opposes the gradients in the shaded half. Left or right only makes room for the labels.
+    panels: by title, one row a task: angle in degrees (nan where there is none), and length,
+        relative to the longest. Where no task has an angle there is no needle.
+    """
+    m, n = -(-len(panels) // 3), min(3, len(panels))
+    figure, boxes = subplots(4.2 * n, 2.9 * m, nrows=m, ncols=n, layout="none")
+    figure.subplots_adjust(0, 0.01, 1, 1 - 0.11 / m, wspace=0.02, hspace=0.15)
+    lower = np.linspace(np.pi, 2 * np.pi, 60)
+    for axes in boxes:
+        axes.set(xlim=(-2.1, 2.1), ylim=(-1.1, 1.3), aspect="equal")
+        axes.axis("off")
+    for axes, (title, table) in zip(boxes, panels.items(), strict=False):
+        axes.fill(np.cos(lower), np.sin(lower), color=COLORS[4], alpha=0.25, linewidth=0)
+        axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor="0.4"))
+        axes.text(0, -0.8, "opposed:\nits loss rises", ha="center", fontsize=11)
+        drawn = table.dropna().sort_values("angle")
+        if len(drawn):
+            axes.annotate("", (0, 1), (0, 0), arrowprops=_ARROW | {"color": "k", "linewidth": 3})
+        turns = np.radians(drawn["angle"].to_numpy()) * np.resize((-1, 1), len(drawn))
+        heights = 1.08 * np.cos(turns)  # of the labels
+        for side in (heights[::2], heights[1::2]):  # heights fall: each keeps below the one before
+            for k in range(1, len(side)):
+                side[k] = min(side[k], side[k - 1] - 0.38)
+            np.maximum(side, -0.9 + 0.38 * np.arange(len(side))[::-1], out=side)
+        for (task, row), turn, height in zip(drawn.iterrows(), turns, heights, strict=True):
+            number, towards = table.index.get_loc(task), np.array([np.sin(turn), np.cos(turn)])
+            line = {"color": COLORS[number], "linestyle": _DASHES[number % len(_DASHES)]}
+            axes.plot(*np.stack([np.zeros(2), towards], axis=1), alpha=0.45, linewidth=1, **line)
+            arrow = _ARROW | line | {"linewidth": 2.2}
+            axes.annotate("", row["length"] * towards, (0, 0), arrowprops=arrow)
+            # So far out that a label at this height keeps clear of the circle.
+            out = 1.08 * np.sqrt(1 - (max(abs(height) - 0.19, 0) / 1.08) ** 2)
+            text = f"{task}\n{row['angle']:.0f}°, {row['length']:.2f}"
+            style = {"fontsize": 11, "va": "center", "linespacing": 1.1}
+            style["ha"] = "right" if np.signbit(turn) else "left"
+            axes.text(np.copysign(out, turn), height, text, **style)
+        axes.set_title(title, fontsize=13)
     return figure

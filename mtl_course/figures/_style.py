@@ -1,7 +1,6 @@
 """The house style of the figures, and `show`, which gives each its alt text.
 
-Colors are Okabe and Ito's, which color-blind readers can tell apart; every series also has a
-marker of its own. Letters are large enough for a projector.
+Color-blind readers can tell Okabe and Ito's colors apart; every series also has its own marker.
 """
 
 import base64
@@ -12,7 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -28,34 +27,33 @@ _STYLE = {
 }
 
 
-def show(figure: Figure, alt: str, again: str | None = None, *, banner: str = "") -> None:
+def show(figure: Figure, alt: str, again: str = "", *, banner: str = "") -> None:
     """Display a figure as `bundle` makes it. Raises: ValueError if `alt` is too short."""
     from IPython.display import display
 
     display(bundle(figure, alt, again, banner=banner), raw=True)
 
 
-def bundle(
-    figure: Figure, alt: str, again: str | None = None, *, banner: str = ""
-) -> dict[str, str]:
+def bundle(figure: Figure, alt: str, again: str = "", *, banner: str = "") -> dict[str, str]:
     """Return a figure by MIME type: HTML with its alt text, a PNG for viewers without HTML, text.
 
-    alt: what the figure shows and what it says, for a reader who cannot see it.
-    again: the command that computes the numbers again, for the caption.
+    alt: what the figure shows and says, for a reader who cannot see it. again: the command that
+        computes the numbers again, for the caption.
     banner: a warning that nobody may miss, across the top of the figure and before its alt text.
     Raises: ValueError if `alt` is too short to say that.
     """
     if len(alt) < 40:
         raise ValueError(f"alt must say what the figure shows, in a sentence; got {alt!r}.")
-    picture = Image.open(_png(figure, dpi=90)).convert("RGB")
+    figure.savefig(drawn := io.BytesIO(), format="png", dpi=90)
+    picture = Image.open(drawn).convert("RGB")
     if banner:
         alt, picture = f"{banner}. {alt}", _below(banner, picture)
     # 256 colors take a third of the size, and a notebook holds each picture twice. They cover all
     # the colors there are, so that a light of a few pixels keeps its own.
     few = picture.quantize(method=Image.Quantize.MAXCOVERAGE)
-    code = _base64(_png(few, optimize=True))
+    code = _png(few, optimize=True)
     page = _img(code, alt)
-    if again is not None:
+    if again:
         caption = f"Its numbers again: <code>{html.escape(again)}</code>"
         page = f"<figure>{page}<figcaption>{caption}</figcaption></figure>"
         alt = f"{alt} Its numbers again: {again}"
@@ -69,19 +67,14 @@ def image(picture: Figure | Tensor, alt: str, width: int | None = None) -> str:
     width: in the page's pixels; an image's own are then shown as squares. None: as it is.
     """
     if isinstance(picture, Figure):
-        return _img(_base64(_png(picture, dpi=90)), alt, width)
+        return _img(_png(picture, dpi=90), alt, width)
     pixels = Image.fromarray(array(picture.permute(1, 2, 0)))
-    return _img(_base64(_png(pixels)), alt, width, "image-rendering:pixelated;")
+    return _img(_png(pixels), alt, width, "image-rendering:pixelated;")
 
 
-def _png(picture: Figure | Image.Image, **settings) -> io.BytesIO:
-    file = io.BytesIO()
+def _png(picture: Figure | Image.Image, **settings) -> str:
     save = picture.savefig if isinstance(picture, Figure) else picture.save
-    save(file, format="png", **settings)
-    return file
-
-
-def _base64(file: io.BytesIO) -> str:
+    save(file := io.BytesIO(), format="png", **settings)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
@@ -94,8 +87,7 @@ def _img(code: str, alt: str, width: int | None = None, style: str = "") -> str:
 def _below(banner: str, picture: Image.Image) -> Image.Image:
     font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 16)
     height = 12 + 24 * len(banner.splitlines())
-    both = Image.new("RGB", (picture.width, picture.height + height), COLORS[4])
-    both.paste(picture, (0, height))
+    both = ImageOps.expand(picture, (0, height, 0, 0), COLORS[4])
     at = (both.width // 2, height // 2)
     ImageDraw.Draw(both).text(at, banner, "black", font, anchor="mm", align="center")
     return both
@@ -113,12 +105,7 @@ def text_of(value: object) -> str:
 
 
 def subplots(
-    width: float,
-    height: float,
-    *,
-    grid: bool = True,
-    layout: str | None = "constrained",
-    **settings,
+    width: float, height: float, *, grid: bool = True, layout: str = "constrained", **settings
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of this size, in inches, and its axes, line by line, in the house style.
 

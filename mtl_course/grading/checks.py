@@ -3,9 +3,8 @@
 A check is a function of (student, draw). It draws inputs, has the student's function called on them
 in the sandbox, and raises `Wrong` if the answer is not right. The first line of its docstring tells
 the student what it looks at. The text of `Wrong` tells on which input and by how much the answer is
-off, and never the answer. A module of checks maps exercises to checks, which share their points::
-
-    EXERCISES = {"masked_loss": [every_label_known, some_unknown]}
+off, and never the answer. ``EXERCISES`` of a module of checks maps each exercise to its checks,
+which share its points.
 """
 
 from collections.abc import Callable
@@ -31,18 +30,16 @@ class Student:
     def call(self, name: str, *arguments: object) -> object:
         """Return what the student's function returns: arrays, numbers, text, lists and dicts.
 
-        Tensors arrive there as tensors, arrays as arrays and tables as tables; they come back as
-        arrays and dicts of columns, and tuples as lists.
-        Raises: Wrong if there is no such function, if it raises, takes too long, or returns
-            anything else.
+        Tensors, arrays and tables arrive there as such; they come back as arrays and dicts of
+        columns, and tuples as lists. Raises: Wrong if there is no such function, if it raises,
+        takes too long, or returns anything else.
         """
         return self.run(f"answer = {name}(*arguments)", arguments=list(arguments))
 
     def run(self, code: str, /, **inputs: object) -> object:
         """Return what `code` leaves in `answer`; it sees the student's names and the inputs.
 
-        The student's code can read it, so it must contain nothing of the answer.
-        Raises: Wrong, as `call` does.
+        The student's code can read it: put nothing of the answer there. Raises: Wrong, as `call`.
         """
         try:
             reply = self._kernel().request({"code": code, "inputs": inputs})
@@ -80,6 +77,5 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
     wrong = ~np.isclose(got, wanted, tolerance, tolerance, equal_nan=True)
     if wrong.any():
         off = np.abs(got[wrong].astype(float) - wanted[wrong]).max()
-        raise Wrong(
-            f"{where}: {wrong.sum()} of {wrong.size} entries are wrong, off by up to {off:.1g}."
-        )
+        count = f"{wrong.sum()} of {wrong.size} entries are wrong"
+        raise Wrong(f"{where}: {count}, off by up to {off:.1g}.")

@@ -1,9 +1,8 @@
 """A class: its folder, its gradebook (nbgrader's), and the four steps from release to export.
 
-A course's folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (nbgrader's source),
-``instructor/NAME_checks.py`` (hidden checks), ``student/NAME/NAME.ipynb`` (released) and
-``submitted/STUDENT/NAME/NAME.ipynb``. Releasing and grading add ``gradebook.db``, ``seed.txt``,
-``records``, ``marked``, ``autograded``, ``feedback`` and reports.
+Its folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (nbgrader's source) and
+``NAME_checks.py`` (hidden), ``student/NAME/NAME.ipynb`` (released), ``submitted/STUDENT/NAME``.
+Grading adds ``gradebook.db``, ``seed.txt``, ``records``, ``marked``, ``autograded`` and reports.
 """
 
 import ctypes
@@ -31,10 +30,7 @@ from tqdm.auto import tqdm
 from mtl_course.base import atomic
 from mtl_course.grading import gradebook, intake, sandbox
 from mtl_course.grading.marking import Assignment, mark
-from mtl_course.grading.sandbox import Limits
 from mtl_course.storage import Interrupted
-
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Course:
@@ -49,15 +45,15 @@ class Course:
         sources = sorted((self.folder / "instructor").glob("*/*.ipynb"))
         self.names = [path.stem for path in sources if path.stem == path.parent.name]
         if not self.names or not (self.folder / "nbgrader_config.py").is_file():
-            raise ValueError(
-                "course must be a folder with instructor/NAME/NAME.ipynb and nbgrader_config.py: a "
-                f"copy of notebooks/assignments in the course's repository; got {self.folder}."
-            )
+            wanted = "a folder with instructor/NAME/NAME.ipynb and nbgrader_config.py: a copy of "
+            wanted += "notebooks/assignments in the course's repository"
+            raise ValueError(f"course must be {wanted}; got {self.folder}.")
 
     def release(self, name: str) -> Path:
         """Make the student version, without solutions, and enter it into the gradebook."""
-        gradebook.convert(self.folder, GenerateAssignment, self._checked(name))
-        return self._notebook("student", name)
+        released = self._notebook("student", name)
+        gradebook.convert(self.folder, GenerateAssignment, name)
+        return released
 
     def grade(
         self,
@@ -66,18 +62,17 @@ class Course:
         jobs: int | None = None,
         again: bool = False,
         root: bool = False,
-        limits: Limits | None = None,
+        limits: sandbox.Limits | None = None,
         progress: bool = True,
     ) -> pd.DataFrame:
         """Grade the submissions that are new or have changed. An interrupted run can be resumed.
 
-        jobs: processes, joblib's `n_jobs`; None takes one per core. again: grade all again.
-        root: grade even as root. limits: of each sandbox.
-        Returns: the report, one row per submission, also written to report_NAME.csv.
+        jobs: processes, joblib's `n_jobs`; None takes one per core. again: grade all again. root:
+        even as root. Returns: the report, a row per submission, also written to report_NAME.csv.
         Raises: Refused if the sandbox does not hold; FileNotFoundError if nothing is released.
         """
         sandbox.check_ready(root=root)
-        assignment = self._assignment(name, limits or Limits())
+        assignment = self._assignment(name, limits or sandbox.Limits())
         for path in (assignment.checks, self.folder / "submitted", self.folder / "gradebook.db"):
             if not sandbox.hides(path):
                 raise sandbox.Refused(f"{path} would be seen in the sandbox: move the course away.")
@@ -88,9 +83,8 @@ class Course:
         ]
         jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # workers leave Ctrl-C to this one
+        # Workers inherit this, and leave Ctrl-C to the one that started them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             marked = parallel(delayed(self._mark)(assignment, *one) for one in todo)
         finally:
@@ -128,7 +122,7 @@ class Course:
         """Mark one submission and write down the results. Returns: the student."""
         if multiprocessing.current_process().name != "MainProcess":
             # A worker ends when the grader is killed, and its sandbox ends with it.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
         record, notebook = mark(assignment, folder)
         record |= {"student": unquote(student), "handed in": _submission_time(folder)}
         target = self._notebook(f"marked/{student}", assignment.name)
@@ -187,19 +181,16 @@ class Course:
             report.to_csv(draft, index=False, encoding="utf-8")
         return report
 
-    def _checked(self, name: str) -> str:
+    def _notebook(self, part: str, name: str) -> Path:
         if name not in self.names:
             raise ValueError(f"assignment must be one of {', '.join(self.names)}; got {name!r}.")
-        return name
-
-    def _notebook(self, part: str, name: str) -> Path:
         return self.folder / part / name / f"{name}.ipynb"
 
-    def _assignment(self, name: str, limits: Limits) -> Assignment:
-        checks = self.folder / "instructor" / f"{self._checked(name)}_checks.py"
+    def _assignment(self, name: str, limits: sandbox.Limits) -> Assignment:
+        released = self._notebook("student", name)
+        checks = self.folder / "instructor" / f"{name}_checks.py"
         if not checks.is_file():
             raise FileNotFoundError(f"{checks} is missing: write its checks.")
-        released = self._notebook("student", name)
         with gradebook.opened(self.folder) as book:
             entered = name in [assignment.name for assignment in book.assignments]
         if not entered or not released.is_file():
@@ -218,11 +209,8 @@ class Course:
         return {student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
 
     def _record(self, name: str, student: str) -> dict:
-        try:
-            path = self.folder / "records" / name / f"{student}.json"
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        path = self.folder / "records" / name / f"{student}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _write_record(self, name: str, student: str, record: dict) -> None:
         with atomic(self.folder / "records" / name / f"{student}.json") as draft:

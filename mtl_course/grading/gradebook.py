@@ -18,7 +18,7 @@ from mtl_course.base import atomic
 
 _COLUMNS = {  # of each exported table, and their names there
     "grades": {"student": "student", "name": "name", "email": "email",
-               "by hand": "to mark by hand"},
+               "by_hand": "to mark by hand"},
     "canvas": {"name": "Student", "number": "ID", "student": "SIS User ID",
                "email": "SIS Login ID", "section": "Section"},
     "moodle": {"student": "ID number", "first": "First name", "last": "Last name",
@@ -52,9 +52,8 @@ def convert(folder: Path, converter: type[BaseConverter], name: str, student: st
     Raises: RuntimeError with nbgrader's log if it fails for anybody.
     """
     config = PyFileConfigLoader("nbgrader_config.py", str(folder)).load_config()
-    config.CourseDirectory.root = str(folder)
-    config.CourseDirectory.db_url = f"sqlite:///{folder / 'gradebook.db'}"
-    config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = name, student
+    place = {"root": str(folder), "db_url": f"sqlite:///{folder / 'gradebook.db'}"}
+    config.CourseDirectory.update(**place, assignment_id=name, student_id=student)
     config.HTMLExporter.template_name = "feedback"
     config.Autograde.sanitize_preprocessors = []
     steps = ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")  # none runs any code
@@ -96,15 +95,13 @@ def export(folder: Path) -> list[Path]:
     table = table.replace("", None).groupby("student", sort=False).first().fillna("")
     table["student"] = table.index
     name = (table["first"] + " " + table["last"]).str.strip()
-    table = table.assign(name=name.where(name != "", table.index), section="")
-    marks = pd.DataFrame(scores, columns=["student", "name", "points", "by hand"])
-    by_hand = table.index.isin(marks.loc[marks["by hand"], "student"])
-    table["by hand"] = pd.Series(by_hand, table.index).map({True: "yes", False: ""})
+    table = table.assign(name=name.where(name != "", table.index), section="", by_hand="")
+    marks = pd.DataFrame(scores, columns=["student", "name", "points", "by_hand"])
+    table.loc[table.index.isin(marks.loc[marks["by_hand"], "student"]), "by_hand"] = "yes"
     points = marks.pivot_table("points", "student", "name", "last").clip(lower=0).round(2)
     points = points.reindex(index=table.index, columns=names)
-    paths = {folder / f"{kind}.csv": columns for kind, columns in _COLUMNS.items()}
-    for path, columns in paths.items():
-        with atomic(path) as draft:
-            chosen = pd.concat([table[list(columns)].rename(columns=columns), points], axis=1)
+    for kind, columns in _COLUMNS.items():
+        chosen = pd.concat([table[list(columns)].rename(columns=columns), points], axis=1)
+        with atomic(folder / f"{kind}.csv") as draft:
             chosen.to_csv(draft, index=False, encoding="utf-8")
-    return list(paths)
+    return [folder / f"{kind}.csv" for kind in _COLUMNS]

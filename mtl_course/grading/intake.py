@@ -1,7 +1,7 @@
 """From a submission to a notebook that can be graded: the released one, with a student's answers.
 
-A submission is whatever a stranger put into a folder. Only the text of answer cells, and of code
-cells that the student added, is taken from it; all else is the released notebook's own.
+A submission is whatever a stranger put into a folder. Only texts are taken from it: of answer
+cells, and of code cells that the student added.
 """
 
 import copy
@@ -62,10 +62,9 @@ def read_bytes(folder: Path, name: str) -> bytes:
 def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, list[str]]:
     """Return the released notebook with the answers in `cells`, and notes for the assistant.
 
-    Copying and splitting make several answer cells of one name: those whose text differs from the
-    released one are kept, in order. A code cell that the student added follows the cell that it
-    followed. An answer cell that is missing is left empty: its released text would undo an answer
-    in a cell of the student's own.
+    Of answer cells with one name (copied, or split) those are kept, in order, whose text is not the
+    released one. A code cell that the student added follows the cell that it followed. A missing
+    answer cell is left empty: its released text would undo one in a cell of the student's own.
     """
     notes: set[str] = set()
     originals = {_grade_id(cell): cell for cell in released.cells if _grade_id(cell)}

@@ -1,8 +1,8 @@
 """One submission: rebuilt, run in the sandbox, checked from outside, and written down.
 
-The results are a record (seed, versions, limits, what each check said) and a marked notebook: the
-rebuilt one with outputs for the teaching assistant to read and, under each check, the points. Only
-the grader writes points. nbgrader takes them from there.
+The results are a record (seed, versions, limits, what each check said) and the rebuilt notebook,
+with outputs for the teaching assistant and, under each check, points that nbgrader takes from
+there. Only the grader writes points.
 """
 
 import base64
@@ -14,7 +14,7 @@ import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,8 +29,6 @@ from mtl_course.grading.checks import Student, Wrong
 from mtl_course.grading.intake import Quarantined, read, rebuild, valid
 from mtl_course.grading.sandbox import Died, Kernel, Limits
 
-Check = Callable[[Student, np.random.Generator], None]
-
 
 @dataclass(frozen=True)
 class Assignment:
@@ -40,7 +38,7 @@ class Assignment:
     released: Path
     checks: Path
     seed: int
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits
 
     def conditions(self) -> dict:
         """Return what a score depends on besides the submission, and a digest of it."""
@@ -52,23 +50,20 @@ class Assignment:
         digest = hashlib.sha256(files + json.dumps(conditions).encode()).hexdigest()
         return conditions | {"digest": digest}
 
-    def exercises(self) -> Mapping[str, Sequence[Check]]:
+    def exercises(self) -> Mapping[str, Sequence[Callable[[Student, np.random.Generator], None]]]:
         """Return checks by exercise. Raises: ValueError if the notebook has other exercises."""
         exercises = runpy.run_path(str(self.checks))["EXERCISES"]
         odd = set(exercises) ^ set(_check_cells(nbformat.read(self.released, as_version=4)))
         if odd:
-            raise ValueError(
-                f"{self.checks.name} and {self.released.name} must have the same exercises: "
-                f"{', '.join(sorted(odd))}."
-            )
+            both = f"{self.checks.name} and {self.released.name}"
+            raise ValueError(f"{both} must have the same exercises: {', '.join(sorted(odd))}.")
         return exercises
 
 
 def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | None]:
-    """Mark the submission in `folder`.
+    """Return the record of the submission in `folder`, and its notebook, marked.
 
-    Returns: its record, and the marked notebook, or None if the submission is quarantined or
-        grading it failed: then the record says why.
+    If it is quarantined, or grading it failed, the record says why, and there is no notebook.
     """
     start = time.monotonic()
     record = {"assignment": assignment.name, "against": assignment.conditions(), "notes": []}
@@ -76,9 +71,7 @@ def mark(assignment: Assignment, folder: Path) -> tuple[dict, NotebookNode | Non
         cells, record["digest"] = read(folder, f"{assignment.name}.ipynb")
         notebook, notes = rebuild(nbformat.read(assignment.released, as_version=4), cells)
         with closing(_Session(notebook, assignment.limits, notes)) as session:
-            results = _results(assignment, notebook, Student(session.kernel), notes)
-        for name, cell in _check_cells(notebook).items():
-            cell.outputs = _verdict(results[name])
+            results = _check(assignment, notebook, Student(session.kernel), notes)
         for cell in notebook.cells:
             if cell.cell_type == "markdown" and is_solution(cell):
                 cell.source = _harmless(cell.source)
@@ -123,8 +116,7 @@ class _Session:
     def _run(self, kernel: Kernel) -> None:
         room = 10 * self._limits.output  # characters, of all cells
         for cell in list(self._cells):
-            left = self._end - time.monotonic()
-            if left < 0:
+            if (left := self._end - time.monotonic()) < 0:
                 return
             try:
                 outputs = kernel.request({"cell": cell.source}, min(self._limits.seconds, left))
@@ -144,13 +136,11 @@ def _check_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
     return {c.metadata.nbgrader.grade_id: c for c in cells if not is_solution(c)}
 
 
-def _results(
-    assignment: Assignment, notebook: NotebookNode, student: Student, notes: list[str]
-) -> dict[str, dict]:
-    """Return points, score and what each check said, by exercise."""
+def _check(assignment: Assignment, notebook: NotebookNode, student: Student, notes: list) -> dict:
+    """Return points, score and what each check said, by exercise; write them into the notebook."""
     cells, results = _check_cells(notebook), {}
     for name, checks in assignment.exercises().items():
-        parts = []
+        parts, lines = [], ""
         for check in checks:
             draw = np.random.default_rng(derive_seed(assignment.seed, f"{name}: {check.__name__}"))
             reason = ""
@@ -165,27 +155,17 @@ def _results(
                 notes.append(f"{check.__name__} of {name}: {type(error).__name__}: {error}"[:300])
             about = (check.__doc__ or check.__name__).strip().splitlines()[0]
             parts.append({"about": about, "passed": not reason, "said": reason})
+            lines += f"✗ {about}\n  {reason}\n" if reason else f"✓ {about}\n"
         points = float(cells[name].metadata.nbgrader.points)
         score = round(points * sum(part["passed"] for part in parts) / len(parts), 2)
         results[name] = {"points": points, "score": score, "parts": parts}
+        shown = nbformat.v4.new_output("execute_result", {"text/plain": str(score)})
+        cells[name].outputs = [_text(lines), shown]
     return results
-
-
-# ---------------------------------------------------------------------- what the notebook keeps
 
 
 def _text(text: str) -> NotebookNode:
     return nbformat.v4.new_output("stream", name="stdout", text=text)
-
-
-def _verdict(exercise: dict) -> list[NotebookNode]:
-    """Return what stands under a check: one line for each part, and the points."""
-    lines = [
-        f"✓ {part['about']}\n" if part["passed"] else f"✗ {part['about']}\n  {part['said']}\n"
-        for part in exercise["parts"]
-    ]
-    score = {"text/plain": str(exercise["score"])}
-    return [_text("".join(lines)), nbformat.v4.new_output("execute_result", score)]
 
 
 def _kept(outputs: object, limit: int) -> list[NotebookNode]:

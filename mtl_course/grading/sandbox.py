@@ -1,9 +1,8 @@
 """A Python for untrusted code, shut in by bubblewrap (Linux).
 
-It has no network, sees only the files of the system and of this environment, and no processes but
-its own. Memory, processes, files, output and time are limited. Only two pipes lead out. It is
-killed, with all it has started, when it is no longer needed.
-Namespaces are not a virtual machine: a hole in the Linux kernel is a hole in this sandbox.
+It has no network, and sees only its own processes and the files of the system and this environment.
+Memory, processes, files, output and time are limited. Only two pipes lead out. It is killed, with
+all it has started. A hole in the Linux kernel is a hole in it: it is no virtual machine.
 """
 
 import contextlib
@@ -129,13 +128,9 @@ def _start(code: str, limits: Limits, **pipes: int) -> subprocess.Popen:
     with tempfile.TemporaryFile() as calls:
         calls.write(_call_filter())
         calls.seek(0)
-        return subprocess.Popen(
-            [*command, "--seccomp", str(calls.fileno()), *inside],
-            start_new_session=True,
-            pass_fds=[calls.fileno()],
-            env={"PATH": os.environ["PATH"]},  # process 1's can be read in there
-            **pipes,
-        )
+        command += ["--seccomp", str(fd := calls.fileno()), *inside]
+        env = {"PATH": os.environ["PATH"]}  # process 1's can be read in there
+        return subprocess.Popen(command, start_new_session=True, pass_fds=[fd], env=env, **pipes)
 
 
 def _call_filter() -> bytes:

@@ -1,8 +1,7 @@
 """Visible checks of the assignments: they say what is wrong with an answer, and never stop a cell.
 
-They help the student and decide nothing: points come from the hidden checks. A released notebook
-must run from top to bottom before anything is written in it, so `checking` catches what its body
-raises, prints one line, and remembers whether an exercise's checks have passed.
+They help the student; points come from the hidden checks. A released notebook must run from top to
+bottom before anything is written in it, so `checking` catches what its body raises.
 """
 
 import contextlib
@@ -16,8 +15,8 @@ _outcomes: dict[str, bool] = {}  # in this kernel, by exercise, as last checked
 def checking(name: str) -> Iterator[None]:
     """Run the visible checks of the exercise `name`, and print one line about them.
 
-    A failed assertion of the checks prints its own message, any other exception the line of the
-    student's cell that raised it. Only a keyboard interrupt is passed on.
+    That is a failed assertion's message, or the line of the student's cell that raised anything
+    else. Only a keyboard interrupt is passed on.
     """
     _outcomes[name] = False
     try:

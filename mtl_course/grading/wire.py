@@ -1,11 +1,8 @@
 """Values that cross the sandbox's wall: arrays, tables, numbers, text, and lists and dicts of them.
 
-They travel as JSON, with the bytes of arrays in base64. The same code packs and unpacks on both
-sides. The grader does not trust what comes out of the sandbox: it runs, imports and unpickles
-nothing of it, and checks sizes before it makes anything.
+They travel as JSON, with the bytes of arrays in base64; both sides run this code. The grader trusts
+nothing from the sandbox: it runs, imports and unpickles none of it, and checks sizes first.
 """
-
-from __future__ import annotations
 
 import base64
 import functools
@@ -15,12 +12,8 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 _ARRAY_LIMIT = 8_000_000  # bytes
@@ -102,10 +95,10 @@ def _decode(tensors: bool, tree: dict) -> object:
 def serve() -> None:
     """Carry out requests from standard input, one per line, and reply on standard output.
 
-    A request [number, {"cell": code}] runs a cell. The reply is [number, outputs]: pairs of a
-    type, "text/plain" or "image/png", and a text. A request [number, {"code": …, "inputs": …}] runs
-    `code` among the student's names and the inputs. The reply is [number, {"answer": what it left
-    in `answer`}] or [number, {"error": a line}].
+    [number, {"cell": code}] runs a cell. The reply is [number, outputs]: pairs of a type,
+    "text/plain" or "image/png", and a text. [number, {"code": …, "inputs": …}] runs `code` among
+    the student's names and the inputs. The reply is [number, {"answer": what it left in `answer`}]
+    or [number, {"error": a line}].
     """
     from IPython.core.interactiveshell import InteractiveShell  # the grader does without
 
@@ -131,7 +124,7 @@ def serve() -> None:
         replies.flush()
 
 
-def _run_cell(shell: InteractiveShell, cell: str, printed: int) -> str:
+def _run_cell(shell: object, cell: str, printed: int) -> str:
     """Return a cell's outputs, packed: what it printed, which is in a file, and displayed."""
     from IPython.utils.capture import capture_output
 

@@ -1,8 +1,7 @@
 """The runner: every cell of a study over paired seeds, in parallel, as rows that are kept.
 
-One row is one trained network: its configuration, its seed, its scores, and what it was trained
-with. Rows that ship with the course lie in ``assets/studies``; rows that you train go to
-`results_folder`. `python -m mtl_course studies --help` trains any of them again.
+One row is one trained network: its cell, seed and scores, and what it was trained with. Rows that
+ship lie in ``assets/studies``; those of `python -m mtl_course studies` go to `results_folder`.
 """
 
 import contextlib
@@ -27,10 +26,7 @@ OTHERS = "other_seeds"  # the folder in it with rows of seeds that are in no fig
 
 
 def study(name: str) -> Study:
-    """Return the study of that name.
-
-    Raises: ValueError if there is none, with the names that there are.
-    """
+    """Return the study of that name. Raises: ValueError if there is none, with all names."""
     if name not in STUDIES:
         raise ValueError(f"name must be one of {', '.join(sorted(STUDIES))}; got {name!r}.")
     return STUDIES[name]
@@ -57,9 +53,6 @@ def cost(name: str) -> str:
     return f" ({len(rows)} networks" + f", {seconds / 60:.0f} minutes of one core" * on_cpu + ")"
 
 
-# ---------------------------------------------------------------------- running
-
-
 @on_cpu()
 def run(
     name: str | Study,
@@ -80,17 +73,17 @@ def run(
 
     name: of a study in `STUDIES`; or a study of your own, whose rows are not stored.
     seeds: None takes those that ship with the course. only: ``{"labels": [100]}`` keeps the cells
-    with these values. fresh: True trains every row, and keeps them apart, by device and precision
-    in the folder ``fresh`` of the store; only rows that an interrupted call left there are not
-    trained again. With a source, none is kept.
+    with these values.
+    fresh: True trains all rows, but those that an interrupted call has left, and keeps them in the
+    folder ``fresh`` of the store, by device and precision. With a source, none is kept.
     shipped: False leaves aside the rows that ship with the course.
     store: the folder for new rows, each of which is in it as soon as it is trained; None takes
     `results_folder()`.
     source: what all cells share in place of the study's own, such as another trunk. Rows that ship
     have another source and are left out.
     jobs: processes of one thread each; None takes one a core. They run where joblib is set to run
-    them: within ``joblib.parallel_config("dask")`` the same call uses a Dask cluster. On a GPU
-    there are none, but networks of one kind train side by side.
+    them, on a Dask cluster within ``joblib.parallel_config("dask")``. On a GPU there are none, but
+    networks of one kind train side by side.
     Returns: one row a trained network, sorted by cell and seed; `attrs["keys"]` names the columns
         of a cell.
     Raises: ValueError for an unknown study, key or value, a damaged file of shipped rows, a store
@@ -113,7 +106,8 @@ def run(
     if own or (fresh and source is not None):
         kept = None  # nobody could tell what the rows came from
     elif fresh:
-        kept = _store.fresh_file(store, name, training.machine())
+        here = training.machine()  # machines do not mix
+        kept = store / "fresh" / f"{name}.{here.device.type}-{here.precision}.csv"
         rows = _store.resumed(kept, chosen, wanted)
     else:
         folders = [SHIPPED, SHIPPED / OTHERS] if shipped and source is None else []
@@ -130,9 +124,8 @@ def run(
                 rows = pd.concat([rows, new], ignore_index=True)
     except KeyboardInterrupt:
         done = len(wanted.keys() & set(marks(rows, chosen)))
-        what = "and none is kept: the same call begins anew"
-        if kept:
-            what = f"new ones are in {kept}, and the same call resumes from there"
+        stored = f"new ones are in {kept}, and the same call resumes from there"
+        what = stored if kept else "and none is kept: the same call begins anew"
         text = f"Interrupted: {done} of {len(wanted)} networks of {name!r} are trained, {what}."
         raise Interrupted(text) from None
     place = {mark: i for i, mark in enumerate(marks(rows, chosen))}
@@ -169,12 +162,7 @@ def train_row(
 
 
 def _train(
-    name: str,
-    chosen: Study,
-    missing: Sequence[tuple],
-    source: object,
-    jobs: int | None,
-    progress: bool,
+    name: str, chosen: Study, missing: Sequence, source: object, jobs: int | None, progress: bool
 ) -> Iterator[pd.DataFrame]:
     """Train what is missing. Yields: each row as soon as its network is trained."""
     if jobs is not None:

@@ -7,6 +7,7 @@ whatever their recipe; of the reader's own, those of another recipe are moved as
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -17,7 +18,6 @@ import filelock
 import pandas as pd
 
 from mtl_course.base import atomic
-from mtl_course.devices import Machine
 from mtl_course.storage import writable
 from mtl_course.studies import golden
 
@@ -36,8 +36,7 @@ class Study:
     seeds: the seeds whose rows ship with the course.
     settings: every constant the rows depend on; when one changes, older rows are stale.
     golden: which golden run guards the rows, see the module `golden`.
-    shared_by: the key that `source` depends on besides the seed, ``source(seed=…, fit=…, key=…)``:
-        cells that agree in it share a source, such as the trunk of one A.
+    shared_by: a key that `source` takes as well: cells that agree in it share one source.
     over: the way that the others are set against; None where there is none.
     blank: what stands in the columns that mean nothing to that way; "from scratch" has no A.
     score: what they are compared by.
@@ -68,20 +67,12 @@ def marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:
     return list(rows[["seed", *chosen.keys]].astype(object).itertuples(index=False, name=None))
 
 
-# ---------------------------------------------------------------------- the recipe
+def recipe(chosen: Study, *, here: bool = False) -> str:
+    """Return the recipe of rows that ship: a digest of the stored golden run and the settings.
 
-
-def recipe(chosen: Study) -> str:
-    """Return the recipe of rows that ship: a digest of the stored golden run and the settings."""
-    return _recipe(chosen, golden.stored(chosen.golden))
-
-
-def recipe_here(chosen: Study) -> str:
-    """Return the recipe of rows that this machine trains: another where it gives other numbers."""
-    return _recipe(chosen, golden.digest(chosen.golden))
-
-
-def _recipe(chosen: Study, digest: str) -> str:
+    here: of rows that this machine trains, which is another where it gives other numbers.
+    """
+    digest = (golden.digest if here else golden.stored)(chosen.golden)
     settings = json.dumps(chosen.settings, sort_keys=True)
     return hashlib.sha256((digest + settings).encode()).hexdigest()[:8]
 
@@ -139,7 +130,7 @@ def own(path: Path, chosen: Study, ships: bool = False) -> pd.DataFrame:
             return pd.DataFrame()
         older = rows["recipe"] != recipe(chosen)
         if older.any():  # the golden run takes seconds
-            older &= rows["recipe"] != recipe_here(chosen)
+            older &= rows["recipe"] != recipe(chosen, here=True)
         if older.any() and not ships:
             why, aside = ", ".join(sorted(rows["recipe"][older].unique())), _aside(path, "older")
             if not older.all():
@@ -149,10 +140,7 @@ def own(path: Path, chosen: Study, ships: bool = False) -> pd.DataFrame:
 
 
 def _read(path: Path, chosen: Study) -> pd.DataFrame:
-    """Return the rows of a file; none if it does not exist.
-
-    Raises: ValueError if it is damaged, with the reason as its cause.
-    """
+    """Return the rows of a file; none if it does not exist. Raises: ValueError if it is damaged."""
     needed = ["study", *chosen.keys, "seed", "recipe"]
     if not path.exists():
         return pd.DataFrame(columns=needed)
@@ -197,18 +185,8 @@ def _locked(path: Path) -> filelock.BaseFileLock:
 
 def _aside(path: Path, why: str) -> Path:
     """Move a file to a free name beside it. Returns: the new path."""
-    number = 1
-    while (target := path.with_name(f"{path.stem}.{why}-{number}.csv")).exists():
-        number += 1
-    return path.rename(target)
-
-
-# ---------------------------------------------------------------------- fresh runs
-
-
-def fresh_file(folder: Path, name: str, machine: Machine) -> Path:
-    """Return where fresh runs keep their rows; machines do not mix."""
-    return folder / "fresh" / f"{name}.{machine.device.type}-{machine.precision}.csv"
+    names = (path.with_name(f"{path.stem}.{why}-{number}.csv") for number in itertools.count(1))
+    return path.rename(next(name for name in names if not name.exists()))
 
 
 def resumed(path: Path, chosen: Study, wanted: Container[tuple]) -> pd.DataFrame:
@@ -220,10 +198,8 @@ def resumed(path: Path, chosen: Study, wanted: Container[tuple]) -> pd.DataFrame
     rows = rows[[mark in wanted for mark in marks(rows, chosen)]]
     if len(rows) < len(wanted):
         if len(rows):
-            _log.warning(
-                "fresh=True resumes an interrupted run: %d of %d networks are in %s already; "
-                "delete that file to start over.", len(rows), len(wanted), path,
-            )  # fmt: skip
+            text = "fresh=True resumes an interrupted run: %d of %d networks are in %s already; "
+            _log.warning(text + "delete that file to start over.", len(rows), len(wanted), path)
         return rows
     with _locked(path):
         rows = _read(path, chosen)

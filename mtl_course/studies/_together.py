@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,13 +18,10 @@ from mtl_course.networks import Network
 
 _AT_ONCE = 64  # works: more need memory, and more networks in one pass hardly gain
 
-Key = TypeVar("Key", bound=Hashable)
-Result = TypeVar("Result")
+Done = tuple[Hashable, object]  # the key of a work, and what it returned
 
 
-def together(
-    works: Mapping[Key, Callable[..., Result]], **device: str | None
-) -> Iterator[tuple[Key, Result]]:
+def together(works: Mapping[Hashable, Callable], **device: str | None) -> Iterator[Done]:
     """Do many works, with the calls of `fit` that are of one kind made by `fit_many`.
 
     They begin in order, at most 64 at once, so that the data of no more are in memory. A call with
@@ -37,7 +34,7 @@ def together(
     """
     ahead, waiting = list(works.items()), {}
 
-    def advance(key: Key, history: pd.DataFrame | None = None) -> Iterator[tuple[Key, Result]]:
+    def advance(key: Hashable, history: pd.DataFrame | None = None) -> Iterator[Done]:
         if waiting[key].advance(history) is None:
             yield key, waiting.pop(key).result()
 
@@ -47,7 +44,7 @@ def together(
                 key, function = ahead.pop(0)
                 waiting[key] = _Work(function)
                 yield from advance(key)
-            kinds: dict[Hashable, list[Key]] = {}
+            kinds: dict[Hashable, list] = {}
             for key, work in waiting.items():
                 kinds.setdefault(_kind(work.call), []).append(key)
             keys = max(kinds.values(), key=len, default=[])
@@ -123,15 +120,9 @@ class _Work:
         self._paused.release()
 
     def _fit(
-        self,
-        network: Network,
-        data: Dataset,
-        *,
-        seed: int,
-        backward: Callable | None = None,
-        progress: bool = True,
-        **settings: object,
-    ) -> pd.DataFrame:
+        self, network: Network, data: Dataset, *, seed: int, backward: Callable | None = None,
+        progress: bool = True, **settings: object,
+    ) -> pd.DataFrame:  # fmt: skip
         own = {} if backward is None else {"backward": backward}
         self.call = _Call(network, data, seed, settings | own)
         self._paused.release()

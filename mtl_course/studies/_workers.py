@@ -1,7 +1,5 @@
 """Who trains the rows of a study: processes of one thread each, or a GPU, many side by side."""
 
-from __future__ import annotations
-
 import gc
 import platform
 import time
@@ -14,16 +12,13 @@ import torch
 
 from mtl_course import training
 from mtl_course.base import threads
-from mtl_course.studies._store import Study, recipe_here
+from mtl_course.studies._store import Study, recipe
 from mtl_course.studies._together import together
 
 _SOURCES_AT_ONCE = 10  # on a GPU; ten A's of 1,000,000 scenes of 32 × 32 are 31 GB
 
-Row = tuple[int, Mapping[str, object]]
-"""What a row is about: a seed and a cell."""
-
-Done = tuple[Hashable, object, dict[str, object]]
-"""The key of a work, what it returned, and on what machine and in how many seconds."""
+Row = tuple[int, Mapping[str, object]]  # what a row is about: a seed and a cell
+Done = tuple[Hashable, object, dict]  # a work's key, what it returned, where and in what time
 
 
 def in_processes(
@@ -33,7 +28,7 @@ def in_processes(
     # More than one where somebody has asked for it: joblib.parallel_config("dask"), say.
     jobs = jobs or max(joblib.effective_n_jobs(None), min(joblib.cpu_count(), len(rows)))
     settings = {"n_jobs": jobs, "return_as": "generator_unordered", "batch_size": 1}
-    recipes = {torch.__version__: recipe_here(chosen)}
+    recipes = {torch.__version__: recipe(chosen, here=True)}
     with joblib.Parallel(**settings) as parallel, warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns; where warnings are errors, that
         # would end the thread that hands out the work, and the study would wait for ever.
@@ -51,14 +46,11 @@ def in_processes(
 
 @threads(1)
 def _alone(key: Hashable, work: Callable, chosen: Study, recipes: Mapping[str, str]) -> Done:
-    """Do one work in a worker.
-
-    recipes: by version of torch, so that only a worker with another one makes a golden run.
-    """
+    """Do one work. recipes: by version of torch; a worker with another one makes a golden run."""
     start = time.perf_counter()
     result = work(fit=training.fit)
     seconds = time.perf_counter() - start
-    return key, result, _about(seconds, recipes.get(torch.__version__) or recipe_here(chosen))
+    return key, result, _about(seconds, recipes.get(torch.__version__) or recipe(chosen, here=True))
 
 
 def side_by_side(
@@ -70,7 +62,7 @@ def side_by_side(
         start = time.perf_counter()
         for count, (key, result) in enumerate(together(works), start=1):
             share = (time.perf_counter() - start) / count  # of what all took together
-            yield key, result, _about(share, recipe_here(chosen))
+            yield key, result, _about(share, recipe(chosen, here=True))
 
     def halved(rows: Sequence[Row]) -> Iterator[dict]:
         """Train all at once; without the memory for that, half after half."""
@@ -90,9 +82,6 @@ def side_by_side(
 
     for wave in _waves(chosen, rows, _SOURCES_AT_ONCE):
         yield from halved(wave)
-
-
-# ---------------------------------------------------------------------- both
 
 
 def group_of(chosen: Study, seed: int, cell: Mapping[str, object]) -> tuple:

@@ -1,10 +1,7 @@
 """A decision aid: the lecture's questions, answered by the nearest cells that were measured.
 
-It never says a bare yes. It says what was measured nearest to a case, with its interval, and how
-far the case is from it.
+It never says a bare yes, but what was measured nearest to a case, and how far from it that is.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -14,7 +11,8 @@ from mtl_course import studies
 from mtl_course.base import check_count
 from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import lesson_02, lesson_05, lesson_05_amounts
-from mtl_course.studies.lesson_05 import THOUSAND, WIDTH
+from mtl_course.studies.common import THOUSAND, WIDTH
+from mtl_course.studies.lesson_05_amounts import ALL_FAMILIES, MIXED, OTHER_FAMILIES, SAME_FAMILY
 
 INPUTS = {
     "the same": "the four",
@@ -26,11 +24,7 @@ INPUTS = {
 KINSHIPS = (*lesson_02.QUESTIONS, lesson_02.RANDOM)
 """What A's labels may be (T3), from nearest to farthest."""
 
-KIN = (
-    lesson_05_amounts.SAME_FAMILY,
-    lesson_05_amounts.OTHER_FAMILIES,
-    lesson_05_amounts.ALL_FAMILIES,
-)
+KIN = (SAME_FAMILY, OTHER_FAMILIES, ALL_FAMILIES)
 """What the other tasks may be about (M5)."""
 
 _CORRECTED = {"score": "auc", "corrected": True}
@@ -49,8 +43,11 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
         raise ValueError(f"a and b must be at least 1; got {a} and {b}.")
     _check_choice("x", x, INPUTS)
     _check_choice("kinship", kinship, KINSHIPS)
-    sizes, kinds = _measured()
-    size, far = _nearest(sizes, a=a, b=b)
+    how = {"way": "all layers", "over": "from scratch", **_CORRECTED}
+    size, far = _nearest(studies.gain(studies.run("size_map"), across=["a"], **how), a=a, b=b)
+    kinds = studies.run("relatedness")
+    same = (kinds["task"] == lesson_02.TARGET) & kinds["layers"].isin([0, lesson_02.ALL])
+    kinds = studies.gain(kinds[same], across=["a", "layers"], **how)
     labels = _nearest(kinds, labels=b)[0]["labels"]
     kinds = kinds[kinds["labels"] == labels].set_index("a")
     far_kinds = max(_distance(a, lesson_02.RELATED), _distance(b, labels))
@@ -69,15 +66,6 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
     return _as_table(table)
 
 
-def _measured() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the gains by the sizes of A and B, and by what A is, each corrected for its cells."""
-    how = {"way": "all layers", "over": "from scratch", **_CORRECTED}
-    sizes = studies.gain(studies.run("size_map"), across=["a"], **how)
-    rows = studies.run("relatedness")
-    rows = rows[(rows["task"] == lesson_02.TARGET) & rows["layers"].isin([0, lesson_02.ALL])]
-    return sizes, studies.gain(rows, across=["a", "layers"], **how)
-
-
 def multi_task(
     tasks: int, labels: int, *, others: int, kin: str = KIN[-1], width: int = 8
 ) -> pd.DataFrame:
@@ -94,8 +82,8 @@ def multi_task(
     for name, value in (("labels", labels), ("others", others), ("width", width)):
         check_count(name, value, least=1)
     _check_choice("kin", kin, KIN)
-    related, amounts, widths = _measured_together()
-    asked = "four about cars" if kin == lesson_05_amounts.SAME_FAMILY else "the four"
+    related, amounts, widths = _measured()
+    asked = "four about cars" if kin == SAME_FAMILY else "the four"
     m5, far = _nearest(related[related["way"] == kin], count=tasks - 1, width=width)
     m6, far_6 = _nearest(amounts, a=others)
     m7, far_7 = _nearest(widths[widths["asked"] == asked], width=width, images=labels)
@@ -120,21 +108,16 @@ def multi_task(
     return _as_table(table)
 
 
-def _measured_together() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return the gains of other tasks, of joint training by |A|, and of one network by its width.
-
-    Each table is corrected for the number of its cells.
-    """
-    rows = studies.run("companions")
-    related = [
-        studies.gain(rows, kin, over=lesson_05.ALONE, across=["count"], **_CORRECTED) for kin in KIN
-    ]
-    joint = lesson_05_amounts.beside_transfer(studies.run("amounts"), studies.run("size_map"))
-    amounts = studies.gain(joint, lesson_05_amounts.MIXED, over="all layers", **_CORRECTED)
-    widths = studies.gain(
-        studies.run("widths"), lesson_05.SHARED, over=lesson_05.SEPARATE, **_CORRECTED
-    )
-    return pd.concat(related, keys=KIN, names=["way"]).reset_index("way"), amounts, widths
+def _measured() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the gains of other tasks, of joint training by |A|, and of a network by its width."""
+    names = ("companions", "amounts", "size_map", "widths")
+    others, joint, sizes, widths = (studies.run(name) for name in names)
+    how = {"over": lesson_05.ALONE, "across": ["count"], **_CORRECTED}
+    related = pd.concat({kin: studies.gain(others, kin, **how) for kin in KIN}, names=["way"])
+    joint = lesson_05_amounts.beside_transfer(joint, sizes)
+    joint = studies.gain(joint, MIXED, over="all layers", **_CORRECTED)
+    widths = studies.gain(widths, lesson_05.SHARED, over=lesson_05.SEPARATE, **_CORRECTED)
+    return related.reset_index("way"), joint, widths
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:

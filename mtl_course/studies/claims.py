@@ -1,11 +1,8 @@
 """What the lessons claim, and whether ten other seeds say the same.
 
-A claim is a comparison in one cell of a study; ``assets/claims.json`` lists them. Each is made
-twice: with the seeds whose rows ship, and with ten others, whose rows ship too. So is a random
-tenth of all cells of a lesson's studies, each against its baseline.
+A claim is a comparison in one cell of a study; ``assets/claims.json`` lists them. Each is made with
+the study's seeds and with ten others, whose rows ship too. So is a random tenth of all cells.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +21,9 @@ SAMPLE_SHARE, SAMPLE_SEED = 0.1, 2026  # of the random sample of comparisons
 class Comparison(NamedTuple):
     """What one way gains over another in one cell of a study.
 
-    cell: every key of the study; `column` names the way.
+    cell: every key of the study; `column` names the way. score: None takes the study's own.
     over: the other way; or a mapping, of all keys in which the other cell differs; or a list, of
         another study and its cell. None takes the study's own baseline.
-    score: None takes the study's own.
     """
 
     study: str
@@ -53,14 +49,11 @@ class Comparison(NamedTuple):
         return next(((name, cell) for cell in cells if cell in grid), None)
 
     def found(
-        self,
-        seeds: Iterable[int] | None = None,
-        rows: Mapping[str, pd.DataFrame] | None = None,
-        **where: object,
+        self, seeds: Iterable[int] | None = None, rows: Mapping | None = None, **where: object
     ) -> pd.Series:
         """Return `studies.gain` of this cell: seeds, mean, low, high, verdict, detectable.
 
-        rows: by study; where there are none, what `studies.run` gives for `seeds` and `where`.
+        rows: tables by study; for others, what `studies.run` gives for `seeds` and `where`.
         Raises: ValueError if the study has no such cell of the other way, or no seed has both.
         """
         if (other := self.baseline()) is None:
@@ -106,64 +99,49 @@ def _rows(
     return pd.concat([studies.run(name, seeds, only=only, **where) for only in runs])
 
 
-# ---------------------------------------------------------------------- what the lessons claim
-
-
 class Lesson(NamedTuple):
-    """What a lesson claims.
+    """What a lesson claims, and of which studies."""
 
-    claims: comparisons by what is claimed. studies: whose comparisons are sampled.
-    expensive: further claims, whose ten other seeds take hours and do not ship.
-    complete: studies all of whose cells are trained again, for claims about all of them together.
-    """
-
-    claims: Mapping[str, Comparison]
-    studies: Sequence[str]
-    expensive: Mapping[str, Comparison] = {}
-    complete: Sequence[str] = ()
+    claims: Mapping[str, Comparison]  # by what is claimed
+    studies: Sequence[str]  # whose comparisons are sampled
+    expensive: Mapping[str, Comparison] = {}  # claims whose ten other seeds take hours: none ship
+    complete: Sequence[str] = ()  # trained again in every cell: claims about all cells together
 
 
-def _lesson(about: Mapping[str, object]) -> Lesson:
-    tables = {
-        kind: {claim: Comparison(**each) for claim, each in about[kind].items()}
-        for kind in ("claims", "expensive")
-        if kind in about
-    }
-    return Lesson(**{**about, **tables})
+def _lesson(claims: Mapping, studies: Sequence, expensive: Mapping = {}, **more: object) -> Lesson:
+    own, other = (
+        {claim: Comparison(**each) for claim, each in table.items()}
+        for table in (claims, expensive)
+    )
+    return Lesson(own, studies, other, **more)
 
 
 _REGISTER = json.loads((HOME / "assets" / "claims.json").read_text(encoding="utf-8"))
-LESSONS = {name: _lesson(about) for name, about in _REGISTER.items()}
+LESSONS = {name: _lesson(**about) for name, about in _REGISTER.items()}
 """By lesson: what it claims, as it stood before its other seeds were trained."""
 
 
 def random_sample(lesson: str) -> dict[str, Comparison]:
     """Return a random tenth of a lesson's comparisons, by what they compare."""
     every = comparisons(lesson)
-    drawn = np.random.default_rng(SAMPLE_SEED).choice(
-        len(every), round(SAMPLE_SHARE * len(every)), replace=False
-    )
+    count, rng = round(SAMPLE_SHARE * len(every)), np.random.default_rng(SAMPLE_SEED)
+    drawn = rng.choice(len(every), count, replace=False)
     return {str(every[k]): every[k] for k in sorted(drawn)}
 
 
 def comparisons(lesson: str) -> list[Comparison]:
     """Return every cell of a lesson's studies that has a baseline, in the order of their grids."""
-    every = [
-        Comparison(name, cell)
-        for name in LESSONS[lesson].studies
-        for cell in studies.study(name).grid
-    ]
+    names = LESSONS[lesson].studies
+    every = [Comparison(name, cell) for name in names for cell in studies.study(name).grid]
     return [each for each in every if each.baseline() not in (None, (each.study, each.cell))]
 
 
 def table(
-    claims: Mapping[str, Comparison],
-    rows: Mapping[str, pd.DataFrame] | None = None,
-    **where: object,
+    claims: Mapping[str, Comparison], rows: Mapping | None = None, **where: object
 ) -> pd.DataFrame:
     """Return what each comparison finds with its own seeds, and with ten others.
 
-    rows: by study, rows to read in place of those that ship.
+    rows: tables by study, to read in place of rows that ship.
     where: for `studies.run`, about the ten others; their rows are trained where they are missing.
     Returns: one row a comparison: mean, low, high, verdict, then the same of the others, and
         whether the verdict stayed.

@@ -1,10 +1,8 @@
 """What the studies of all lessons share: amounts, grids, settings, scenes and scores."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -12,7 +10,7 @@ from mtl_course import scenes
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.devices import machine
-from mtl_course.networks import Network
+from mtl_course.networks import Network, shared
 from mtl_course.studies._store import Study
 from mtl_course.training import Fit, evaluate, fit
 from mtl_course.transfer import adapt
@@ -34,14 +32,16 @@ def cells(**grid: Sequence) -> list[dict[str, object]]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def tuning(chosen: Study, question: str, **changes: object) -> Study:
+def tuning(
+    chosen: Study, question: str, grid: Sequence, seeds: Sequence = DEVELOPMENT[:3], **changes
+) -> Study:
     """Return the study that chose another's learning rates, on development seeds.
 
-    changes: its grid and seeds, and what else differs. Without settings, it has the other's less
-        their "rates".
+    changes: what else differs. Without settings, it has the other's less what was chosen.
     """
-    changes = {"settings": {k: v for k, v in chosen.settings.items() if k != "rates"}} | changes
-    return dataclasses.replace(chosen, question=question, over=None, blank={}, **changes)
+    settings = {k: v for k, v in chosen.settings.items() if k not in ("rates", "doubled")}
+    changes = {"settings": settings, "over": None, "blank": {}} | changes
+    return dataclasses.replace(chosen, question=question, grid=grid, seeds=seeds, **changes)
 
 
 def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
@@ -49,10 +49,8 @@ def nothing_shared(seed: int, *, fit: Fit = fit) -> None:
 
 
 def for_drawing() -> str:
-    """Return the device on which a study draws its images: a GPU that trains on them, or the CPU.
-
-    Apple's MPS lacks the 64-bit arithmetic that drawing needs.
-    """
+    """Return the device on which a study draws images: a GPU that trains on them, or the CPU."""
+    # Apple's MPS lacks the 64-bit arithmetic that drawing needs.
     return "cuda" if machine().device.type == "cuda" else "cpu"
 
 
@@ -69,6 +67,19 @@ def draw_test(seed: int, tasks: Sequence[str] = scenes.THE_FOUR, count: int = 0)
 def fitting(seed: int, steps: int, rate: float | None) -> dict[str, object]:
     """Return the settings that a study gives `fit` besides the network and its data."""
     return {"steps": steps, "seed": seed, "learning_rate": rate, "progress": False}
+
+
+def train(
+    data: Dataset, seed: int, steps: int, rate: float, *,
+    build: Callable[..., Network] = shared, width: int = WIDTH, batch: int = BATCH, fit: Fit = fit,
+) -> Network:  # fmt: skip
+    """Return a network trained on `data`, whose batches and first weights `seed` decides.
+
+    Its trunk starts alike for any tasks. build: `networks.shared` or `networks.separate`.
+    """
+    network = build(data.names, width=width, seed=seed)
+    fit(network, data, **fitting(seed, steps, rate), batch_size=batch)
+    return network
 
 
 def adapted(

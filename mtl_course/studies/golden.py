@@ -1,7 +1,5 @@
 """The golden run: a tiny training of everything, by which stored rows know that it changed."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json
@@ -19,27 +17,24 @@ from mtl_course.studies import spectrograms
 
 FILE = HOME / "assets" / "golden_run.json"
 
+# Relative. On x86 the numbers move by less than 5e-6 between instruction sets (SSE to AVX-512, in
+# torch 2.15, MKL, oneDNN), and an error of 1e-6 in the output of each layer moves them by up to
+# 3e-4. What changes training moves one in each world by 1e-2 or more: see its tests.
 _TOLERANCE = 1e-3
-"""Relative. On x86 the numbers move by less than 5e-6 between instruction sets (SSE to AVX-512, in
-torch 2.15, MKL, oneDNN), and an error of 1e-6 in the output of each layer moves them by up to 3e-4.
-What changes training moves one in each world by 1e-2 or more: see ``tests/test_golden.py``."""
+_SETTINGS = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
 
 
 def run(world: str) -> dict[str, float]:
     """Run through everything that makes a row, on a tiny scale: drawing, training, predicting.
 
     world: "digits" pretrains on printed digits and adapts in each way; "scenes" trains a shared
-        network, a separate one and a softmax on driving scenes, with labels hidden; "dials" draws
-        sounds and letters, and copies a layer of a network of four tasks about scenes to another
-        one. Each world also trains a head alone.
+        network, a separate one and a softmax, with labels hidden; "dials" draws sounds and letters,
+        and copies a layer of a network of four tasks. Each world also trains a head alone.
     Returns: losses, mean squared logits and the like by name, in float32 on one thread of the CPU.
     Raises: KeyboardInterrupt when interrupted, where `training.fit` would keep what it has.
     """
     with threads(1), torch.device("cpu"):
         return WORLDS[world]()
-
-
-_SETTINGS = {"seed": 0, "device": "cpu", "precision": "float32", "progress": False}
 
 
 def _digits() -> dict[str, float]:
@@ -70,7 +65,8 @@ def _scenes() -> dict[str, float]:
 
 def _dials() -> dict[str, float]:
     letters = datasets.printed_digits(64, seed=0, characters=LETTERS)
-    numbers = _brightness("letters", letters.images) | _sounds(spectrograms.draw(128, seed=0))
+    numbers = {"letters: brightness": _mean(letters.images.double())}
+    numbers |= _sounds(spectrograms.draw(128, seed=0))
     four = scenes.draw(128, seed=3, jobs=1)
     roads = scenes.draw(128, seed=0, tasks=["two cars"], jobs=1)
     rate = {"learning_rate": 1e-3}  # at three times that, a rounding error grows more
@@ -79,9 +75,8 @@ def _dials() -> dict[str, float]:
     how = {"how": "head then all", "layers": 1, "steps": 4}
     target = transfer.adapt(source, roads, **how, **rate, **_SETTINGS)
     numbers |= _learned("four questions", source) | _learned("another question", target, roads)
-    for block, alike in enumerate(similarity(source, target, roads)):
-        numbers[f"similarity of block {block}"] = alike
-    return numbers | _head_alone(roads)
+    alike = enumerate(similarity(source, target, roads))
+    return numbers | {f"similarity of block {b}": x for b, x in alike} | _head_alone(roads)
 
 
 WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
@@ -90,67 +85,53 @@ WORLDS = {"digits": _digits, "scenes": _scenes, "dials": _dials}
 def _sounds(data: Dataset) -> dict[str, float]:
     """Return how bright the pictures of sounds are: by pitch, from the top, and by task.
 
-    Nothing is trained on them: the last bits of a spectrum decide which gray a few hundred pixels
-    are rounded to, and four steps of training make a deviation of 0.5 % of that.
+    Nothing is trained on them: the last bits of a spectrum decide to which gray a few hundred
+    pixels are rounded, which four steps of training make a deviation of 0.5 %.
     """
-    numbers = {}
-    for band, images in enumerate(data.images.chunk(4, dim=2)):
-        numbers |= _brightness(f"sounds, band {band}", images)
-    for task, labels in zip(data.tasks, data.labels.T, strict=True):
-        numbers |= _brightness(f"sounds, {task}", data.images[labels == 1])
-    return numbers
+    bands = {f"band {band}": images for band, images in enumerate(data.images.chunk(4, dim=2))}
+    tasks = {task: data.images[data.labels[:, k] == 1] for k, task in enumerate(data.tasks)}
+    return {f"sounds, {name}: brightness": _mean(x.double()) for name, x in (bands | tasks).items()}
 
 
-def _brightness(name: str, images: Tensor) -> dict[str, float]:
-    return {f"{name}: brightness": images.double().mean().item()}
+def _mean(values: Tensor) -> float:
+    return values.mean().item()
 
 
 def _head_alone(data: Dataset) -> dict[str, float]:
     """Train a head for long enough to show the rules of all training: rates and the optimizer.
 
-    A tenth of 20 steps is two; of fewer it is one, whatever the warm-up is. Weight decay would be
-    lost in rounding, so it acts once more, without a gradient and at a rate that makes it large.
-
-    With the trunk frozen, the numbers follow the weights smoothly. If 20 steps trained all layers,
-    a ReLU or a maximum that rounding turns the other way could move a number by 1 %.
+    A tenth of 20 steps is two; of fewer it is one, whatever the warm-up is. In 20 steps of all
+    layers, a ReLU or a maximum that rounding turns the other way could move a number by 1 %.
+    Weight decay would be lost in rounding: it acts once more, alone, at a rate that makes it large.
     """
-    width = {"width": 4, "seed": 1}
-    network = (
-        networks.shared(data.tasks, **width) if data.tasks else networks.classifier(data, **width)
-    )
+    build = networks.shared if data.tasks else networks.classifier
+    network = build(data.tasks or data, width=4, seed=1)
     networks.freeze(network.trunk)
     settings = {"steps": 20, "batch_size": 32, **_SETTINGS}
     training.fit(network, data, learning_rate=3e-2, **settings)
     numbers = _learned("head alone", network, data)
-    still = {"backward": lambda losses: (0 * losses).sum().backward()}
-    training.fit(network, data, learning_rate=100.0, **still, **settings)
+    settings |= {"learning_rate": 100.0, "backward": lambda losses: (0 * losses).sum().backward()}
+    training.fit(network, data, **settings)
     _learned("decay alone", network)
-    return numbers | {"decay alone: mean squared weight": _mean_square(network.head.weight)}
+    return numbers | {"decay alone: mean squared weight": _mean(network.head.weight.square())}
 
 
 def _learned(name: str, network: Network, data: Dataset | None = None) -> dict[str, float]:
-    """Return the losses of the training so far and the mean squared logit on the data.
-
-    Raises: KeyboardInterrupt if a training was cut short.
-    """
+    """Return losses and mean squared logit. Raises: KeyboardInterrupt if they were cut short."""
     if network.history.attrs["interrupted"]:
         raise KeyboardInterrupt
     losses = network.history["loss"].tolist()
     numbers = {f"{name}: loss at step {step}": loss for step, loss in enumerate(losses)}
     if data:
         logits = training.predict(network, data, "cpu", "float32")
-        numbers[f"{name}: mean squared logit"] = _mean_square(logits)
+        numbers[f"{name}: mean squared logit"] = _mean(logits.square())
     return numbers
-
-
-def _mean_square(values: Tensor) -> float:
-    return values.square().mean().item()
 
 
 # ---------------------------------------------------------------------- against the stored one
 
 
-@functools.lru_cache(maxsize=3)
+@functools.cache
 def numbers(world: str) -> dict[str, float]:
     """Return what `run` gives here; it runs once in a process."""
     return run(world)

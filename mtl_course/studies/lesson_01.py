@@ -1,7 +1,5 @@
 """Lesson 01: printed digits to handwritten ones."""
 
-from __future__ import annotations
-
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset, handwritten_digits, printed_digits
 from mtl_course.networks import Network
@@ -28,8 +26,13 @@ ZERO_SHOT = "zero-shot"
 def printed_source(seed: int, *, fit: Fit = fit) -> Network:
     """Return a network that has learned task A of one seed: its own 60,000 printed digits."""
     printed = printed_digits(PRINTED, seed=derive_seed(seed, "A"), device=common.for_drawing())
+    return pretrained(printed, seed, fit)
+
+
+def pretrained(data: Dataset, seed: int, fit: Fit) -> Network:
+    """Return a network that has learned these images of A."""
     settings = {"steps": PRETRAINING, "batch_size": common.BATCH_OF_A, "progress": False}
-    return pretrain(printed, seed=derive_seed(seed, "A network"), **settings, fit=fit)
+    return pretrain(data, seed=derive_seed(seed, "A network"), **settings, fit=fit)
 
 
 def _digits(

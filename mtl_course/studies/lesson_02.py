@@ -3,8 +3,6 @@
 A is the lecture's four answers, or what a study puts in their place, and B the question `TARGET`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -63,10 +61,7 @@ def trunk(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
         return shared([TARGET], width=WIDTH, seed=derive_seed(seed, "B network"))
     data = images_of(seed, a, RELATED) if isinstance(a, str) else images_of(seed, "the four", a)
     own, steps = derive_seed(seed, "A network"), STEPS_OF_A.get(a, RELATED_STEPS)
-    network = shared(data.tasks, width=WIDTH, seed=own)
-    settings = common.fitting(own, steps, common.RATE_OF_A)
-    fit(network, data, **settings, batch_size=common.BATCH_OF_A)
-    return network
+    return common.train(data, own, steps, common.RATE_OF_A, batch=common.BATCH_OF_A, fit=fit)
 
 
 def images_of(seed: int, a: str, count: int = RELATED) -> Dataset:
@@ -171,5 +166,4 @@ STUDIES["dials_tuning"] = common.tuning(
         for task, rates in RATES.items()
         for cell in cells(way=rates, labels=_FEW, rate=common.RATES_TRIED)
     ],
-    seeds=common.DEVELOPMENT[:3],
 )

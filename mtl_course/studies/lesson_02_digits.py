@@ -1,7 +1,5 @@
 """Lesson 02 once more, on handwriting: A is print of several sizes and kinds, B real digits."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
@@ -11,10 +9,10 @@ from mtl_course.datasets import LETTERS, Dataset, handwritten_digits, printed_di
 from mtl_course.networks import Network, classifier
 from mtl_course.studies import common, lesson_02, spectrograms
 from mtl_course.studies.common import STEPS, Scores, Study, cells
-from mtl_course.studies.lesson_01 import LABELS, PRETRAINING, PRINTED
+from mtl_course.studies.lesson_01 import LABELS, PRETRAINING, PRINTED, pretrained
 from mtl_course.studies.lesson_02 import ALL, NOTHING, RANDOM, RELATED, SHUFFLED, SLOWER, SOUNDS
 from mtl_course.training import Fit, fit
-from mtl_course.transfer import LEARNING_RATES, pretrain
+from mtl_course.transfer import LEARNING_RATES
 
 PRINTED_SIZES = (100, 1_000, 10_000, PRINTED)
 KINDS_OF_PRINT = ("digits", "letters", "thickness", RANDOM, SHUFFLED, SOUNDS)
@@ -29,8 +27,7 @@ def _trunk(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
         digit = print_of(seed, "digits", 1)
         return classifier(digit, width=16, seed=derive_seed(seed, "B network"))
     data = print_of(seed, a) if isinstance(a, str) else print_of(seed, "digits", a)
-    settings = {"steps": PRETRAINING, "batch_size": common.BATCH_OF_A, "progress": False}
-    return pretrain(data, seed=derive_seed(seed, "A network"), **settings, fit=fit)
+    return pretrained(data, seed, fit)
 
 
 def print_of(seed: int, a: str, count: int = PRINTED) -> Dataset:
@@ -38,9 +35,8 @@ def print_of(seed: int, a: str, count: int = PRINTED) -> Dataset:
     own = derive_seed(seed, "A")
     if a == SOUNDS:
         return spectrograms.draw(min(count, RELATED), own, size=8, channels=1)
-    if a == "letters":
-        return printed_digits(count, own, device=common.for_drawing(), characters=LETTERS)
-    data = printed_digits(count, own, device=common.for_drawing())
+    characters = {"characters": LETTERS} if a == "letters" else {}
+    data = printed_digits(count, own, device=common.for_drawing(), **characters)
     if a == "thickness":
         ink = data.images.float().mean(dim=(1, 2, 3))
         cuts = ink.quantile(torch.linspace(0.1, 0.9, 9, device=ink.device))
@@ -64,6 +60,7 @@ def _written(
 _TWO = ("all layers", "new head")
 _COMPARED = {
     "source": _trunk, "train": _written, "seeds": range(10), "shared_by": "a",
+    "over": "from scratch",
     "settings": {"steps of A": PRETRAINING, "steps": STEPS, "rates": LEARNING_RATES},
 }  # fmt: skip
 STUDIES = {
@@ -73,7 +70,7 @@ STUDIES = {
             *cells(a=[0], b=LABELS, way=["from scratch"]),
             *cells(a=PRINTED_SIZES, b=LABELS, way=["all layers"]),
         ],
-        over="from scratch", blank={"a": 0}, **_COMPARED,
+        blank={"a": 0}, **_COMPARED,
     ),
     "digits_relatedness": Study(
         "Handwritten digits: what must A have in common with them?",
@@ -82,6 +79,6 @@ STUDIES = {
             *cells(a=KINDS_OF_PRINT, way=_TWO, layers=[ALL], labels=[30, 300]),
             *cells(a=["digits", "thickness"], way=_TWO, layers=range(1, ALL), labels=[300]),
         ],
-        golden="dials", over="from scratch", blank={"a": NOTHING, "layers": 0}, **_COMPARED,
+        golden="dials", blank={"a": NOTHING, "layers": 0}, **_COMPARED,
     ),
 }  # fmt: skip

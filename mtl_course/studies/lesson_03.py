@@ -1,7 +1,5 @@
 """Lesson 03: one image, four answers, by four sigmoids or by one softmax."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
@@ -45,12 +43,11 @@ def _four_answers(
 ) -> Scores:
     """Answer yes or no to each task, by four sigmoids or by one softmax on the same trunk."""
     roads = roads._replace(train=roads.train.subset(slice(images)))
-    own, data, softmax = derive_seed(seed, "network"), roads.train, way != FOUR_WAYS[0]
+    data, softmax = roads.train, way != FOUR_WAYS[0]
     if softmax:
         data = one_label(data, seed=derive_seed(seed, "which label"))
-    network = shared(data.names, width=WIDTH, seed=own)
-    fit(network, data, **common.fitting(own, STEPS, rate or FOUR_RATES[way]))
-    common.completed(network)
+    own, rate = derive_seed(seed, "network"), rate or FOUR_RATES[way]
+    network = common.completed(common.train(data, own, STEPS, rate, fit=fit))
     tuned = way == FOUR_WAYS[2]
     scores = softmax_answers(network, roads, tuned) if softmax else answers(network, roads.test)
     return {**scores, "steps": STEPS}

@@ -1,14 +1,12 @@
 """Lesson 04: labels that are '?', hidden in several ways and treated in four."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
 
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset, hide
-from mtl_course.networks import Network, shared
+from mtl_course.networks import Network
 from mtl_course.studies import common
 from mtl_course.studies.common import STEPS, WIDTH, Scores, Study, cells
 from mtl_course.studies.lesson_03 import SETTINGS, TOO_FEW, Roads, answers, roads
@@ -48,9 +46,8 @@ def treat(
     """Return a network that learns from `data`, its '?' treated in one of the four ways (M4).
 
     "mask" leaves them out of the loss; "call it 0" says no; "drop the image" keeps images without
-    any; "guess it" trains a first network with the mask and lets it fill them in, then trains a
-    second one from the same first weights. Returns: None where dropping leaves fewer than
-    `TOO_FEW` images.
+    any, and returns None if they are fewer than `TOO_FEW`; "guess it" trains a first network with
+    the mask and lets it fill them in, then trains a second one from the same first weights.
     """
     unknown = data.labels == UNKNOWN
     if treatment == "call it 0":
@@ -64,9 +61,7 @@ def treat(
         first = common.completed(treat(data, "mask", seed, rate, steps, width, fit=fit))
         guess = (predict(first, data) > 0).to(data.labels.device, torch.int8)
         data = replace(data, labels=torch.where(unknown, guess, data.labels))
-    network = shared(data.tasks, width=width, seed=seed)
-    fit(network, data, **common.fitting(seed, steps, rate))
-    return network
+    return common.train(data, seed, steps, rate, width=width, fit=fit)
 
 
 def _unknown(
@@ -86,7 +81,6 @@ def _unknown(
     return {**scores, "steps": steps, "whole_images": whole_images}
 
 
-_TRIED = common.RATES_TRIED[1:4]
 _UNKNOWN = Study(
     "Labels that are '?': mask, call it 0, drop the image, or guess?",
     grid=[
@@ -102,7 +96,8 @@ STUDIES = {
     "unknown": _UNKNOWN,
     "unknown_tuning": common.tuning(
         _UNKNOWN, "The learning rate of each treatment of '?', on development seeds.",
-        grid=cells(way=TREATMENTS, hidden=HIDDEN[:1], fraction=[0.25, 0.5], rate=_TRIED),
-        seeds=common.DEVELOPMENT[:3],
+        grid=cells(
+            way=TREATMENTS, hidden=HIDDEN[:1], fraction=[0.25, 0.5], rate=common.RATES_TRIED[1:4]
+        ),
     ),
 }  # fmt: skip

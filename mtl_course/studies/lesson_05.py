@@ -4,10 +4,8 @@ Every network learns from driving scenes that are labeled for all of its tasks. 
 has the studies in which each task has images of its own (M6).
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -51,21 +49,6 @@ def shuffled(data: Dataset, seed: int, start: int = 1) -> Dataset:
     return replace(data, labels=labels)
 
 
-def train(
-    data: Dataset, seed: int, steps: int, rate: float, *, role: str = "network",
-    build: Callable[..., Network] = shared, width: int = WIDTH, batch: int = BATCH, fit: Fit = fit,
-) -> Network:  # fmt: skip
-    """Return a network trained on all tasks of `data`.
-
-    `seed` and `role` decide its batches and first weights: its trunk starts alike for any tasks.
-    build: `networks.shared` or `networks.separate`. width: channels. batch: images a step.
-    """
-    own = derive_seed(seed, role)
-    network = build(data.tasks, width=width, seed=own)
-    fit(network, data, **common.fitting(own, steps, rate), batch_size=batch)
-    return network
-
-
 # ---------------------------------------------------------------------- M5: which tasks together
 
 ALONE = "alone"
@@ -84,26 +67,21 @@ RELATED_TASKS = {
 }
 UNRELATED_TASKS = ("night", "fog", "road bends left")  # weather, and left or right
 FEW, MANY = 300, 3_000  # images to learn from
-GROUP_RATES = {  # the best of "company_tuning"
-    ALONE: 3e-2, RELATED: 1e-2, OTHER_THREE: 1e-2, UNRELATED: 3e-2, RANDOM: 3e-2,
-}  # fmt: skip
+# The best of "company_tuning":
+GROUP_RATES = {ALONE: 3e-2, RELATED: 1e-2, OTHER_THREE: 1e-2, UNRELATED: 3e-2, RANDOM: 3e-2}
 
 
 class Source(NamedTuple):
-    """What the cells of one seed and size share.
+    """What the cells of one seed and size share."""
 
-    scenes: labeled for every task of every group. four: a network that has learned `THE_FOUR`, and
-    so each of them with the other three; None where each cell trains its own.
-    """
-
-    scenes: Dataset
-    four: Network | None
+    scenes: Dataset  # labeled for every task of every group
+    four: Network | None  # has learned `THE_FOUR`; None where each cell trains its own
 
 
 def _source(seed: int, images: int, *, fit: Fit = fit) -> Source:
-    data = _scenes_only(seed, images).scenes
-    four = train(only(data, THE_FOUR), seed, STEPS, GROUP_RATES[OTHER_THREE], fit=fit)
-    return Source(data, four)
+    data, own = _scenes_only(seed, images).scenes, derive_seed(seed, "network")
+    four, rate = only(data, THE_FOUR), GROUP_RATES[OTHER_THREE]
+    return Source(data, common.train(four, own, STEPS, rate, fit=fit))
 
 
 def _scenes_only(seed: int, images: int = THOUSAND, *, fit: Fit = fit) -> Source:
@@ -128,7 +106,8 @@ def _company(
     if network is None:
         data = grouped(source.scenes, seed, way, task)
         rate = rate or GROUP_RATES[ALONE if way in (LONGER, FASTER) else way]
-        network = train(data, seed, STEPS * (4 if way == LONGER else 1), rate, fit=fit)
+        own, steps = derive_seed(seed, "network"), STEPS * (4 if way == LONGER else 1)
+        network = common.train(data, own, steps, rate, fit=fit)
     return common.scored(network, seed, task)
 
 
@@ -163,28 +142,24 @@ def _widths(
     build = separate if way == SEPARATE else shared
     rates, steps = WIDTH_RATES[way], STEPS * (4 if way == SHARED_LONGER else 1)
     rate = rate or rates[min(largest for largest in rates if width <= largest)]
-    network = train(data, seed, steps, rate, build=build, width=width, fit=fit)
+    own = derive_seed(seed, "network")
+    network = common.train(data, own, steps, rate, build=build, width=width, fit=fit)
     return {**common.each_scored(network, seed), "parameters": trainable(network), "steps": steps}
 
 
 _SETTINGS = {"test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH}
-_TASKS = {"width": WIDTH, "strangers": UNRELATED_TASKS, "families": RELATED_TASKS}
-_COMPANY_SETTINGS = _SETTINGS | _TASKS
-_WIDTHS_SETTINGS = _SETTINGS | {"drawn": max(SIZES), "asked": TASK_SETS}
-
 _COMPANY = Study(
     "Does a task gain from the other three, from unrelated tasks, from random labels?",
     grid=[
         *cells(way=[*GROUPS, FASTER], task=THE_FOUR, images=[FEW, MANY]),
         *cells(way=[LONGER], task=THE_FOUR, images=[MANY]),
     ],
-    source=_source,
-    train=_company,
-    settings=_COMPANY_SETTINGS | {"rates": GROUP_RATES},
-    shared_by="images",
-    over=ALONE,
-    **REPORTED,
-)
+    source=_source, train=_company, shared_by="images", over=ALONE, **REPORTED,
+    settings=_SETTINGS | {
+        "width": WIDTH, "strangers": UNRELATED_TASKS, "families": RELATED_TASKS,
+        "rates": GROUP_RATES,
+    },
+)  # fmt: skip
 _WIDTHS = Study(
     "How wide must one shared network be to match four networks?",
     grid=[
@@ -194,34 +169,24 @@ _WIDTHS = Study(
         *cells(way=[SHARED, SEPARATE], width=WIDTHS[:-1], images=SIZES[:1],
                asked=["four about cars"]),
     ],
-    source=roads,
-    train=_widths,
-    settings=_WIDTHS_SETTINGS | {"rates": WIDTH_RATES},
-    over=SEPARATE,
-    **REPORTED,
+    source=roads, train=_widths, over=SEPARATE, **REPORTED,
+    settings=_SETTINGS | {"drawn": max(SIZES), "asked": TASK_SETS, "rates": WIDTH_RATES},
 )  # fmt: skip
 
 STUDIES = {
     "company": _COMPANY,
     "company_tuning": common.tuning(
-        _COMPANY,
-        "The learning rate for each group of tasks, on development seeds.",
+        _COMPANY, "The learning rate for each group of tasks, on development seeds.",
         grid=cells(way=GROUPS, task=THE_FOUR, images=[THOUSAND], rate=HIGHER_RATES),
-        seeds=common.DEVELOPMENT[:3],
-        settings=_COMPANY_SETTINGS,
-        source=_scenes_only,
-        shared_by=None,
+        source=_scenes_only, shared_by=None,
     ),
     "widths": _WIDTHS,
     "widths_tuning": common.tuning(
-        _WIDTHS,
-        "The learning rate of one shared network and of four, on development seeds.",
+        _WIDTHS, "The learning rate of one shared network and of four, on development seeds.",
         grid=[
             *cells(way=[SHARED, SEPARATE], width=[2, 8, 16], images=[1_000], rate=HIGHER_RATES),
             *cells(way=[SHARED], width=[32], images=[1_000], rate=HIGHER_RATES),
             *cells(way=[SHARED_LONGER], width=[2, 8, 16], images=[1_000], rate=HIGHER_RATES),
         ],
-        seeds=common.DEVELOPMENT[:3],
-        settings=_WIDTHS_SETTINGS,
     ),
-}
+}  # fmt: skip

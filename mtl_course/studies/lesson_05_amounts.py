@@ -1,10 +1,7 @@
 """Lesson 05, how much data the tasks have (M6): joint training with A, and up to 99 other tasks.
 
-Each task has images of its own: an image is labeled for its own task only, and its other labels are
-'?'.
+Each task has images of its own, whose labels for all other tasks are '?'.
 """
-
-from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
@@ -16,16 +13,7 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.scenes import SETTLED, TASKS
 from mtl_course.studies import common, lesson_05
-from mtl_course.studies.common import (
-    BATCH,
-    BATCH_OF_A,
-    STEPS,
-    THOUSAND,
-    WIDTH,
-    Scores,
-    Study,
-    cells,
-)
+from mtl_course.studies.common import BATCH, BATCH_OF_A, STEPS, THOUSAND, WIDTH, Study, cells
 from mtl_course.studies.lesson_02 import LARGEST, STEPS_OF_A, TARGET
 from mtl_course.studies.lesson_05 import ALONE, RANDOM
 from mtl_course.training import Fit, fit
@@ -73,11 +61,15 @@ def a_and_b(seed: int, a: int, way: str) -> Dataset:
 
 def _amounts(
     nothing: None, seed: int, a: int, way: str, rate: float | None = None, *, fit: Fit = fit
-) -> Scores:
+) -> common.Scores:
     """Score B's task once a network has learned it together with A's four."""
-    data, rate = a_and_b(seed, a, way), rate or JOINT_RATES[way]
+    data, own, rate = (
+        a_and_b(seed, a, way),
+        derive_seed(seed, "A network"),
+        rate or JOINT_RATES[way],
+    )
     steps = len(data) // BATCH_OF_A
-    network = lesson_05.train(data, seed, steps, rate, role="A network", batch=BATCH_OF_A, fit=fit)
+    network = common.train(data, own, steps, rate, batch=BATCH_OF_A, fit=fit)
     return {**common.scored(network, seed, TARGET), "steps": steps}
 
 
@@ -153,12 +145,11 @@ def images_of_each(seed: int, kind: str, count: int) -> Dataset:
 def _companions(
     nothing: None, seed: int, way: str, count: int, width: int = WIDTH, rate: float | None = None,
     *, fit: Fit = fit,
-) -> Scores:  # fmt: skip
+) -> common.Scores:  # fmt: skip
     """Score the target once each of its images has been seen as often as alone.
 
-    With more tasks there are as many more steps of 64 images; in `LARGE_BATCHES` as few steps as
-    alone, of 64 images a task. In `SAME_IMAGES` the target's images are seen as often as in
-    `LONGER_ALONE`.
+    With more tasks there are as many more steps of 64 images; in `LARGE_BATCHES` as few as alone,
+    of 64 images a task. `SAME_IMAGES` sees the target's images as often as `LONGER_ALONE`.
     """
     data = images_of_each(seed, way, count)
     steps, batch = STEPS_A_TASK * (count + 1), BATCH
@@ -166,30 +157,24 @@ def _companions(
         steps = 10 * steps
     if way == LARGE_BATCHES:
         steps, batch = STEPS_A_TASK, BATCH * (count + 1)
-    how = {"role": "B network", "width": width, "batch": batch}
-    rate = rate or OTHER_TASKS_RATES[way]
-    network = lesson_05.train(data, seed, steps, rate, **how, fit=fit)
+    own, rate = derive_seed(seed, "B network"), rate or OTHER_TASKS_RATES[way]
+    network = common.train(data, own, steps, rate, width=width, batch=batch, fit=fit)
     return {**common.scored(network, seed, TARGET), "steps": steps}
 
 
 _SETTINGS = {"test": common.TEST_SCENES, "batch": BATCH, "width": WIDTH}
-_AMOUNTS_SETTINGS = _SETTINGS | {
-    "steps": STEPS, "steps of A": list(STEPS_OF_A.items()), "target": TARGET,
-}  # fmt: skip
-_COMPANIONS_SETTINGS = _SETTINGS | {"steps": STEPS_A_TASK}
-
 _AMOUNTS = Study(
     "A and B learned jointly, from 1,000 to 1,000,000 scenes of A: what is left for B?",
     grid=[
         *cells(a=STEPS_OF_A, way=[MIXED]),
         *cells(a=[a for a in STEPS_OF_A if a < LARGEST], way=[AS_OFTEN]),
     ],
-    source=common.nothing_shared,
-    train=_amounts,
-    settings=_AMOUNTS_SETTINGS | {"rates": JOINT_RATES},
-    over=MIXED,
-    **lesson_05.REPORTED,
-)
+    source=common.nothing_shared, train=_amounts, over=MIXED, **lesson_05.REPORTED,
+    settings=_SETTINGS | {
+        "steps": STEPS, "steps of A": list(STEPS_OF_A.items()), "target": TARGET,
+        "rates": JOINT_RATES,
+    },
+)  # fmt: skip
 _COMPANIONS = Study(
     "1,000 examples, and up to 99 other tasks of 1,000 each: what do they bring?",
     grid=[
@@ -200,34 +185,24 @@ _COMPANIONS = Study(
         *cells(way=[ALONE], count=[0], width=OTHER_WIDTHS),
         *cells(way=[SAME_FAMILY, OTHER_FAMILIES], count=[9], width=OTHER_WIDTHS),
     ],
-    source=common.nothing_shared,
-    train=_companions,
-    settings=_COMPANIONS_SETTINGS | {"rates": OTHER_TASKS_RATES},
-    over=ALONE,
-    blank={"count": 0},
-    **lesson_05.REPORTED,
+    source=common.nothing_shared, train=_companions, over=ALONE, blank={"count": 0},
+    settings=_SETTINGS | {"steps": STEPS_A_TASK, "rates": OTHER_TASKS_RATES}, **lesson_05.REPORTED,
 )  # fmt: skip
 
 STUDIES = {
     "amounts": _AMOUNTS,
     "amounts_tuning": common.tuning(
-        _AMOUNTS,
-        "The learning rate of joint training, on development seeds.",
+        _AMOUNTS, "The learning rate of joint training, on development seeds.",
         grid=cells(a=[10_000], way=[MIXED, AS_OFTEN], rate=common.RATES_TRIED),
-        seeds=common.DEVELOPMENT[:3],
-        settings=_AMOUNTS_SETTINGS,
     ),
     "companions": _COMPANIONS,
     "companions_tuning": common.tuning(
-        _COMPANIONS,
-        "The learning rate alone and with other tasks, on development seeds.",
+        _COMPANIONS, "The learning rate alone and with other tasks, on development seeds.",
         grid=[
             *cells(way=[ALONE], count=[0], rate=LOWER_RATES),
             *cells(way=[*COUNTS, LARGE_BATCHES], count=[9], rate=LOWER_RATES),
             *cells(way=[LONGER_ALONE], count=[0], rate=MORE_RATES),
             *cells(way=[SAME_IMAGES, HIDDEN], count=[9], rate=MORE_RATES),
         ],
-        seeds=common.DEVELOPMENT[:3],
-        settings=_COMPANIONS_SETTINGS,
     ),
-}
+}  # fmt: skip

@@ -4,8 +4,6 @@ Every network learns from 1,000 driving scenes that are labeled for all of its t
 `lesson_06_pairs` has the studies of who helps whom.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import pandas as pd
@@ -50,8 +48,7 @@ def _gradients(roads: Dataset, seed: int, way: str, images: int, *, fit: Fit = f
     data, own = scenes_for(roads.subset(slice(images)), seed, way), derive_seed(seed, "network")
     network = shared(data.tasks, width=WIDTH, seed=own)
     watch = aggregators.Watch(network, data.subset(slice(PROBE)), LOOKS)
-    settings = common.fitting(own, STEPS, COSINE_RATE)
-    fit(network, data, **settings, batch_size=BATCH, backward=watch)
+    fit(network, data, **common.fitting(own, STEPS, COSINE_RATE), batch_size=BATCH, backward=watch)
     matrices = {step: gradients.cosines(watch.gradients[step]) for step in LOOKS}
     each = {
         f"{step}: {i} and {j}": float(matrix[i - 1, j - 1])
@@ -62,10 +59,7 @@ def _gradients(roads: Dataset, seed: int, way: str, images: int, *, fit: Fit = f
 
 
 def cosine_matrices(rows: pd.DataFrame, way: str) -> dict[int, pd.DataFrame]:
-    """Return the mean over seeds of each look's cosines, 4 × 4, by step.
-
-    rows: of the study "gradients".
-    """
+    """Return the mean of each look's cosines, 4 × 4, by step, over the seeds of "gradients"."""
     names, matrices = SETS.get(way, THE_FOUR), {}
     mean = rows[rows["way"] == way].mean(numeric_only=True)
     for step in LOOKS:
@@ -88,9 +82,8 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
     """Score both tasks when the loss gives the first this share of its weight."""
     data, own = only(roads, TRADED_TASKS), derive_seed(seed, "network")
     network = shared(data.tasks, width=NARROW, seed=own)
-    backward = aggregators.weighted((share, 1 - share))
-    settings = common.fitting(own, STEPS, WEIGHTS_RATE)
-    fit(network, data, **settings, batch_size=BATCH, backward=backward)
+    settings = {"batch_size": BATCH, "backward": aggregators.weighted((share, 1 - share))}
+    fit(network, data, **common.fitting(own, STEPS, WEIGHTS_RATE), **settings)
     return common.each_scored(network, seed)
 
 
@@ -99,18 +92,13 @@ def _weights(roads: Dataset, seed: int, share: float, *, fit: Fit = fit) -> Scor
 SUM, WEIGHTED, UNCERTAIN = "plain sum", "sum, one task doubled", "uncertainty"
 WIDE, EACH = "plain sum, width 16", "one network each"
 ALTERNATIVES = (UNCERTAIN, *aggregators.AGGREGATORS)
+AGGREGATED = (SUM, WEIGHTED, *ALTERNATIVES, WIDE, EACH)
 AGGREGATED_SETS = ("the four", UNRELATED)
 DOUBLED = tuple(f"task {number} counts twice" for number in range(1, 5))
 AGGREGATOR_RATES = {  # the best of "aggregators_tuning", and so is the doubled task
-    "the four": {
-        SUM: 0.03, UNCERTAIN: 0.01, "PCGrad": 0.03, "MGDA": 0.01, "CAGrad": 0.03, "UPGrad": 0.03,
-        WIDE: 0.03, EACH: 0.03, WEIGHTED: 0.03,
-    },
-    UNRELATED: {
-        SUM: 0.01, UNCERTAIN: 0.01, "PCGrad": 0.01, "MGDA": 0.03, "CAGrad": 0.01, "UPGrad": 0.01,
-        WIDE: 0.01, EACH: 0.03, WEIGHTED: 0.03,
-    },
-}  # fmt: skip
+    "the four": dict.fromkeys(AGGREGATED, 0.03) | {UNCERTAIN: 0.01, "MGDA": 0.01},
+    UNRELATED: dict.fromkeys(AGGREGATED, 0.01) | {"MGDA": 0.03, EACH: 0.03, WEIGHTED: 0.03},
+}
 DOUBLED_TASK = {"the four": DOUBLED[1], UNRELATED: DOUBLED[1]}
 
 
@@ -140,35 +128,26 @@ def _aggregators(
 _SETTINGS = {
     "test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH, "width": WIDTH, "sets": SETS,
 }  # fmt: skip
-_AGGREGATORS_SETTINGS = _SETTINGS | {"CAGrad's c": aggregators.CAGRAD_C}
-
 _AGGREGATORS = Study(
     "Do aggregators and learned weights beat a plain sum that was tuned as well?",
-    grid=cells(way=[SUM, WEIGHTED, *ALTERNATIVES, WIDE, EACH], asked=AGGREGATED_SETS),
-    source=roads,
-    train=_aggregators,
-    settings=_AGGREGATORS_SETTINGS | {"rates": AGGREGATOR_RATES, "doubled": DOUBLED_TASK},
-    over=SUM,
-    **lesson_05.REPORTED,
-)
+    grid=cells(way=AGGREGATED, asked=AGGREGATED_SETS),
+    source=roads, train=_aggregators, over=SUM, **lesson_05.REPORTED,
+    settings=_SETTINGS | {
+        "CAGrad's c": aggregators.CAGRAD_C, "rates": AGGREGATOR_RATES, "doubled": DOUBLED_TASK,
+    },
+)  # fmt: skip
 
 STUDIES = {
     "gradients": Study(
         "At what angles do the tasks' gradients meet: related, unrelated, with random labels?",
         grid=cells(way=[*SETS, RANDOM], images=[THOUSAND]),
-        source=roads,
-        train=_gradients,
+        source=roads, train=_gradients, over=RANDOM, **lesson_05.REPORTED | {"score": "cosine"},
         settings=_SETTINGS | {"looks": LOOKS, "probed": PROBE, "rate": COSINE_RATE},
-        over=RANDOM,
-        **lesson_05.REPORTED | {"score": "cosine"},
     ),
     "weights": Study(
         "What does moving the loss's weight from one task to another buy, and cost?",
-        grid=cells(share=SHARES),
-        source=roads,
-        train=_weights,
+        grid=cells(share=SHARES), source=roads, train=_weights, **lesson_05.REPORTED,
         settings=_SETTINGS | {"width": NARROW, "rate": WEIGHTS_RATE, "rivals": TRADED_TASKS},
-        **lesson_05.REPORTED,
     ),
     "aggregators": _AGGREGATORS,
     "aggregators_tuning": common.tuning(
@@ -178,7 +157,5 @@ STUDIES = {
             way=[SUM, *DOUBLED, *ALTERNATIVES, WIDE, EACH], asked=AGGREGATED_SETS,
             rate=lesson_05.HIGHER_RATES,
         ),
-        seeds=common.DEVELOPMENT[:3],
-        settings=_AGGREGATORS_SETTINGS,
     ),
 }  # fmt: skip

@@ -3,8 +3,6 @@
 Each task has 1,000 images of its own, which are labeled for it alone.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from mtl_course.base import derive_seed
@@ -17,9 +15,7 @@ from mtl_course.studies.lesson_05_amounts import OTHER_TASKS_RATES, STEPS_A_TASK
 from mtl_course.training import Fit, fit
 from mtl_course.transfer import adapt
 
-SIX = (
-    "two cars", "car from the side", "red light", "green light", "adult", "two pedestrians",
-)  # fmt: skip
+SIX = ("two cars", "car from the side", "red light", "green light", "adult", "two pedestrians")
 """Two tasks of each of three families."""
 RELATED = {SIX[k]: SIX[k ^ 1] for k in range(6)}
 NEXT = {SIX[k]: SIX[(k + 1) % 6] for k in range(6)}  # with whom the rates are tuned
@@ -31,16 +27,14 @@ RATE_OF_SOURCE = OTHER_TASKS_RATES[ALONE]
 
 def images_of(seed: int, *tasks: str) -> Dataset:
     """Draw 1,000 images for each of these tasks, each labeled for its own task only."""
-    parts = [
-        common.draw(THOUSAND, derive_seed(seed, f"scenes for {task}"), [task]) for task in tasks
-    ]
-    return joined(parts)
+    own = {task: derive_seed(seed, f"scenes for {task}") for task in tasks}
+    return joined([common.draw(THOUSAND, own[task], [task]) for task in tasks])
 
 
 def _train(data: Dataset, seed: int, rate: float, fit: Fit) -> Network:
     """Return a network that starts, and is scored, for the first task of `data`."""
-    steps, role = STEPS_A_TASK * len(data.tasks), f"network for {data.tasks[0]}"
-    return lesson_05.train(data, seed, steps, rate, role=role, fit=fit)
+    own, steps = derive_seed(seed, f"network for {data.tasks[0]}"), STEPS_A_TASK * len(data.tasks)
+    return common.train(data, own, steps, rate, fit=fit)
 
 
 def _pairs(
@@ -83,51 +77,36 @@ def gains_by_pair(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 _SETTINGS = {"test": common.TEST_SCENES, "steps": STEPS_A_TASK, "batch": BATCH, "width": WIDTH}
-_AFFINITY_SETTINGS = _SETTINGS | {"rate of the source": RATE_OF_SOURCE}
 _GRID = [*cells(way=[ALONE], task=SIX), *({"way": b, "task": a} for a, b in ORDERED_PAIRS)]
 _NEXT_GRID = [{"way": other, "task": task} for task, other in NEXT.items()]
 
 _PAIRS = Study(
     "Six tasks, two at a time: who helps whom?",
-    grid=_GRID,
-    source=common.nothing_shared,
-    train=_pairs,
+    grid=_GRID, source=common.nothing_shared, train=_pairs, over=ALONE, **lesson_05.REPORTED,
     settings=_SETTINGS | {"rates": PAIRS_RATES},
-    over=ALONE,
-    **lesson_05.REPORTED,
-)
+)  # fmt: skip
 _AFFINITY = Study(
     "The same six tasks, one after the other: does transfer predict who helps whom?",
-    grid=_GRID,
-    source=_source,
-    train=_affinity,
+    grid=_GRID, source=_source, train=_affinity, shared_by="way", over=ALONE, score="auc",
     seeds=range(30, 40),  # others than in "pairs", so that chance does not make the two agree
-    settings=_AFFINITY_SETTINGS | {"rates": AFFINITY_RATES},
+    settings=_SETTINGS | {"rate of the source": RATE_OF_SOURCE, "rates": AFFINITY_RATES},
     golden="dials",
-    shared_by="way",
-    over=ALONE,
-    score="auc",
-)
+)  # fmt: skip
 
 STUDIES = {
     "pairs": _PAIRS,
     "pairs_tuning": common.tuning(
-        _PAIRS,
-        "The learning rate alone and in pairs, on development seeds.",
+        _PAIRS, "The learning rate alone and in pairs, on development seeds.",
         grid=[
             cell | {"rate": rate}
             for rate in lesson_05.HIGHER_RATES
             for cell in (*cells(way=[ALONE], task=SIX), *_NEXT_GRID)
-        ],
-        seeds=common.DEVELOPMENT,
-        settings=_SETTINGS,
+        ], seeds=common.DEVELOPMENT,
     ),
     "affinity": _AFFINITY,
     "affinity_tuning": common.tuning(
-        _AFFINITY,
-        "The learning rate of adapting to a second task, on development seeds.",
+        _AFFINITY, "The learning rate of adapting to a second task, on development seeds.",
         grid=[cell | {"rate": rate} for rate in common.RATES_TRIED for cell in _NEXT_GRID],
         seeds=common.DEVELOPMENT,
-        settings=_AFFINITY_SETTINGS,
     ),
-}
+}  # fmt: skip

@@ -1,10 +1,7 @@
 """What rows say: intervals, verdicts, break-even points and exchange rates, paired by seed.
 
-A row holds its study, its cell, its seed, and what was measured. Which columns name the cell stands
-in the `attrs["keys"]` of what `studies.run` returns.
+A row holds its study, cell, seed and scores; the rows' `attrs["keys"]` name the cell's columns.
 """
-
-from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +14,7 @@ Interval = tuple[float, float, float]  # a statistic, then the low and the high 
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Return the mean and Student's interval for it: mean, low, high.
-
-    Raises: ValueError for fewer than two values: one run has no interval.
-    """
+    """Return mean, low, high: Student's interval. Raises: ValueError for fewer than two values."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         raise ValueError(f"values must hold at least two seeds for an interval; got {len(values)}.")
@@ -32,7 +26,7 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 def predicted(rows: pd.DataFrame, keys: Sequence[str], score: str = "accuracy") -> pd.DataFrame:
     """Return where one further seed should land: Student's 95 % prediction interval of each group.
 
-    Returns: the `keys`, then seeds (their number), mean, low, high; one row a group.
+    Returns: one row a group: the `keys`, then seeds (their number), mean, low, high.
     Raises: ValueError for a group of fewer than two rows.
     """
     table = []
@@ -44,16 +38,9 @@ def predicted(rows: pd.DataFrame, keys: Sequence[str], score: str = "accuracy") 
 
 
 def gain(
-    rows: pd.DataFrame,
-    way: str,
-    over: str,
-    *,
-    score: str = "accuracy",
-    margin: float = 0.01,
-    across: Sequence[str] = (),
-    corrected: bool = False,
-    keys: Sequence[str] | None = None,
-) -> pd.DataFrame:
+    rows: pd.DataFrame, way: str, over: str, *, score: str = "accuracy", margin: float = 0.01,
+    across: Sequence[str] = (), corrected: bool = False, keys: Sequence[str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Return what `way` gains over another way, paired by seed, with its interval and its verdict.
 
     Each seed gives one difference, of two networks that learned from the same draws. The verdict
@@ -67,13 +54,12 @@ def gain(
         Benjamini and Hochberg (1995) select at a false discovery rate of 5 % are those whose
         interval excludes 0, because all intervals are widened as Benjamini and Yekutieli (2005)
         say: with R selected of n cells, to a confidence of 1 − 0.05 R / n.
-    keys: the columns that name a cell; None takes ``rows.attrs["keys"]``, which `studies.run` sets
-        and pandas keeps when rows are selected, and those in `across`.
-    Returns: one row a cell (every key but `way`), with seeds (their number), mean,
-        low, high, verdict, and detectable: the smallest true gain that so many seeds would notice
-        with probability 0.8.
-    Raises: ValueError when a way is not in the rows, when no seed has both, or fewer than two do;
-        when `keys` is neither given nor in the rows, or one of them is not a column.
+    keys: the columns that name a cell; None takes those in `across` and ``rows.attrs["keys"]``,
+        which `studies.run` sets and pandas keeps when rows are selected.
+    Returns: one row a cell (every key but `way`), with seeds (their number), mean, low, high,
+        verdict, and detectable: the smallest true gain that as many would notice 4 times in 5.
+    Raises: ValueError when a way is not in the rows, when fewer than two seeds have both, or when
+        `keys` is neither given nor in the rows, or one of them is not a column.
     """
     keys = _keys(rows, keys, across)
     for name in (way, over):
@@ -116,15 +102,15 @@ def _keys(rows: pd.DataFrame, keys: Sequence[str] | None, across: Sequence[str])
     return keys
 
 
-def _confidence(cells: Iterable[pd.Series], rate: float = 0.05) -> float:
+def _confidence(cells: Iterable[pd.Series]) -> float:
     """Return the confidence at which at most 5 % of the cells that exclude 0 do so by chance."""
     p = []
     for values in cells:  # Student's test; where all values agree there is nothing to test
         mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
         t = abs(mean) / error if error > 0 else (np.inf if mean else 0.0)
         p.append(2 * scipy.stats.t.sf(t, len(values) - 1))
-    selected = (scipy.stats.false_discovery_control(p) <= rate).sum()
-    return 1 - rate * max(selected, 1) / len(p)
+    selected = (scipy.stats.false_discovery_control(p) <= 0.05).sum()
+    return 1 - 0.05 * max(selected, 1) / len(p)
 
 
 def _verdict(low: float, high: float, margin: float) -> str:
@@ -133,21 +119,21 @@ def _verdict(low: float, high: float, margin: float) -> str:
     return "no difference" if -margin < low and high < margin else "cannot tell"
 
 
-def _detectable(differences: pd.Series, confidence: float = 0.95, power: float = 0.8) -> float:
-    """Return the true mean that a two-sided t-test on so many pairs notices with this power."""
+def _detectable(differences: pd.Series, confidence: float = 0.95) -> float:
+    """Return the true mean that a two-sided t-test on so many pairs notices with a power of 0.8."""
     n, nct = len(differences), scipy.stats.nct
     bound = scipy.stats.t.ppf((1 + confidence) / 2, n - 1)
-    effect = scipy.optimize.brentq(lambda x: nct.sf(bound, n - 1, x) - power, 0, 100)
+    effect = scipy.optimize.brentq(lambda x: nct.sf(bound, n - 1, x) - 0.8, 0, 100)
     return effect * differences.std(ddof=1) / np.sqrt(n)
 
 
 # ---------------------------------------------------------------------- along a dial
 
 RESAMPLES = 2_000
-_BOOTSTRAP = {"n_resamples": RESAMPLES, "method": "percentile", "vectorized": False}
+_BOOTSTRAP = {"n_resamples": RESAMPLES, "method": "percentile", "vectorized": False, "rng": 0}
 
 
-def break_even(gains: pd.DataFrame, seed: int = 0) -> Interval:
+def break_even(gains: pd.DataFrame) -> Interval:
     """Return where the mean gain crosses 0 for the last time as B grows: the size, low, high.
 
     Between two sizes the gain is taken to be linear in the logarithm of the size. The interval is
@@ -169,22 +155,19 @@ def break_even(gains: pd.DataFrame, seed: int = 0) -> Interval:
         share = mean[i] / (mean[i] - mean[i + 1])
         return float(np.exp(np.log(sizes[i]) + share * np.log(sizes[i + 1] / sizes[i])))
 
-    return _bootstrapped(crossing, len(values), seed)
+    return _bootstrapped(crossing, len(values))
 
 
-def exchange_rate(
-    transferred: pd.DataFrame, scratch: pd.DataFrame, a: int, b: int, seed: int = 0
-) -> Interval:
+def exchange_rate(transferred: pd.DataFrame, scratch: pd.DataFrame, a: int, b: int) -> Interval:
     """Return how many examples of B one of A is worth, at this |A| and |B|: the rate, low, high.
 
     From scratch would need |B′| examples for the score that transfer reaches with |B|, read off
     the mean learning curve of from scratch, linear in the logarithm of its size. One A example is
     then worth (|B′| − |B|) / |A| of B. The interval is that of `break_even`.
 
-    transferred: one row a seed, the column `b` its scores. scratch: one row a seed, one column a
-        size of B, growing; the same seeds.
-    Returns: negative where transfer costs; inf where from scratch does not reach that score at any
-        size, −inf where it is above it at every size.
+    transferred: a row a seed, the column `b` its scores. scratch: the same seeds, a column a size.
+    Returns: negative where transfer costs; inf where no size of from scratch reaches that score,
+        −inf where each is above it.
     Raises: ValueError as `break_even`, or if the two do not have the same seeds.
     """
     sizes, curves = _curves(scratch)
@@ -202,7 +185,7 @@ def exchange_rate(
             return -np.inf
         return (float(np.exp(np.interp(score, mean, np.log(sizes)))) - b) / a
 
-    return _bootstrapped(rate, len(curves), seed)
+    return _bootstrapped(rate, len(curves))
 
 
 def _curves(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -217,11 +200,11 @@ def _curves(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return sizes, table.to_numpy(float)
 
 
-def _bootstrapped(statistic: Callable, count: int, seed: int) -> Interval:
+def _bootstrapped(statistic: Callable, count: int) -> Interval:
     """Return a statistic of all seeds, and its 95 % interval over draws of as many seeds."""
     seeds = np.arange(count)
     with np.errstate(invalid="ignore"):  # scipy also takes the spread of what may be infinite
-        drawn = scipy.stats.bootstrap((seeds,), statistic, rng=seed, **_BOOTSTRAP)
+        drawn = scipy.stats.bootstrap((seeds,), statistic, **_BOOTSTRAP)
     # The nearest draw, not a mean of two: one of them may be infinite.
     low, high = np.quantile(drawn.bootstrap_distribution, [0.025, 0.975], method="nearest")
     return statistic(seeds), float(low), float(high)
@@ -230,7 +213,7 @@ def _bootstrapped(statistic: Callable, count: int, seed: int) -> Interval:
 # ---------------------------------------------------------------------- between two studies
 
 
-def rank_correlation(outcome: pd.DataFrame, predictor: pd.DataFrame, seed: int = 0) -> Interval:
+def rank_correlation(outcome: pd.DataFrame, predictor: pd.DataFrame) -> Interval:
     """Return Spearman's ρ between the mean gains of two studies, and its interval: ρ, low, high.
 
     The interval is the percentile bootstrap (scipy) at 95 %, over the seeds of each study by
@@ -250,11 +233,11 @@ def rank_correlation(outcome: pd.DataFrame, predictor: pd.DataFrame, seed: int =
         return scipy.stats.spearmanr(one[these].mean(axis=0), other[those].mean(axis=0)).statistic
 
     seeds = (np.arange(len(one)), np.arange(len(other)))
-    low, high = scipy.stats.bootstrap(seeds, rho, rng=seed, **_BOOTSTRAP).confidence_interval
+    low, high = scipy.stats.bootstrap(seeds, rho, **_BOOTSTRAP).confidence_interval
     return float(rho(*seeds)), float(low), float(high)
 
 
-def reliability(table: pd.DataFrame, seed: int = 0) -> float:
+def reliability(table: pd.DataFrame) -> float:
     """Return how well the mean gains of a study would agree with those of as many new seeds.
 
     Spearman's ρ between the means of two random halves of the seeds, the mean over many splits,
@@ -267,8 +250,7 @@ def reliability(table: pd.DataFrame, seed: int = 0) -> float:
     values = table.to_numpy(float)
     if len(values) < 4:
         raise ValueError(f"table must hold at least four seeds, to be halved; got {len(values)}.")
-    rng = np.random.default_rng(seed)
-    correlations = []
+    rng, correlations = np.random.default_rng(0), []
     for _ in range(RESAMPLES // 10):
         one, other = (half.mean(axis=0) for half in np.array_split(rng.permutation(values), 2))
         correlations.append(scipy.stats.spearmanr(one, other).statistic)
@@ -291,9 +273,7 @@ def permutation_p_value(outcome: pd.Series, predictor: pd.Series) -> float:
         raise ValueError(f"outcome must have at most 8 tasks, for all orders; got {len(tasks)}.")
     ranks = pd.Series(scipy.stats.rankdata(predictor), predictor.index)
     fixed = scipy.stats.rankdata(outcome)
-    products = []
-    for order in itertools.permutations(tasks):
-        new = dict(zip(tasks, order, strict=True))
-        moved = ranks[[(new[i], new[j]) for i, j in outcome.index]]
-        products.append(fixed @ moved.to_numpy())  # ρ but for what no order changes
-    return float(np.mean(np.array(products) >= products[0] - 1e-9))
+    renamed = (dict(zip(tasks, order, strict=True)) for order in itertools.permutations(tasks))
+    moved = (ranks[[(new[i], new[j]) for i, j in outcome.index]].to_numpy() for new in renamed)
+    products = np.array([fixed @ other for other in moved])  # ρ but for what no order changes
+    return float(np.mean(products >= products[0] - 1e-9))

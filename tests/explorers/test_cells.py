@@ -117,7 +117,7 @@ def test_a_cell_trained_here_is_what_the_study_would_train(tmp_path):
     widget = Cells("digits_size_map", SIZES, fixed={}, seed=77, shown=[(100, 10, "all layers")])
     _, live, said, drawn = parts(widget)
     live.children[0].click()
-    live.wait(600)
+    live.thread.join(600)
     assert "Done" in live.children[1].value
     only = {"a": [0, 100], "b": [10], "way": ["from scratch", "all layers"]}
     rows = studies.run("digits_size_map", [77], only=only, fresh=True, store=tmp_path, jobs=1)
@@ -144,7 +144,7 @@ def test_a_run_of_a_cell_says_how_far_it_is_and_can_be_stopped():
         time.sleep(0.01)
     assert re.search(r"step [\d,]+ of [\d,]+$", progress.value)
     button.click()
-    live.wait(60)
+    live.thread.join(60)
     assert (button.description, progress.value) == ("Train this cell here", "Stopped.")
     assert (said.value, drawn.value) == before, "a run that was stopped must leave no dot"
 

@@ -186,9 +186,9 @@ def test_where_no_widget_runs_its_picture_stands(widget, monkeypatch):
     assert "run this cell" in bundle["text/html"]
 
 
-def live(work, **asked) -> tuple[_frame.Live, list]:
+def live(work, *asked) -> tuple[_frame.Live, list]:
     """A button with its run, and what it has said."""
-    said = _frame.answer()
+    said = _frame.output("answer")
     return _frame.Live("Train", said, work, lambda: asked), said
 
 
@@ -204,9 +204,9 @@ def test_a_run_trains_what_fit_trains(roads):
         kept.append(networks.shared(roads.tasks, width=2, seed=0))
         return f"loss {run.fit(kept[0], roads, steps=steps, seed=3)['loss'].iloc[-1]:.4f}"
 
-    pressed, said = live(work, steps=6)
+    pressed, said = live(work, 6)
     pressed.children[0].click()
-    pressed.wait()
+    pressed.thread.join()
     alone = networks.shared(roads.tasks, width=2, seed=0)
     history = training.fit(alone, roads, steps=6, seed=3, progress=False)
     assert said.value == f"loss {history['loss'].iloc[-1]:.4f}"
@@ -235,7 +235,7 @@ def test_a_run_tells_how_far_it_is_and_can_be_stopped(roads):
     assert re.search(r"step \d+ of 5,000", progress.value)
     button.click()
     assert (button.description, progress.value) == ("Train", "Stopped.")
-    pressed.wait(300)
+    pressed.thread.join(300)
     assert ended
     assert (said.value, progress.value) == ("", "Stopped.")
 
@@ -268,7 +268,7 @@ def test_what_a_stopped_run_says_last_does_not_stay():
     pressed.children[0].click()
     assert telling.wait(300)
     pressed.children[0].click()
-    pressed.wait(300)
+    pressed.thread.join(300)
     assert slow.value == "Stopped."
     assert (said.value, pressed.children[0].description) == ("", "Train")
 
@@ -287,7 +287,7 @@ def test_a_stopped_run_is_not_heard():
     pressed.children[0].click()
     assert started.wait(300)
     pressed.children[0].click()
-    pressed.wait(300)
+    pressed.thread.join(300)
     assert (said.value, pressed.children[1].value) == ("", "Stopped.")
 
 
@@ -305,7 +305,7 @@ def test_a_stopped_run_leaves_the_next_one_alone():
     pressed, said = live(work)
     button, progress = pressed.children
     button.click()
-    first = pressed._thread
+    first = pressed.thread
     while not started:
         time.sleep(0.01)
     button.click()
@@ -314,7 +314,7 @@ def test_a_stopped_run_leaves_the_next_one_alone():
     assert "Waiting" in progress.value
     go.set()
     first.join(300)
-    pressed.wait(300)
+    pressed.thread.join(300)
     assert said.value == "the second"
     assert "Done" in progress.value
 
@@ -332,10 +332,10 @@ def test_a_run_that_fails_says_why_and_can_be_tried_again():
     pressed, said = live(work)
     button, progress = pressed.children
     button.click()
-    pressed.wait()
+    pressed.thread.join()
     assert progress.value == "The run failed: labels must be &lt; 5"
     button.click()
-    pressed.wait()
+    pressed.thread.join()
     assert said.value == "well"
 
 

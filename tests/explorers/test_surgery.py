@@ -1,6 +1,7 @@
 """Guards mtl_course.explorers.surgery and figures.surgery."""
 
 import copy
+import itertools
 import re
 import time
 
@@ -52,7 +53,7 @@ def press(table: SurgeryTable) -> str:
     """Trains once. Returns: the answer."""
     live = table.children[5]
     live.children[0].click()
-    live.wait(600)
+    live.thread.join(600)
     assert "Done" in live.children[1].value
     return table.children[6].value
 
@@ -97,7 +98,7 @@ def test_each_part_starts_where_it_should_and_moves_if_it_may(table, source, wri
         before = states(table._operate(choice, seed))
         expected = [drawn[0], learned[1], learned[2], drawn[3] if head == NEW else learned[3]]
         assert all(map(same, before, expected)), head
-        table._presses = 0
+        table._presses = itertools.count(1)
         choose(table, *choice)
         press(table)
         after = states(table.network)
@@ -213,7 +214,7 @@ def test_a_run_that_is_stopped_is_not_kept(source, written, rows):
     while "of 5,000" not in progress.value and time.monotonic() < end:
         time.sleep(0.01)
     button.click()
-    table.children[5].wait(300)
+    table.children[5].thread.join(300)
     assert progress.value == "Stopped."
     assert (table.children[6].value, table.children[8].value) == (before, "")
     assert table.network is None
@@ -228,7 +229,7 @@ def test_a_run_that_is_stopped_while_it_is_scored_is_not_kept(table, monkeypatch
 
     monkeypatch.setattr("mtl_course.explorers.surgery.evaluate", evaluate)
     live.children[0].click()
-    live.wait(600)
+    live.thread.join(600)
     assert live.children[1].value == "Stopped."
     assert (table.children[8].value, table.network) == ("", None)
 

@@ -207,7 +207,7 @@ def test_the_recipe_depends_on_the_settings(fake, monkeypatch):
 def test_the_recipe_of_rows_made_here_depends_on_the_golden_run_of_their_world(fake, scaled):
     def recipes():
         toy = studies.STUDIES["toy"]
-        return [_store.recipe_here(dataclasses.replace(toy, golden=w)) for w in WORLDS]
+        return [_store.recipe(dataclasses.replace(toy, golden=w), here=True) for w in WORLDS]
 
     scaled({})
     old = recipes()

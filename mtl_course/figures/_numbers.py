@@ -1,4 +1,4 @@
-"""Means with their 95 % intervals, one series a way: curves, gains, ladders; histories."""
+"""Figures of numbers: means with their 95 % intervals, maps of gains, matrices of cosines."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,13 +7,14 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
 from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
-Pairs = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
+_SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
 def curves(
@@ -28,44 +29,33 @@ def curves(
     """Draw the mean of `score` against `x`, one line a way, with 95 % intervals.
 
     rows: one row a trained network, with columns way, seed, `x` and `score`. A cell of fewer than
-        two scores has no interval and is left out.
-    labels: what the axes say, by column. logarithmic: the x axis; else it is linear.
+        two scores has no interval and is left out. labels: what the axes say, by column.
     """
-    labels = labels or {}
-    figure, (axes,) = subplots(9.0, 5.2)
-    for i, way in enumerate(ways):
+    labels, tables = labels or {}, {}
+    for way in ways:
         cells = rows[rows["way"] == way].dropna(subset=score).groupby(x)[score]
         table = _intervals({value: cell for value, cell in cells if len(cell) > 1})
-        at, step = table.index.to_numpy(), i - (len(ways) - 1) / 2  # side by side
-        at = at * (1 + 0.025 * step) if logarithmic else at + 0.006 * step * np.ptp(rows[x])
-        _series(axes, i, at, table, label=way, capsize=3)
-    _set_ticks(axes, rows.loc[rows["way"].isin(ways), x], logarithmic)
+        tables[way] = table.rename_axis(x).reset_index()
+    figure, (axes,) = subplots(9.0, 5.2)
+    apart = 0.025 if logarithmic else 0.006 * np.ptp(rows[x])
+    _along(axes, tables, x, apart, logarithmic, capsize=3)
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(score, score))
-    axes.legend(loc="best")
     return figure
 
 
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
-    """Draw mean gains against `x` with 95 % intervals and a line at 0, one series a table.
-
-    tables: as `studies.gain` returns them, by name. logarithmic: the x axis; else it is linear.
-    """
+    """Draw gains, as `studies.gain` returns them, against `x`, with intervals and a line at 0."""
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
-    for i, (name, table) in enumerate(tables.items()):
-        step = i - (len(tables) - 1) / 2  # side by side
-        at = table[x] * (1 + 0.04 * step) if logarithmic else table[x] + 0.03 * step
-        _series(axes, i, at, table, label=name)
-    _set_ticks(axes, pd.concat([table[x] for table in tables.values()]), logarithmic)
+    _along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
     return figure
 
 
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
-    tables: as `studies.gain` returns them, by name, in order from the top. kind: their column.
+    tables: as `studies.gain` returns them, by name. kind: their column, in order from the top.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
     figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
@@ -93,8 +83,8 @@ def by_task(
     axes.hlines(np.asarray(usual), at - 0.4, at + 0.4, **style)
     for i, way in enumerate(ways):
         table = _intervals(rows.loc[rows["way"] == way, list(tasks)])
-        step = 0.16 * (i - (len(ways) - 1) / 2)
-        _series(axes, i, at + step, table, label=way, linestyle="none")
+        beside = at + 0.16 * (i - (len(ways) - 1) / 2)
+        _series(axes, i, beside, table, label=way, linestyle="none")
     axes.set_xticks(at, tasks)
     axes.set(ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
@@ -102,21 +92,20 @@ def by_task(
 
 
 def crosses(
-    series: Pairs, *, xlabel: str, ylabel: str, joined: bool = False, named: bool = False
+    series: Mapping[str, Sequence[pd.DataFrame]], *, xlabel: str, ylabel: str, joined: bool = False
 ) -> Figure:
     """Draw points with a 95 % interval to both sides and one up and down.
 
     series: by name, two tables of one index with columns mean, low and high: what is drawn along
-        x, and what along y. joined: a line goes from point to point. named: each says its index.
+        x, and what along y. joined: a line goes from point to point, and each says its index.
     """
     figure, (axes,) = subplots(8.0, 5.6)
     line = {"linestyle": "-" if joined else "none", "elinewidth": 1.2, "capsize": 2}
     for i, (name, (x, y)) in enumerate(series.items()):
         _series(axes, i, x, y, label=name, **line)
-        for k, text in enumerate(x.index if named else ()):
+        for k, at in enumerate(zip(x["mean"], y["mean"], strict=True) if joined else ()):
             offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
-            at = (x["mean"].iloc[k], y["mean"].iloc[k])
-            axes.annotate(text_of(text), at, fontsize=11, **offset)
+            axes.annotate(text_of(x.index[k]), at, fontsize=11, **offset)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
         axes.legend(fontsize=11)
@@ -133,7 +122,7 @@ def dots(
         those that were trained in front of the reader, `here`.
     """
     n = len(panels)
-    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout=None, sharey=True)
+    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout="none", sharey=True)
     figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
@@ -192,9 +181,80 @@ def history(history: pd.DataFrame) -> Figure:
     return figure
 
 
+def gain_map(
+    table: pd.DataFrame, x: str, y: str, *, labels: Mapping[str, str], framed: Sequence[tuple] = ()
+) -> Figure:
+    """Draw a map of gains: each cell says its mean, half the width of its interval, its verdict.
+
+    ▲ supported, ▼ opposite, = no difference, ? cannot tell. Numbers grow to the right and upwards;
+    names stand as they come, from the left and from the top. framed: cells with a frame, (x, y).
+    table: as `studies.gain` returns it, one row a cell. labels: what the axes say, by column.
+    """
+    means = table.pivot(index=y, columns=x, values="mean")
+    if named := means.columns.dtype.kind not in "if":
+        up, right = (list(table[name].unique()) for name in (y, x))
+        right = up if set(up) == set(right) else right
+        means = means.reindex(columns=right, index=up[::-1])
+    rows, columns = means.shape
+    figure, (axes,) = subplots(2.2 + 1.15 * columns, 1.4 + 0.8 * rows, grid=False)
+    reach = np.nanmax(np.abs(means.to_numpy()))
+    image = axes.imshow(means, "PuOr_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
+    places = {(b, a): (j, i) for i, a in enumerate(means.index) for j, b in enumerate(means)}
+    for cell in table.to_dict("records"):
+        sign, half = _SIGNS[cell["verdict"]], (cell["high"] - cell["low"]) / 2
+        text = f"{sign} {cell['mean']:+.3f}\n± {half:.3f}"
+        _write(axes, places[cell[x], cell[y]], text, cell["mean"] / reach, fontsize=11)
+    for cell in framed:
+        corner, style = np.subtract(places[cell], 0.47), {"edgecolor": "0.1", "linewidth": 2.5}
+        axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, **style))
+    axes.set_xticks(range(columns), map(text_of, means.columns), rotation=30 * named)
+    axes.set_yticks(range(rows), map(text_of, means.index))
+    axes.set(xlabel=labels.get(x, x), ylabel=labels.get(y, y))
+    figure.colorbar(image, label=labels.get("mean", "gain"))
+    return figure
+
+
+def matrices(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw square matrices of cosines side by side, on one scale, each entry written out.
+
+    panels: by title; all have the same rows, whose names stand once.
+    """
+    names, n = next(iter(panels.values())).index, len(panels)
+    figure, boxes = subplots(2.6 + 2.1 * n, 2.9, ncols=n, grid=False, sharey=True)
+    for axes, (title, matrix) in zip(boxes, panels.items(), strict=True):
+        image = axes.imshow(matrix, cmap="PuOr_r", vmin=-1, vmax=1)
+        for (i, j), value in np.ndenumerate(matrix.to_numpy()):
+            _write(axes, (j, i), f"{value:{'.1f' if i == j else '+.2f'}}", value, fontsize=10)
+        axes.set_title(title, fontsize=13)
+        axes.set_xticks(range(len(names)), range(1, len(names) + 1))
+    boxes[0].set_yticks(range(len(names)), [f"{k}  {n}" for k, n in enumerate(names, start=1)])
+    figure.colorbar(image, ax=boxes, label="cosine", shrink=0.9)
+    return figure
+
+
+def _write(axes: Axes, at: tuple, text: str, share: float, fontsize: int) -> None:
+    """Write into a cell, in white where its color is dark. share: of the scale, −1 to 1."""
+    ink = "white" if abs(share) > 0.7 else "0.1"
+    axes.text(*at, text, ha="center", va="center", fontsize=fontsize, color=ink)
+
+
 def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
     rows = [interval(cell) for _, cell in cells.items()]
     return pd.DataFrame(rows, list(cells), ["mean", "low", "high"])
+
+
+def _along(axes: Axes, tables: Tables, x: str, apart: float, logarithmic: bool, **style) -> None:
+    """Draw series along their column `x`, side by side: `apart`, or by this share of x."""
+    for i, (name, table) in enumerate(tables.items()):
+        step = apart * (i - (len(tables) - 1) / 2)
+        at = table[x] * (1 + step) if logarithmic else table[x] + step
+        _series(axes, i, at, table, label=name, **style)
+    ticks = sorted(set(pd.concat(tables.values())[x]))
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.set_xticks(ticks, map(text_of, ticks))
+    axes.minorticks_off()
+    axes.legend()
 
 
 def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
@@ -207,11 +267,3 @@ def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
             ends[f"{name}err"] = [ends[name] - low, high - ends[name]]
     style = {"color": COLORS[number], "marker": MARKERS[number], "capsize": 4} | style
     axes.errorbar(**ends, **style)
-
-
-def _set_ticks(axes: Axes, values: pd.Series, logarithmic: bool) -> None:
-    ticks = sorted(set(values))
-    if logarithmic:
-        axes.set_xscale("log")
-    axes.set_xticks(ticks, map(text_of, ticks))
-    axes.minorticks_off()
