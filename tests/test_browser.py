@@ -158,7 +158,7 @@ def test_the_exported_page_has_no_barriers(path: Path, tab: lab.Tab, tmp_path: P
 TWICE = (
     """
 from mtl_course import datasets, scenes, studies, transfer
-from mtl_course.studies import lesson_01
+from mtl_course.studies import lesson_01_digits
 from mtl_course.explorers.label_sheet import LabelSheet
 from mtl_course.explorers.surgery import SurgeryTable
 import torch

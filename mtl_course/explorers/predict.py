@@ -135,7 +135,7 @@ class Answer(Explorer):
 
     def _update(self) -> None:
         self._answer.value = (
-            "Folded until you commit your prediction above (have you done so? Then run this cell again). "
+            "Folded until you commit your prediction above. (You have? Then run this cell again.) "
             f"“{escape(self._question.question)}”"
         )
 

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from torch import nn
@@ -15,7 +15,7 @@ from mtl_course.datasets import Split
 from mtl_course.explorers._frame import Explorer, Live, Run, dropdown, output, table
 from mtl_course.networks import Network, blocks, freeze, frozen, reinitialized, trainable
 from mtl_course.studies import interval
-from mtl_course.studies.lesson_01 import ZERO_SHOT
+from mtl_course.studies.lesson_01_digits import ZERO_SHOT
 from mtl_course.training import evaluate
 from mtl_course.transfer import LEARNING_RATES, WAYS
 
@@ -38,10 +38,9 @@ class _Choice(tuple[str, ...]):
     def way(self) -> str | None:
         return _LESSON.get((*set(self[:-1]), self[-1]))
 
-    @property
-    def rate(self) -> float:
+    def rate(self, rates: Mapping[str, float]) -> float:
         like = "from scratch" if self[0] == _BLOCK[2] else "all layers"
-        return LEARNING_RATES.get(self.way, LEARNING_RATES[like])
+        return rates.get(self.way, rates[like])
 
     def __str__(self) -> str:
         return self.way or " | ".join(part.removesuffix(", trains") for part in self)
@@ -54,22 +53,25 @@ class SurgeryTable(Explorer):
     sets all runs beside what the rows say of the same choice.
     The learning rate is the tuned one of a way of the lesson; else that of "from scratch" after a
     random first block, whose features are all to be learned, and that of "all layers" without.
-    source: a network that has learned A; it stays as it was. written: B, with the same classes.
+    source: a network that has learned A; it stays as it was. Its head can be kept if `data`, B,
+        has the same classes. rates: the learning rate of each way.
     rows: the study's, with way, labels, seed and accuracy. steps: of each run.
-    Raises: ValueError if `source` has other classes than `written`, or several trunks, or if `rows`
-        lack a way of the lesson, a number of labels of it, or a second seed.
+    Raises: ValueError if `source` has several trunks, or if `rows` lack a way of the lesson, a
+        number of labels of it, or a second seed.
     """
 
-    def __init__(self, source: Network, written: Split, rows: pd.DataFrame, steps: int) -> None:
-        if source.names != written.train.names:
-            raise ValueError(f"source must have the classes of written; it has {source.names}.")
-        self._source, self._written, self._steps = source, written, steps
+    def __init__(
+        self, source: Network, data: Split, rows: pd.DataFrame, steps: int,
+        rates: Mapping[str, float] = LEARNING_RATES,
+    ) -> None:  # fmt: skip
+        self._source, self._data, self._steps, self._rates = source, data, steps, rates
+        heads = _HEAD if source.names == data.train.names else _HEAD[:1]
         self._measured = _measure(rows)
         self._counts = sorted({labels for way, labels in self._measured if way in WAYS})
         self.network: Network | None = None  # of the last run
         self._presses, self._runs = itertools.count(1), []
         self._blocks = [f"block {i + 1}" for i in range(len(blocks(source)))]
-        options = dict.fromkeys(self._blocks, _BLOCK) | {"head": _HEAD}
+        options = dict.fromkeys(self._blocks, _BLOCK) | {"head": heads}
         options |= {"labelled images": self._counts}
         controls = [dropdown(name, values, "340px") for name, values in options.items()]
         *self._parts, self._labels = controls
@@ -98,7 +100,7 @@ class SurgeryTable(Explorer):
         return figures.bundle(figures.surgery(rows), alt)
 
     def _operate(self, choice: _Choice, seed: int = 0) -> Network:
-        network = reinitialized(self._source, self._written.train, seed)
+        network = reinitialized(self._source, self._data.train, seed)
         for part, own, learned in zip(choice, _parts(network), _parts(self._source), strict=True):
             if part not in _RANDOM:
                 own.load_state_dict(learned.state_dict())
@@ -125,7 +127,8 @@ class SurgeryTable(Explorer):
         network = self._operate(choice)
         parts, trains = self._describe(choice, network), trainable(network)
         count = f"{trains:,} of {sum(part.weights for part in parts):,} weights train"
-        how = f"{count} on {labels} labelled images, at a learning rate of {choice.rate:g}"
+        rate = f"a learning rate of {choice.rate(self._rates):g}"
+        how = f"{count} on {labels} labelled images, at {rate}"
         if not trains:
             how = f"nothing trains, Train only evaluates, without the {self._labels.value} images"
         self._answer.value = f"{choice}: {how}. {self._stored(choice, labels)}"
@@ -142,9 +145,13 @@ class SurgeryTable(Explorer):
         start, number = time.perf_counter(), next(self._presses)
         network = self._operate(choice, seed := derive_seed(number, "try it yourself"))
         if trains := trainable(network):
-            settings = {"steps": self._steps, "seed": seed, "learning_rate": choice.rate}
-            run.fit(network, self._written.train.sample(labels, seed=seed), **settings)
-        accuracy = evaluate(network, self._written.test)["accuracy"].iloc[0]
+            settings = {
+                "steps": self._steps,
+                "seed": seed,
+                "learning_rate": choice.rate(self._rates),
+            }
+            run.fit(network, self._data.train.sample(labels, seed=seed), **settings)
+        accuracy = evaluate(network, self._data.test)["accuracy"].iloc[0]
         run.check()
         self.network, stored = network, self._measured.get((choice.way, labels))
         self._runs.append((number, choice, labels, accuracy, stored))

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from mtl_course.figures._style import COLORS, MARKERS, subplots, text_of
+from mtl_course.figures._style import COLORS, MARKERS, described, subplots, text_of
 from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
+_SMOOTH = 25  # steps whose losses are averaged
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
@@ -39,8 +40,11 @@ def curves(
     figure, (axes,) = subplots(9.0, 5.2)
     apart = 0.025 if logarithmic else 0.006 * np.ptp(rows[x])
     _along(axes, tables, x, apart, logarithmic, capsize=3)
-    axes.set(xlabel=labels.get(x, x), ylabel=labels.get(score, score))
-    return figure
+    names = {"xlabel": labels.get(x, x), "ylabel": labels.get(score, score)}
+    axes.set(**names)
+    lines = "; ".join(f"{way}: {_in_words(table, x, '.3f')}" for way, table in tables.items())
+    text = "{ylabel} against {xlabel}, with 95 % intervals.".format(**names)
+    return described(figure, f"{text} {lines}.")
 
 
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
@@ -49,7 +53,18 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
     axes.axhline(0, color="0.25", linewidth=1.2)
     _along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    return figure
+    lines = "; ".join(f"{name}: {_in_words(table, x, '+.3f')}" for name, table in tables.items())
+    text = f"{ylabel} against {xlabel}, with 95 % intervals and a line at 0."
+    return described(figure, f"{text} {lines}.")
+
+
+def _in_words(table: pd.DataFrame, x: str, form: str) -> str:
+    verdicts = table.get("verdict", pd.Series("", table.index))
+    cells = zip(table[x], table["mean"], verdicts, strict=True)
+    return ", ".join(
+        f"{mean:{form}} at {text_of(at)}{f' ({verdict})' if verdict else ''}"
+        for at, mean, verdict in cells
+    )
 
 
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
@@ -167,18 +182,22 @@ def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Fi
 
 
 def history(history: pd.DataFrame) -> Figure:
-    """Draw each step's loss, faint, and its running mean; with tasks, each task's part of it."""
+    """Draw each step's loss, in nats, faint, and its running mean; with tasks, each task's part."""
     figure, (axes,) = subplots(7.5, 3.4)
     names = [name for name in history.columns if name != "loss"] or ["loss"]
     for name, color, marker in zip(names, COLORS, MARKERS, strict=False):
         axes.plot(history[name], color=color, alpha=0.2, linewidth=1)
-        mean = history[name].rolling(25, min_periods=1).mean()
+        mean = history[name].rolling(_SMOOTH, min_periods=1).mean()
         style = {"marker": marker, "markevery": max(1, len(mean) // 8)} if len(names) > 1 else {}
         axes.plot(mean, color=color, label=name, **style)
-    axes.set(xlabel="step", ylabel="loss", yscale="log")
-    if len(names) > 1:
-        axes.legend(fontsize=11, ncols=2)
-    return figure
+    axes.set(xlabel="step", ylabel="loss in nats", yscale="log")
+    axes.legend(fontsize=11, ncols=2, title=f"mean of {_SMOOTH} steps (faint: each step)")
+    last, steps = history["loss"].tail(_SMOOTH).mean(), len(history)
+    return described(
+        figure,
+        f"The loss in nats against the step, on a logarithmic scale: {history['loss'].iloc[0]:.2g} "
+        f"in the first step, {last:.2g} in the mean of the last {_SMOOTH} of {steps:,}.",
+    )
 
 
 def gain_map(

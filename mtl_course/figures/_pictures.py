@@ -13,7 +13,7 @@ from matplotlib.patches import Circle, Rectangle
 from torch import Tensor, nn
 
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
-from mtl_course.figures._style import COLORS, array, subplots
+from mtl_course.figures._style import COLORS, array, described, subplots
 from mtl_course.networks import Network, blocks
 
 # Text, fill and color of the text, by label.
@@ -33,7 +33,11 @@ def sheet(groups: Mapping[str, Tensor], columns: int = 16) -> Figure:
     for axes, (title, images) in zip(boxes, groups.items(), strict=True):
         empty = 85 if images.shape[1] == 1 else 255
         _tile(axes, title, array(images), columns, empty, cmap="gray_r", vmin=0, vmax=255)
-    return figure
+    return described(figure, f"Rows of small images. {_listed(groups, 'images')}.")
+
+
+def _listed(groups: Mapping[str, Tensor], what: str) -> str:
+    return "; ".join(f"{title or 'all'}: {len(group)} {what}" for title, group in groups.items())
 
 
 def _tile(axes: Axes, title: str, images: np.ndarray, columns: int, empty: float, **scale) -> None:
@@ -96,7 +100,8 @@ def filters(groups: Mapping[str, Tensor]) -> Figure:
         ink = weights.shape[1] == 1
         tiles, empty = (weights, np.nan) if ink else ((1 + weights / reach) / 2, 1)
         _tile(axes, title, tiles, 16, empty, cmap="RdBu_r", vmin=-reach, vmax=reach)
-    return figure
+    text = "Filters of the first layer, as small pictures of what each looks for."
+    return described(figure, f"{text} {_listed(pictures, 'filters')}.")
 
 
 def architecture(network: Network, image: Tensor) -> Figure:

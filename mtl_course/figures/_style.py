@@ -27,21 +27,28 @@ _STYLE = {
 }
 
 
-def show(figure: Figure, alt: str, again: str = "", *, banner: str = "") -> None:
+def show(figure: Figure, alt: str = "", again: str = "", *, banner: str = "") -> None:
     """Display a figure as `bundle` makes it. Raises: ValueError if `alt` is too short."""
     from IPython.display import display
 
     display(bundle(figure, alt, again, banner=banner), raw=True)
 
 
-def bundle(figure: Figure, alt: str, again: str = "", *, banner: str = "") -> dict[str, str]:
+def described(figure: Figure, text: str) -> Figure:
+    """Return the figure with its alt text, `figure.alt`: what it shows, and what its data say."""
+    figure.alt = " ".join(text.split())
+    return figure
+
+
+def bundle(figure: Figure, alt: str = "", again: str = "", *, banner: str = "") -> dict[str, str]:
     """Return a figure by MIME type: HTML with its alt text, a PNG for viewers without HTML, text.
 
-    alt: what the figure shows and says, for a reader who cannot see it. again: the command that
-        computes the numbers again, for the caption.
+    alt: what the figure shows and says, for a reader who cannot see it; without it, `figure.alt`.
+    again: the command that computes the numbers again, for the caption.
     banner: a warning that nobody may miss, across the top of the figure and before its alt text.
     Raises: ValueError if `alt` is too short to say that.
     """
+    alt = alt or getattr(figure, "alt", "")
     if len(alt) < 40:
         raise ValueError(f"alt must say what the figure shows, in a sentence; got {alt!r}.")
     figure.savefig(drawn := io.BytesIO(), format="png", dpi=90)

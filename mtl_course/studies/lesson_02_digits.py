@@ -9,7 +9,7 @@ from mtl_course.datasets import LETTERS, Dataset, handwritten_digits, printed_di
 from mtl_course.networks import Network, classifier
 from mtl_course.studies import common, lesson_02, spectrograms
 from mtl_course.studies.common import STEPS, Scores, Study, cells
-from mtl_course.studies.lesson_01 import LABELS, PRETRAINING, PRINTED, pretrained
+from mtl_course.studies.lesson_01_digits import LABELS, PRETRAINING, PRINTED, pretrained
 from mtl_course.studies.lesson_02 import ALL, NOTHING, RANDOM, RELATED, SHUFFLED, SLOWER, SOUNDS
 from mtl_course.training import Fit, fit
 from mtl_course.transfer import LEARNING_RATES

@@ -14,7 +14,7 @@ from scipy.stats import t
 from mtl_course import datasets, figures, networks, studies, training, transfer
 from mtl_course.base import derive_seed
 from mtl_course.explorers.surgery import SurgeryTable
-from mtl_course.studies import lesson_01
+from mtl_course.studies import lesson_01_digits
 
 STEPS = 6
 A, FROZEN, RANDOM = "from A, trains", "from A, frozen", "random, trains"
@@ -167,7 +167,7 @@ def test_where_nothing_trains_a_press_only_evaluates(table, source, written, row
     text = press(table)
     accuracy = training.evaluate(copy.deepcopy(source), written.test)["accuracy"].iloc[0]
     assert f"accuracy {accuracy:.3f}" in text
-    zero = rows.loc[rows["way"] == lesson_01.ZERO_SHOT, "accuracy"]
+    zero = rows.loc[rows["way"] == lesson_01_digits.ZERO_SHOT, "accuracy"]
     assert f"mean accuracy of {zero.mean():.3f}" in text
     assert "0 weights trained" in text
 
@@ -257,12 +257,19 @@ def test_parts_differ_by_pattern_and_by_text():
 
 
 def test_what_does_not_fit_is_refused(source, written, rows):
-    letters = datasets.printed_digits(64, seed=0, characters=datasets.LETTERS)
-    with pytest.raises(ValueError, match="source"):
-        SurgeryTable(networks.classifier(letters), written, rows, steps=STEPS)
     for some in (rows[rows["way"] != "new head"], rows[rows["seed"] == 0], rows[:0]):
         with pytest.raises(ValueError, match="rows"):
             SurgeryTable(source, written, some, steps=STEPS)
     few = rows[(rows["way"] != "new head") | (rows["labels"] != 30)]
     with pytest.raises(ValueError, match="rows"):
         SurgeryTable(source, written, few, steps=STEPS)
+
+
+def test_a_head_for_other_classes_cannot_be_kept(written, rows):
+    letters = datasets.printed_digits(64, seed=0, characters=datasets.LETTERS)
+    rates = dict.fromkeys(transfer.WAYS, 0.5)
+    table = SurgeryTable(networks.classifier(letters), written, rows, STEPS, rates)
+    assert table.children[3].options == (NEW,)
+    assert "learning rate of 0.5" in choose(table, A, A, A, NEW)
+    press(table)
+    assert table.network.names == datasets.DIGITS

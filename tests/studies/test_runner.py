@@ -12,7 +12,7 @@ from mtl_course.studies import (
     _runner,
     _store,
     golden,
-    lesson_01,
+    lesson_01_digits,
     lesson_04,
 )
 
@@ -282,10 +282,14 @@ def test_what_is_tuned_never_shares_a_seed_with_what_is_reported():
 
 
 def test_choices_are_made_without_the_test_set():
-    seen = {image.numpy().tobytes() for data in lesson_01._development() for image in data.images}
-    test = {image.numpy().tobytes() for image in lesson_01.handwritten_digits().test.images}
+    seen = {
+        image.numpy().tobytes() for data in lesson_01_digits._development() for image in data.images
+    }
+    test = {image.numpy().tobytes() for image in lesson_01_digits.handwritten_digits().test.images}
     assert not seen & test
-    train, held_back = ({i.numpy().tobytes() for i in d.images} for d in lesson_01._development())
+    train, held_back = (
+        {i.numpy().tobytes() for i in d.images} for d in lesson_01_digits._development()
+    )
     assert not train & held_back
 
 
@@ -303,22 +307,22 @@ def test_the_learning_rate_of_each_way_is_the_best_on_development_data(way):
 
 
 def test_the_c_of_the_support_vectors_is_the_best_on_development_data():
-    best, means = best_setting(lesson_01.MACHINE)
-    assert best == lesson_01.C, means
+    best, means = best_setting(lesson_01_digits.MACHINE)
+    assert best == lesson_01_digits.C, means
 
 
 def test_from_scratch_has_reached_its_plateau():
     rows, _ = shipped("digits_plateau")
     means = rows.pivot_table(index="steps", columns="labels", values="accuracy")
-    assert lesson_01.PLATEAU in means.index
-    longer = means.loc[lesson_01.PLATEAU + 1 :]
+    assert lesson_01_digits.PLATEAU in means.index
+    longer = means.loc[lesson_01_digits.PLATEAU + 1 :]
     assert len(longer), "nothing longer was tried, so nothing shows a plateau"
-    more = longer - means.loc[lesson_01.PLATEAU]
+    more = longer - means.loc[lesson_01_digits.PLATEAU]
     # 0.01 is the course's margin for "no difference" (studies.gain).
     assert (more < 0.01).all(axis=None), f"training for longer still helps:\n{more}"
 
 
 def test_the_controls_cost_what_their_names_say():
-    on_a = lesson_01.PRETRAINING * 128
-    assert on_a + lesson_01.STEPS * 64 == lesson_01.SAME_COMPUTE * 64
-    assert lesson_01.CONTROLS["from scratch, to its plateau"] == lesson_01.PLATEAU
+    on_a = lesson_01_digits.PRETRAINING * 128
+    assert on_a + lesson_01_digits.STEPS * 64 == lesson_01_digits.SAME_COMPUTE * 64
+    assert lesson_01_digits.CONTROLS["from scratch, to its plateau"] == lesson_01_digits.PLATEAU

@@ -13,7 +13,15 @@ from notebook_files import ROOT
 from toy_study import A_TOY_STUDY, interrupt, other_machine, run
 
 from mtl_course import studies, training
-from mtl_course.studies import _runner, _workers, common, lesson_01, lesson_02, lesson_03, lesson_04
+from mtl_course.studies import (
+    _runner,
+    _workers,
+    common,
+    lesson_01_digits,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+)
 from mtl_course.training import _many
 
 # ---------------------------------------------------------------------- processes
@@ -203,14 +211,14 @@ TINY = {  # the cheapest cells of each kind: trained, trained twice, not trained
 @pytest.mark.parametrize("name", TINY)
 def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch):
     """What a GPU does, on the CPU: other groups of networks, the same draws."""
-    monkeypatch.setattr(lesson_01, "PRINTED", 500)
-    monkeypatch.setattr(lesson_01, "PRETRAINING", 8)
+    monkeypatch.setattr(lesson_01_digits, "PRINTED", 500)
+    monkeypatch.setattr(lesson_01_digits, "PRETRAINING", 8)
     monkeypatch.setattr(lesson_03, "SCENES", 300)
     monkeypatch.setattr(common, "TEST_SCENES", 300)
     monkeypatch.setattr(lesson_02, "RELATED", 500)
     monkeypatch.setattr(lesson_02, "RELATED_STEPS", 8)
     monkeypatch.setattr(lesson_02, "STEPS_OF_B", {100: 8})
-    for lesson in (lesson_01, lesson_04):
+    for lesson in (lesson_01_digits, lesson_04):
         monkeypatch.setattr(lesson, "STEPS", 8)
     sizes = []
 

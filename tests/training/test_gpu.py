@@ -13,7 +13,7 @@ from test_side_by_side import KINDS, RUN
 
 from mtl_course import networks, studies, training
 from mtl_course.base import HOME
-from mtl_course.studies import lesson_01
+from mtl_course.studies import lesson_01_digits
 
 DEVICE = "cuda"
 
@@ -62,7 +62,7 @@ def steadiest(name):
     """
     rows, chosen = pd.read_csv(studies.SHIPPED / f"{name}.csv"), studies.STUDIES[name]
     rows = rows[rows[chosen.score].notna()]
-    untrained = (lesson_01.MACHINE, lesson_01.ZERO_SHOT)
+    untrained = (lesson_01_digits.MACHINE, lesson_01_digits.ZERO_SHOT)
     cells = [
         cell
         for cell in chosen.grid

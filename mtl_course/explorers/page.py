@@ -1,0 +1,56 @@
+"""What a lesson's page needs besides figures: checked parameters, and its verdicts as a table."""
+
+from collections.abc import Collection, Mapping
+
+import pandas as pd
+
+from mtl_course.explorers._frame import table
+
+RESULT = "application/vnd.mtl-course.result+json"
+"""The MIME type of what a lesson measured, which no viewer shows and tests read."""
+
+_SIGNS = {"supported": "✓", "opposite": "✗", "no difference": "=", "cannot tell": "?"}
+
+
+def parameter(name: str, value: object, allowed: Collection, default: object) -> object:
+    """Return a parameter of a lesson; one that cannot be used gets a sentence, and the default.
+
+    allowed: a range, or the values there are; words may be written in capitals.
+    """
+    from IPython.display import Markdown, display
+
+    if isinstance(value, str) and value.strip().lower() in allowed:
+        return value.strip().lower()
+    if value in allowed and not isinstance(value, bool):
+        return value
+    if isinstance(allowed, range):
+        takes = f"a whole number from {allowed[0]:,} to {allowed[-1]:,}"
+    else:
+        takes = " or ".join(f"`{choice!r}`" for choice in allowed)
+    display(
+        Markdown(f"**`{name} = {value!r}` cannot be used:** it takes {takes}. "
+                 f"The lesson goes on with `{name} = {default!r}`.")
+    )  # fmt: skip
+    return default
+
+
+def verdicts(gains: Mapping[str, pd.Series], **result: object) -> None:
+    """Display what was claimed, what was measured, and the verdict that the interval gives.
+
+    gains: rows of `studies.gain`, by claim. result: what else the lesson's result holds, for tests.
+    """
+    from IPython.display import display
+
+    rows = [
+        (
+            claim, _SIGNS[gain["verdict"]], gain["verdict"], f"{gain['mean']:+.3f}",
+            f"{gain['low']:+.3f} to {gain['high']:+.3f}",
+        )
+        for claim, gain in gains.items()
+    ]  # fmt: skip
+    caption = "Verdicts: ✓ supported, ✗ opposite, = no difference, ? cannot tell."
+    heads = ("claim", "", "verdict", "mean gain", "95 % interval")
+    found = {claim: verdict for claim, _, verdict, *_ in rows}
+    text = "; ".join(f"{claim}: {verdict}" for claim, verdict in found.items())
+    data = {"text/html": table(caption, heads, rows), "text/plain": text}
+    display(data | {RESULT: result | {"verdicts": found}}, raw=True)
