@@ -3,6 +3,8 @@
 import functools
 import math
 
+import pandas as pd
+
 from mtl_course import networks, training
 from mtl_course.base import HOME, derive_seed
 from mtl_course.datasets import CLOTHES, Dataset, Split, clothes, only
@@ -30,6 +32,15 @@ CONTROLS = {
 }
 SHIPPED_SEED = 100
 SHIPPED = HOME / "assets" / "clothes" / "source.pt"  # its network
+
+
+AXES = {"labels": "photographs of B with a label", "accuracy": "accuracy on 2,000 test photographs"}
+
+
+def head_or_all(gain: pd.Series) -> str:
+    """Return in words what a gain of all layers over the new head says."""
+    words = {"supported": "every layer", "opposite": "the new head"}
+    return words.get(gain["verdict"], "no difference, or cannot tell")
 
 
 @functools.cache
@@ -125,6 +136,6 @@ STUDIES = {
         _CLOTHES,
         "How many steps from scratch takes until more do not help, on development photographs.",
         grid=cells(way=["from scratch"], labels=_TUNED_ON, steps=[200, 1_000, 3_000]),
-        seeds=common.DEVELOPMENT, settings=_SOURCE | {"rate": RATE},
+        settings=_SOURCE | {"rate": RATE},
     ),
 }  # fmt: skip
