@@ -28,17 +28,17 @@ SCREENSHOTS = ROOT / "results" / "screenshots"
 # How many explorers each lesson has, by the class that the page finds them by.
 EXPLORERS = {
     "00_start_here": {},
-    "01_transfer": {"predict": 2, "surgery": 1},
-    "02_when_transfer_makes_sense": {"predict": 3, "cells": 2},
-    "03_multi_task": {"predict": 2, "scene-maker": 1, "label-sheet": 1},
-    "04_unknown_labels": {"predict": 2, "label-sheet": 1},
-    "05_when_multi_task_makes_sense": {"predict": 3, "cells": 1},
-    "06_when_tasks_fight": {"predict": 3, "compass": 1},
-    "07_real_photographs": {"predict": 3, "label-sheet": 1},
+    "01_transfer": {"predict": 2, "reveal": 2, "surgery": 1},
+    "02_when_transfer_makes_sense": {"predict": 3, "reveal": 3, "cells": 2},
+    "03_multi_task": {"predict": 2, "reveal": 2, "scene-maker": 1, "label-sheet": 1},
+    "04_unknown_labels": {"predict": 2, "reveal": 2, "label-sheet": 1},
+    "05_when_multi_task_makes_sense": {"predict": 3, "reveal": 3, "cells": 1},
+    "06_when_tasks_fight": {"predict": 3, "reveal": 3, "compass": 1},
+    "07_real_photographs": {"predict": 3, "reveal": 3, "label-sheet": 1},
     "assignments/student/multi_task/multi_task": {},
     "assignments/student/transfer/transfer": {},
 }
-KINDS = {"predict", "surgery", "cells", "scene-maker", "label-sheet", "compass"}
+KINDS = {"predict", "reveal", "surgery", "cells", "scene-maker", "label-sheet", "compass"}
 # Every live run is started and stopped. In these lessons the first one goes on to its end, once for
 # each kind of explorer: what the others would train is tested without a browser.
 TO_THE_END = {"01_transfer", "02_when_transfer_makes_sense"}
@@ -212,4 +212,40 @@ def test_what_students_do_to_widgets(tab: lab.Tab, server: lab.Server, tmp_path:
     lab.sweep(short)
     short.locator(".mtl-live button").press("Space")
     expect(short.locator(".mtl-progress")).to_contain_text("Done in")
+    tab.assert_clean()
+
+
+MOMENT = (
+    """
+from mtl_course.explorers.predict import Prediction
+few = Prediction("Which is better?", ["the head", "every layer"])
+few
+""",
+    """
+few.reveal("every layer", text="Every layer it is.")
+""",
+)
+
+
+def test_a_prediction_can_be_made_after_run_all(tab: lab.Tab, server: lab.Server, tmp_path: Path):
+    """It is folded until then, kept at once, scored in its place, and there after a restart."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in MOMENT])
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "name": "python3"}
+    nbformat.write(notebook, tmp_path / "moment.ipynb")
+    lesson = lab.run_all(tab, server, tmp_path / "moment.ipynb")
+    question, place = lesson.locator(".mtl-predict"), lesson.locator(".mtl-reveal")
+    expect(place).to_contain_text("Folded")
+    expect(lesson).not_to_contain_text("Every layer it is.")
+    commit = question.get_by_role("button", name="Commit", exact=True)
+    expect(commit).to_be_disabled()
+    lab.press(question, question.locator("select").first, "ArrowDown")
+    lab.press(question, commit, "Space")
+    expect(place).to_contain_text("Every layer it is.")
+    expect(place).to_contain_text("You predicted “the head”, a coin toss (50%): wrong")
+    kept = (server.folder.parent / "predictions.csv").read_text(encoding="utf-8")
+    assert "Which is better?,the head,0.5,every layer" in kept
+    lab.restart(tab)
+    lab.run_cells(tab)
+    expect(question).to_contain_text("Kept: “the head”")
+    expect(place).to_contain_text("So far")
     tab.assert_clean()

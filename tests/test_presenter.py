@@ -45,6 +45,9 @@ def page_of(tmp_path: Path) -> Iterator[str]:
         nbformat.v4.new_markdown_cell("# A lesson\n\nThe loss is $\\frac{1}{m}\\sum_i L$."),
         nbformat.v4.new_code_cell(SET_UP),
         nbformat.v4.new_code_cell("LabelSheet(roads, torch.zeros(8, 4))"),
+        nbformat.v4.new_code_cell("from mtl_course.explorers.predict import Prediction\n"
+                                  "few = Prediction('Which?', ['a', 'b'])\nfew"),
+        nbformat.v4.new_code_cell("few.reveal('b', text='It is b.')"),
         nbformat.v4.new_code_cell("from mtl_course import figures\nfigures.show(\n"
                                   "    figures.answers(roads), 'Eight scenes and their Y' * 3)"),
     ]  # fmt: skip
@@ -55,7 +58,8 @@ def page_of(tmp_path: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, *COMMAND.split()[1:], "--no-browser", f"--port={port}"]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=os.environ)
+        own = os.environ | {"MTL_COURSE_PREDICTIONS": str(tmp_path / "predictions.csv")}
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=own)
     try:
         yield answering(f"http://127.0.0.1:{port}/", process, tmp_path / "log")
     finally:
@@ -77,7 +81,7 @@ def answering(url: str, process: subprocess.Popen, log: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_lecture_hall_sees_the_widgets_and_no_code(page_of: str):
+def test_a_lecture_hall_sees_the_widgets_and_no_code(page_of: str, tmp_path: Path):
     with lab.browser() as browser, lab.new_tab(browser) as tab:
         page = tab.page
         page.route(re.compile("^https:"), lambda route: route.abort())  # a hall without a network
@@ -93,6 +97,12 @@ def test_a_lecture_hall_sees_the_widgets_and_no_code(page_of: str):
         lab.press(sheet, entry, "Space")
         assert entry.inner_text() != before
         expect(page.locator("mjx-container, .MathJax").first).to_be_attached()
+        question, place = page.locator(".mtl-predict"), page.locator(".mtl-reveal")
+        expect(place).to_contain_text("Folded")
+        lab.press(question, question.locator("select").first, "ArrowDown")
+        lab.press(question, question.get_by_role("button", name="Commit", exact=True), "Space")
+        expect(place).to_contain_text("You predicted “a”, a coin toss (50%): wrong")
+        assert "Which?,a,0.5,b" in (tmp_path / "predictions.csv").read_text(encoding="utf-8")
         # Voilà's own template asks for an icon font; it does without.
         assert not [url for url in tab.foreign if "font" not in url or not url.endswith(".css")]
         assert not tab.errors

@@ -77,7 +77,8 @@ class Prediction(Explorer):
         chosen = self._guess.value != _CHOOSE
         self._commit.disabled = not chosen or self._shown
         if not self._shown:
-            self._answer.value = "Press Commit." if chosen else "No prediction yet."
+            words = f"“{escape(self._guess.value)}”, {self._sure.value}: press Commit to keep it."
+            self._answer.value = words if chosen else f"No prediction yet ({self._sure.value})."
 
     def _keep(self) -> None:
         _keep(self.question, self._guess.value, _CONFIDENCE[self._sure.value], "")
