@@ -235,7 +235,7 @@ def test_a_prediction_can_be_made_after_run_all(tab: lab.Tab, server: lab.Server
     lesson = lab.run_all(tab, server, tmp_path / "moment.ipynb")
     question, place = lesson.locator(".mtl-predict"), lesson.locator(".mtl-reveal")
     expect(place).to_contain_text("Folded")
-    expect(lesson).not_to_contain_text("Every layer it is.")
+    expect(place).not_to_contain_text("Every layer it is.")
     commit = question.get_by_role("button", name="Commit", exact=True)
     expect(commit).to_be_disabled()
     lab.press(question, question.locator("select").first, "ArrowDown")
