@@ -18,6 +18,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "notebooks/*.ipynb",
+    "notebooks/evidence/*.ipynb",
     "notebooks/*.md",
     "notebooks/assignments/README.md",
     "notebooks/assignments/student/*/*.ipynb",
@@ -49,6 +50,14 @@ CONTENTS = """
 :caption: Lessons
 
 notebooks/0*
+```
+
+```{toctree}
+:hidden:
+:glob:
+:caption: Evidence
+
+notebooks/evidence/*
 ```
 
 ```{toctree}

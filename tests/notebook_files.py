@@ -69,16 +69,18 @@ def _faults(outputs: list) -> Iterator[str]:
 
 
 def result(notebook: NotebookNode) -> dict:
-    """What the last code cell displays as application/json: seed, scale, verdicts.
+    """The notebook's result, which the table of its verdicts carries: seed, scale, verdicts.
 
     Raises:
-        AssertionError: if it displays none.
+        AssertionError: if no cell displays one.
     """
-    for output in code_cells(notebook)[-1].outputs:
-        data = output.get("data", {}).get("application/json")
-        if data is not None:
-            return json.loads(data) if isinstance(data, str) else data
-    raise AssertionError("the last code cell displays no application/json")
+    for cell in reversed(code_cells(notebook)):
+        for output in cell.outputs:
+            kept = output.get("data", {})
+            data = kept.get("application/vnd.mtl-course.result+json", kept.get("application/json"))
+            if data is not None:
+                return json.loads(data) if isinstance(data, str) else data
+    raise AssertionError("no cell displays a result: end the lesson with page.verdicts(…)")
 
 
 def alt_texts(html: str) -> list[str]:

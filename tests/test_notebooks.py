@@ -30,7 +30,7 @@ from notebook_files import (
 EXECUTED = ROOT / "results" / "executed"
 OTHER = {"seed": 11}
 ALSO = {
-    "01_transfer": {"labels": 30},
+    "01_transfer": {"labels": 50},
     "02_when_transfer_makes_sense": {"labels": 30},
     "03_multi_task": {"images": 1000},
     "04_unknown_labels": {"fraction": 0.8},

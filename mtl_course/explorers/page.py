@@ -1,5 +1,6 @@
 """What a lesson's page needs besides figures: checked parameters, and its verdicts as a table."""
 
+import html
 from collections.abc import Collection, Mapping
 
 import pandas as pd
@@ -52,5 +53,6 @@ def verdicts(gains: Mapping[str, pd.Series], **result: object) -> None:
     heads = ("claim", "", "verdict", "mean gain", "95 % interval")
     found = {claim: verdict for claim, _, verdict, *_ in rows}
     text = "; ".join(f"{claim}: {verdict}" for claim, verdict in found.items())
-    data = {"text/html": table(caption, heads, rows), "text/plain": text}
+    escaped = [(html.escape(claim), *cells) for claim, *cells in rows]
+    data = {"text/html": table(caption, heads, escaped), "text/plain": text}
     display(data | {RESULT: result | {"verdicts": found}}, raw=True)

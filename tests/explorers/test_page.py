@@ -1,0 +1,147 @@
+"""Guards explorers.page and explorers.your_turn: parameters, verdicts, cells to fill in."""
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from mtl_course import losses, networks, scenes
+from mtl_course.datasets import UNKNOWN
+from mtl_course.explorers import page, your_turn
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list:
+    what = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: what.append(data))
+    return what
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed", "want"),
+    [(50, range(2, 101), 50), ("Quick", ("quick", "full"), "quick"), (0.5, (0.5, 0.8), 0.5)],
+)
+def test_a_parameter_that_can_be_used_is_given_back(value, allowed, want, shown):
+    assert page.parameter("it", value, allowed, "default") == want
+    assert not shown
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed", "words"),
+    [
+        (1, range(2, 5_001), "from 2 to 5,000"),
+        ("many", range(2, 5_001), "from 2 to 5,000"),
+        (True, range(5), "a whole number"),
+        (2.5, range(5), "a whole number"),
+        (None, ("quick", "full"), "`'quick'` or `'full'`"),
+    ],
+)
+def test_another_gets_a_sentence_and_the_default(value, allowed, words, shown):
+    assert page.parameter("it", value, allowed, "default") == "default"
+    assert words in shown[0].data
+    assert f"it = {value!r}" in shown[0].data
+
+
+def test_verdicts_are_a_table_and_a_result(shown):
+    row = {"mean": 0.0301, "low": 0.02, "high": 0.0402, "verdict": "supported"}
+    unsure = {"mean": -0.001, "low": -0.03, "high": 0.028, "verdict": "cannot tell"}
+    page.verdicts({"a < b": pd.Series(row), "c": pd.Series(unsure)}, seed=3)
+    (data,) = shown
+    assert data[page.RESULT] == {
+        "seed": 3,
+        "verdicts": {"a < b": "supported", "c": "cannot tell"},
+    }
+    for text in ("a &lt; b", "✓", "+0.030", "+0.020 to +0.040", "?", "-0.001"):
+        assert text in data["text/html"]
+
+
+# ---------------------------------------------------------------------- your turn
+
+
+@pytest.fixture(scope="module")
+def roads():
+    return scenes.draw(30, seed=0, jobs=1)
+
+
+class Net(nn.Module):
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+        self.head = nn.Linear(8, outputs)
+
+
+def like(net: Net, outputs: int = 2) -> Net:
+    copied = Net(outputs)
+    copied.trunk.load_state_dict(net.trunk.state_dict())
+    return copied
+
+
+def frozen(net: Net) -> Net:
+    net.trunk.requires_grad_(False)
+    return net
+
+
+SOURCE = Net(8)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda source: like(source), "✓"),
+        (lambda source: like(source, 8), "8 outputs"),
+        (lambda source: Net(2), "weights that learned A"),
+        (lambda source: frozen(like(source)), "frozen"),
+    ],
+)
+def test_fine_tuning_is_checked(make, words):
+    assert words in your_turn.fine_tuning(make, SOURCE, outputs=2)
+
+
+def test_a_frozen_trunk_is_checked():
+    check = your_turn.frozen_with_new_head
+    assert "8 outputs" in check(SOURCE, 2)
+    assert "would train" in check(like(SOURCE), 2)
+    assert "running averages" in check(frozen(like(SOURCE)), 2)
+    still = frozen(like(SOURCE))
+    still.trunk.eval()
+    assert "✓" in check(still, 2)
+    still.head.requires_grad_(False)
+    assert "head must train" in check(still, 2)
+
+
+def test_a_gain_is_checked():
+    gains = torch.tensor([0.1, 0.3])
+    assert "✓" in your_turn.paired_gain(0.2, gains)
+    assert "Not yet" in your_turn.paired_gain(None, gains)
+    assert "Not yet" in your_turn.paired_gain(0.1, gains)
+
+
+def known(labels):
+    return labels != UNKNOWN
+
+
+def right(logits, labels):
+    each = nn.functional.binary_cross_entropy_with_logits(
+        logits, labels.clamp(min=0).float(), reduction="none"
+    )
+    return (each * known(labels)).sum() / len(labels)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (right, "✓"),
+        (losses.multi_task, "✓"),
+        (lambda logits, labels: right(logits, labels) / 4, "0.25 times"),
+        (lambda logits, labels: right(logits.detach(), labels).requires_grad_(), "gradient"),
+        (lambda logits, labels: None, "one number"),
+        (lambda logits, labels: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_a_loss_is_checked(loss, words, roads):
+    assert words in your_turn.vectorised_loss(loss, roads)
+
+
+def test_a_network_of_the_package_passes(roads):
+    source = networks.classifier(roads, width=2)
+    assert "✓" in your_turn.fine_tuning(lambda net: net, source, outputs=4)
