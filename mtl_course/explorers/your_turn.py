@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ def fine_tuning(make: Callable[[Network], nn.Module], source: Network, outputs: 
     return _RIGHT
 
 
-def paired_gain(mean: float, gains: Tensor) -> str:
+def paired_gain(mean: float, gains: pd.Series) -> str:
     """Say whether `mean` is the mean of the gains, one a seed."""
     if not isinstance(mean, (int, float)) or abs(mean - float(gains.mean())) > 1e-6:
         return f"Not yet: got {mean}. Subtract seed by seed, then take the mean."

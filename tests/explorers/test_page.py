@@ -110,7 +110,7 @@ def test_a_frozen_trunk_is_checked():
 
 
 def test_a_gain_is_checked():
-    gains = torch.tensor([0.1, 0.3])
+    gains = pd.Series([0.1, 0.3])
     assert "✓" in your_turn.paired_gain(0.2, gains)
     assert "Not yet" in your_turn.paired_gain(None, gains)
     assert "Not yet" in your_turn.paired_gain(0.1, gains)
