@@ -135,7 +135,7 @@ def test_runs_in_the_browser(path: Path, tab: lab.Tab, server: lab.Server):
         assert lesson.locator(".jp-Cell").count() == cells, "a key was taken by the notebook"
         tab.page.wait_for_function(lab.READY)
         if label(path) == "01_transfer":  # README's, in assets
-            lesson.locator("img[alt^='Accuracy against']").scroll_into_view_if_needed()
+            lesson.locator(".mtl-reveal img").first.scroll_into_view_if_needed()
             tab.page.screenshot(path=SCREENSHOTS / "lesson_01.png")
     finally:
         tab.page.screenshot(path=picture)

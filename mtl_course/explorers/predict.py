@@ -57,12 +57,12 @@ class Prediction(Explorer):
         page = f"<p><b>{escape(self.question)}</b></p><ul>{items}</ul>"
         return {"text/html": page, "text/plain": f"{self.question} {' / '.join(self._answers)}"}
 
-    def reveal(self, truth: str | None, figure: object = None, text: str = "") -> "Answer":
+    def reveal(self, truth: str | None, text: str = "", figure: object = None) -> "Answer":
         """Return the place where the answer appears once there is a prediction.
 
         truth: the measured answer, one of the question's; None where ten other seeds did not keep
-            it, and nothing is scored. figure: a matplotlib figure that shows it, with its `alt`.
-        text: what the figure says, in words.
+            it, and nothing is scored. text: what was measured, in words.
+        figure: a matplotlib figure that shows it, with its `alt`.
         Raises: ValueError if `truth` is none of the answers.
         """
         if truth is not None and truth not in self._answers:

@@ -30,17 +30,17 @@ CONTROLS = {
     "from scratch, to its plateau": PLATEAU,
     "from scratch, A's compute added": SAME_COMPUTE,
 }
-SHIPPED_SEED = 100
-SHIPPED = HOME / "assets" / "clothes" / "source.pt"  # its network
 
 
 AXES = {"labels": "photographs of B with a label", "accuracy": "accuracy on 2,000 test photographs"}
 
 
-def head_or_all(gain: pd.Series) -> str:
-    """Return in words what a gain of all layers over the new head says."""
-    words = {"supported": "every layer", "opposite": "the new head"}
-    return words.get(gain["verdict"], "no difference, or cannot tell")
+def head_or_all(gain: pd.Series) -> tuple[str, str]:
+    """Return what a gain of all layers over the new head says: which is better, and a sentence."""
+    better = {"supported": "every layer", "opposite": "the new head"}
+    words = "With {labels:,.0f} labels: {mean:+.3f} ({low:+.3f} to {high:+.3f}) for every layer"
+    text = f"{words.format(**gain)} over the new head, in {gain['seeds']:.0f} seeds."
+    return better.get(gain["verdict"], "no difference, or cannot tell"), text
 
 
 @functools.cache
@@ -61,11 +61,10 @@ def task_a(seed: int) -> Dataset:
     return only(photographs().train, A).sample(PHOTOGRAPHS, seed=derive_seed(seed, "A"))
 
 
-def pretrained(seed: int) -> Network:
-    """Return `source(seed)`: for seed 100 the one that ships, for others trained now (25 s)."""
-    if seed != SHIPPED_SEED:
-        return source(seed)
-    return training.load(networks.classifier(task_a(seed), width=WIDTH), SHIPPED)
+def pretrained() -> Network:
+    """Return the network of A that ships, `source(seed=100)`."""
+    network = networks.classifier(only(photographs().train, A), width=WIDTH)
+    return training.load(network, HOME / "assets" / "clothes" / "source.pt")
 
 
 def _clothes(

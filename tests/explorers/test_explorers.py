@@ -61,7 +61,7 @@ def test_the_answer_is_folded_until_somebody_commits():
     question = Prediction("Which?", ["new head", "all layers"])
     figure = figures.gains({"a": GAINS}, "labels", xlabel="labels", ylabel="gain")
     figure.alt = "A gain that lies above 0 at both numbers of labels."
-    place = question.reveal("new head", figure, "The head wins.")
+    place = question.reveal("new head", "The head wins.", figure)
     assert "Folded" in place._answer.value
     assert not place._page.value
     question._guess.value = "all layers"
