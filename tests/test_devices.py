@@ -166,7 +166,7 @@ def pressed(at: Place) -> tuple:
     ways = [(way, 10, seed, 0.5 + seed / 100) for way in transfer.WAYS for seed in range(2)]
     rows = pd.DataFrame(ways, columns=["way", "labels", "seed", "accuracy"])
     table = surgery.SurgeryTable(at.network(classes()), split, rows, steps=2)
-    table._train(_frame.Run(lambda text: None), **table._settings())
+    table._train(_frame.Run(lambda text: None), *table._chosen())
     return table.network, table.static()["text/plain"]
 
 
@@ -347,11 +347,10 @@ NO_TENSORS = {
     "explorers.Live": "is a button",
     "explorers.Prediction": "is a question",
     "explorers.Stopped": "is an exception",
-    "explorers.answer": "makes a widget of a text",
+    "explorers.output": "makes a widget of a text",
     "explorers.dropdown": "makes a widget of texts",
     "explorers.table": "makes HTML of texts",
     "explorers.button": "makes a widget of a text",
-    "explorers.picture": "makes a widget of a text",
     "explorers.show_calibration": "reads the kept predictions",
     "explorers.so_far": "reads the kept predictions",
 } | {
