@@ -117,13 +117,12 @@ def _in_turn(world: World) -> tuple[Tensor, Tensor, Tensor]:
 
     Returns: scene and slot, int64 (things,) each; how many things each turn has, int64 (turns,).
     """
-    present = world.present & (world.x >= 0) & (world.x < world.size)
-    slots = torch.arange(len(SLOTS), device=present.device)
-    sky = torch.tensor([slot.kind in SKY for slot in SLOTS], device=present.device)
+    shown, slots = world.shown, torch.arange(len(SLOTS), device=world.x.device)
+    sky = torch.tensor([slot.kind in SKY for slot in SLOTS], device=world.x.device)
     near = torch.where(sky, -1, len(SCALES) - world.distance)
-    near = torch.where(present, near, len(SCALES) + 1)  # (n, slots)
+    near = torch.where(shown, near, len(SCALES) + 1)  # (n, slots)
     order = (near * len(SLOTS) + slots).argsort(dim=1)
-    turn, scene = (slots[:, None] < present.sum(dim=1)).nonzero(as_tuple=True)
+    turn, scene = (slots[:, None] < shown.sum(dim=1)).nonzero(as_tuple=True)
     return scene, order[scene, turn], torch.bincount(turn)
 
 

@@ -89,6 +89,11 @@ class World(NamedTuple):
     shade: Tensor  # (n, slots), one of `SHADES`
     choice: Tensor  # (n, slots, PARTS), the color of each part among `CHOICES`
 
+    @property
+    def shown(self) -> Tensor:
+        """Which things stand in the picture, bool (n, slots)."""
+        return self.present & (self.x >= 0) & (self.x < self.size)
+
 
 def imagine(
     key: int, index: Tensor, size: int, things: Mapping[str, int | None] | None = None, **scene: int
