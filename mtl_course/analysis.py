@@ -1,14 +1,14 @@
 """What a network looks at, and how alike two networks see the same images (T3)."""
 
+import contextlib
 import itertools
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtl_course import devices
-from mtl_course.base import check_count, threads
-from mtl_course.datasets import Dataset, normalise
-from mtl_course.evaluation import portions
+from mtl_course.base import check_count
+from mtl_course.datasets import Dataset
+from mtl_course.evaluation import predict
 from mtl_course.networks import Network, blocks
 
 
@@ -75,18 +75,15 @@ def _hsic(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum() + both
 
 
-@devices.on_cpu()
-@threads(1)
 def _features(network: Network, data: Dataset) -> list[Tensor]:
     """Return the features that each block of the trunk computes: float32 (m, features) each."""
-    machine, found = devices.machine(), []
-    network.eval()
-    with devices.borrowed(network, machine.device), torch.inference_mode():
-        for images in portions(data, machine):
-            values, given = normalise(images), []
-            for layer in network.trunk:
-                values = layer(values)
-                if layer in blocks(network):
-                    given.append(values.flatten(1).float().cpu())
-            found.append(given)
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
+    found = {block: [] for block in blocks(network)}
+
+    def keep(block: nn.Module, _: tuple, values: Tensor) -> None:
+        found[block].append(values.flatten(1).float().cpu())
+
+    with contextlib.ExitStack() as hooks:
+        for block in found:
+            hooks.callback(block.register_forward_hook(keep).remove)
+        predict(network, data)
+    return [torch.cat(parts) for parts in found.values()]

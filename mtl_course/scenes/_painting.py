@@ -117,8 +117,9 @@ def _in_turn(world: World) -> tuple[Tensor, Tensor, Tensor]:
 
     Returns: scene and slot, int64 (things,) each; how many things each turn has, int64 (turns,).
     """
-    shown, slots = world.shown, torch.arange(len(SLOTS), device=world.x.device)
-    sky = torch.tensor([slot.kind in SKY for slot in SLOTS], device=world.x.device)
+    shown = world.present & (world.x >= 0) & (world.x < world.size)
+    slots = torch.arange(len(SLOTS), device=shown.device)
+    sky = torch.tensor([slot.kind in SKY for slot in SLOTS], device=shown.device)
     near = torch.where(sky, -1, len(SCALES) - world.distance)
     near = torch.where(shown, near, len(SCALES) + 1)  # (n, slots)
     order = (near * len(SLOTS) + slots).argsort(dim=1)

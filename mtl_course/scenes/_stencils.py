@@ -1,7 +1,6 @@
 """Sprites and grounds as stencils: how much of each pixel each part covers, in 64ths.
 
-The colors come later, from a palette. Stencils count 8 × 8 points a pixel and are whole numbers, so
-that pictures are painted in exact arithmetic: the same on every processor, CPU or GPU.
+They count 8 × 8 points a pixel: whole numbers, so that painting is exact on every processor.
 """
 
 import functools

@@ -51,7 +51,8 @@ class Facts(NamedTuple):
 
     def hidden(self, *kinds: str) -> Tensor:
         """Return whether such a thing stands in the picture and too little is seen, bool (n,)."""
-        hidden = ~self.seen & self.world.shown
+        hidden = ~self.seen & self.world.present
+        hidden &= (self.world.x >= 0) & (self.world.x < self.world.size)
         return torch.stack([hidden[:, slots_of(kind)].any(dim=1) for kind in kinds]).any(dim=0)
 
 

@@ -89,20 +89,14 @@ class World(NamedTuple):
     shade: Tensor  # (n, slots), one of `SHADES`
     choice: Tensor  # (n, slots, PARTS), the color of each part among `CHOICES`
 
-    @property
-    def shown(self) -> Tensor:
-        """Which things stand in the picture, bool (n, slots)."""
-        return self.present & (self.x >= 0) & (self.x < self.size)
-
 
 def imagine(
     key: int, index: Tensor, size: int, things: Mapping[str, int | None] | None = None, **scene: int
 ) -> World:
     """Return the scenes with these numbers, but for what is given instead of drawn.
 
-    index: int64 (n,).
-    things: by kind the distance of its one thing, which stands inside of the picture, or None for
-        none of it. scene: values of `World.scene`.
+    index: int64 (n,). scene: values of `World.scene`. things: by kind the distance of its one
+        thing, which stands inside of the picture, or None for none of it.
     """
     device = index.device
     draws = _random_numbers(key, index, len(SCENE_VALUES) + len(SLOTS) * len(_THING_DRAWS))
