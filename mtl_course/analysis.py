@@ -20,8 +20,7 @@ def occlusion(
     The patch has the image's mean color. It shows what the answer depends on, not why (Zeiler and
     Fergus, Visualizing and understanding convolutional networks, ECCV 2014).
     image: uint8 (channels, height, width). patch, stride: pixels.
-    Returns: float32 (rows, columns); entry (r, c) is for the patch whose upper left corner is the
-        pixel (r · stride, c · stride).
+    Returns: float32 (rows, columns); (r, c) for a patch from the pixel (r · stride, c · stride) on.
     Raises: ValueError if the network has no such task, or the patch is larger than the image.
     """
     if task not in network.names:
@@ -44,9 +43,8 @@ def occlusion(
 def similarity(one: Network, other: Network, data: Dataset) -> list[float]:
     """Measure how alike two networks see the same images, block by block, from the image on (T3).
 
-    Linear CKA (Kornblith et al. 2019): 1 when the features of a block agree up to a rotation, a
-    reflection and a scale; about 0 when they are unrelated.
-    Returns: a number for each block of the trunk that has weights.
+    Linear CKA (Kornblith et al. 2019), a number for each block of the trunk that has weights: 1
+    when its features agree up to a rotation, a reflection and a scale; about 0 when unrelated.
     Raises: ValueError if the two have not as many blocks, or not one trunk.
     """
     if len(blocks(one)) != len(blocks(other)):
@@ -58,9 +56,8 @@ def similarity(one: Network, other: Network, data: Dataset) -> list[float]:
 def cka(x: Tensor, y: Tensor) -> float:
     """Return linear centered kernel alignment, without the bias of more features than images.
 
-    The plain estimator finds 0.8 between 500 images' independent features when there are 2,048.
-    This one (Song et al. 2012, Nguyen et al. 2021) is about 0 there; chance may carry it below 0.
-    x, y: float (m, any), features of the same m > 3 images.
+    The plain estimator finds 0.8 between 500 images' independent features when there are 2,048;
+    this one (Nguyen et al. 2021) about 0. x, y: float (m, any), features of the same m > 3 images.
     """
     x, y = (values.detach().double() for values in (x, y))
     x, y = x @ x.T, y @ y.T  # (m, m)

@@ -57,8 +57,7 @@ def kept(home: Path, name: str, size: int) -> list[Path]:
 def there(name: str, size: int = 32) -> bool:
     """Return whether "cifar10", "stl10" or "coco" can be read from `folder()` without a download.
 
-    size: pixels on a side; arrays that were kept at this size are enough.
-    Raises: ValueError for another name.
+    size: pixels on a side, of arrays that may have been kept. Raises: ValueError for another name.
     """
     if name not in ARCHIVES:
         raise ValueError(f"name must be one of {', '.join(ARCHIVES)}; got {name!r}.")

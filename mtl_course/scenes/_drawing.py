@@ -32,16 +32,9 @@ _CHUNK_GPU = 65_536
 
 
 def draw(
-    count: int,
-    seed: int,
-    *,
-    start: int = 0,
-    tasks: Sequence[str] = THE_FOUR,
-    size: int = 32,
-    device: str = "cpu",
-    jobs: int | None = None,
-    progress: bool = False,
-) -> Dataset:
+    count: int, seed: int, *, start: int = 0, tasks: Sequence[str] = THE_FOUR, size: int = 32,
+    device: str = "cpu", jobs: int | None = None, progress: bool = False,
+) -> Dataset:  # fmt: skip
     """Draw `count` driving scenes with an answer to each task.
 
     Scene i is a function of (seed, i) alone: [start, start + count) is a slice of a longer draw,
@@ -51,8 +44,8 @@ def draw(
     tasks: names from `TASKS`. size: the side of the picture in pixels.
     jobs: threads that draw on a CPU; None takes one a core.
     Returns: images uint8 (count, 3, size, size), labels int8 (count, tasks) in {0, 1}, on `device`.
-    Raises: ValueError if a count is not a whole number in its range, a task does not exist (with
-        similar names) or appears twice, or the device is not on this machine.
+    Raises: ValueError for a number out of its range, for a task that does not exist (with similar
+        names) or appears twice, or for a device that is not on this machine.
     """
     tasks = _checked(tasks)
     pieces = _pieces(count, seed, start, size, device, jobs)
@@ -63,19 +56,13 @@ def draw(
 
 
 def write(
-    folder: Path | str,
-    count: int,
-    seed: int,
-    *,
-    tasks: Sequence[str] = THE_FOUR,
-    size: int = 32,
-    device: str = "cpu",
-    progress: bool = True,
-) -> None:
+    folder: Path | str, count: int, seed: int, *, tasks: Sequence[str] = THE_FOUR, size: int = 32,
+    device: str = "cpu", progress: bool = True,
+) -> None:  # fmt: skip
     """Draw scenes to disk, in bounded memory, for `datasets.stored` to open.
 
-    Raises: FileExistsError if there is such a folder; OSError before anything is drawn if it cannot
-        be written, or the disk has no room for it; and what `draw` raises.
+    Raises: FileExistsError if there is such a folder; OSError, before anything is drawn, if it is
+        read-only or the disk too full; and what `draw` raises.
     """
     tasks = _checked(tasks)
     pieces = _pieces(count, seed, 0, size, device)
@@ -100,17 +87,16 @@ def facts(count: int, seed: int, *, start: int = 0, size: int = 32) -> pd.DataFr
         (numbers of `_sprites.KINDS` and `_sprites.SCALES`), x and y (the pixel where it stands),
         pixels (how many of it are seen) and seen (at least `VISIBLE` are).
     """
+    columns = ["scene", "time", "fog", "thing", "look", "distance", "x", "y", "pixels", "seen"]
     parts = []
     for rows, _, facts in _pieces(count, seed, start, size):
         world = facts.world
         scene, slot = world.present.nonzero(as_tuple=True)
-        table = {"scene": scene + rows.start + start}
-        table |= {name: world.scene[name][scene] for name in ("time", "fog")} | {"thing": slot}
-        each = {"look": world.look, "distance": world.distance, "x": world.x, "y": world.y}
-        each |= {"pixels": facts.pixels, "seen": facts.seen}
-        table |= {name: values[scene, slot] for name, values in each.items()}
-        parts.append(pd.DataFrame({name: values.numpy() for name, values in table.items()}))
-    table = pd.concat(parts, ignore_index=True)
+        time, fog = world.scene["time"][scene], world.scene["fog"][scene]
+        each = (world.look, world.distance, world.x, world.y, facts.pixels, facts.seen)
+        things = [values[scene, slot] for values in each]
+        parts.append(torch.stack([scene + rows.start + start, time, fog, slot, *things], dim=1))
+    table = pd.DataFrame(torch.cat(parts).numpy(), columns=columns).astype({"seen": bool})
     table["time"] = table["time"].map(dict(enumerate(TIMES)))
     table["thing"] = table["thing"].map(dict(enumerate(slot.kind for slot in SLOTS)))
     return table
@@ -141,14 +127,9 @@ def effort(
 
 
 def compose(
-    seed: int,
-    things: Mapping[str, int | None],
-    *,
-    time: str = "day",
-    fog: int = 0,
-    start: int = 0,
+    seed: int, things: Mapping[str, int | None], *, time: str = "day", fog: int = 0, start: int = 0,
     tasks: Sequence[str] = THE_FOUR,
-) -> tuple[Dataset, dict[str, int]]:
+) -> tuple[Dataset, dict[str, int]]:  # fmt: skip
     """Draw a scene with the things that you choose, and count the pixels of each that can be seen.
 
     But for these choices it is scene number `start` of what `draw` gives for this seed.

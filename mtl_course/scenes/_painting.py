@@ -63,8 +63,7 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     Returns: uint8 (n, 3, size, size); int64 (n, slots).
     """
     (n, slots), size, device = world.present.shape, world.size, world.present.device
-    # The canvas has a margin on both sides, so that a sprite may stick out of the picture. None is
-    # higher than its place in it.
+    # The canvas has a margin on both sides, into which a sprite may stick out; none is too high.
     margin, first, start, lengths, offset, weights, face, thin = stencils(size, str(device))
     wide = size + 2 * margin
     canvas, row = _earth_and_sky(world)  # (n, size, wide), (n,)
@@ -156,9 +155,9 @@ def _colors(device: str) -> Tensor:
             color[slot, part] = values.repeat(CHOICES // len(values), 1)
         if kind in _SHINES:
             shines[slot, _SHINES[kind], :: 2 if kind == "building" else 1] = True
-    light = torch.tensor(_LIGHT, device=device)[:, None]  # (times, 1, 3)
-    light = light * torch.tensor(SHADES, device=device)[:, None] >> 6  # (times, shades, 3)
-    color, light = color[..., None, :], light.view(-1, 3)
+    light, shade = torch.tensor(_LIGHT, device=device), torch.tensor(SHADES, device=device)
+    light = (light[:, None] * shade[:, None] >> 6).view(-1, 3)  # (times · shades, 3)
+    color = color[..., None, :]
     return _pack(torch.where(shines[..., None], color, color * light >> 6))
 
 

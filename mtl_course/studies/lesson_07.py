@@ -54,7 +54,6 @@ SCALES = {
 
 # Learning rates, the same for every way of a study.
 TRIED = {"own": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "backbone": (1e-5, 1e-4, 3e-4, 1e-3, 1e-2)}
-UNTUNED = {"own": 3e-3, "backbone": 1e-3}  # learning rates at quick scale
 Rates = Mapping[tuple[str, int], float]  # for each way and number of labeled photographs
 
 
@@ -140,13 +139,13 @@ def chosen_rates(
 ) -> Rates:
     """Return a learning rate for each cell of a study that one of the functions above makes.
 
-    At quick scale one for all of them, untuned. Else for each way and size the best of `TRIED`, by
-    the mean over development seeds, scored on a held-back fifth of the training photographs.
+    The best of `TRIED` for each way and size, by the mean over development seeds, scored on a
+    held-back fifth of the training photographs; at quick scale one for all, untuned.
     """
     study = make(folder, scale)
     *keys, _ = study.keys  # the last is the rate
     if not scale.tuned:
-        rate = UNTUNED["backbone" if make is imagenet_to_coco else "own"]
+        rate = 1e-3 if make is imagenet_to_coco else 3e-3
         return {tuple(cell[key] for key in keys): rate for cell in study.grid}
     scores = run(study, source=source, jobs=scale.jobs).groupby([*keys, "rate"])[study.score]
     return scores.mean().unstack("rate").idxmax(axis=1).to_dict()
