@@ -49,8 +49,7 @@ def similarity(one: Network, other: Network, data: Dataset) -> list[float]:
     """
     if len(blocks(one)) != len(blocks(other)):
         raise ValueError("one and other must have as many blocks in their trunks.")
-    features = zip(_features(one, data), _features(other, data), strict=True)
-    return [cka(x, y) for x, y in features]
+    return list(map(cka, _features(one, data), _features(other, data)))
 
 
 def cka(x: Tensor, y: Tensor) -> float:

@@ -24,8 +24,7 @@ from mtl_course.scenes._tasks import TASKS, THE_FOUR, Facts
 from mtl_course.scenes._world import SLOTS, imagine, slots_of
 from mtl_course.storage import new_array
 
-TIMES = ("day", "dusk", "night")
-"""The times of day that `compose` takes and `facts` returns."""
+TIMES = ("day", "dusk", "night")  # that `compose` takes and `facts` returns
 
 _CHUNK = 512  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
 _CHUNK_GPU = 65_536
@@ -203,15 +202,12 @@ def _pieces(
         # A thread a piece, not several that share one; and few pieces that wait to be taken.
         with threads(1), ThreadPoolExecutor(jobs) as pool:
             waiting = deque()
-            try:
-                for first in firsts:
-                    waiting.append(pool.submit(piece, first))
-                    if len(waiting) > 2 * jobs:
-                        yield waiting.popleft().result()
-                while waiting:
+            for first in firsts:
+                waiting.append(pool.submit(piece, first))
+                if len(waiting) > 2 * jobs:
                     yield waiting.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+            for future in waiting:
+                yield future.result()
 
     return pieces()
 

@@ -10,8 +10,7 @@ from mtl_course.scenes._sprites import KINDS
 from mtl_course.scenes._world import SLOTS, World, slots_of
 
 VISIBLE = 7
-"""Pixels of a 32 × 32 picture in which a thing must be seen for the answer to be 1; in other sizes
-the same share of the picture."""
+"""Pixels in which a thing must be seen for the answer 1, of 32 × 32; that share of other sizes."""
 
 
 class Facts(NamedTuple):
