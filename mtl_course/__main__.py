@@ -149,10 +149,9 @@ def _claims(asked: argparse.Namespace) -> Iterator[str]:
     from mtl_course.studies import claims
 
     where: dict[str, object] = {}
-    if asked.ship:
-        where = {"store": studies.SHIPPED / studies.OTHERS}
-    if asked.fresh:
-        where = {"store": results_folder() / "fresh" / studies.OTHERS, "shipped": False}
+    if asked.ship or asked.fresh:
+        folder = studies.SHIPPED if asked.ship else results_folder() / "fresh"
+        where = {"store": folder / studies.OTHERS, "shipped": asked.ship}
     for table in claims.replicated(asked.lesson, **where):
         yield table.round(3).to_string()
 

@@ -41,10 +41,7 @@ ELSEWHERE = (  # advice where a folder is read-only
 
 
 def folder(path: str | os.PathLike | None = None) -> Path:
-    """Return the folder of photographs: `path`, or the one that ``MTL_COURSE_PHOTOGRAPHS`` names.
-
-    Without either it is ``results/photographs`` in the course. Nothing is created.
-    """
+    """Return the folder of photographs: `path`, ``MTL_COURSE_PHOTOGRAPHS`` or results/photographs."""
     path = path or os.environ.get("MTL_COURSE_PHOTOGRAPHS")
     return Path(path or HOME / "results" / "photographs")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from torchvision.datasets import CIFAR10, STL10
 from tqdm.auto import tqdm
@@ -123,14 +124,12 @@ def _coco(home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[Image.Image
         content = json.loads(path.read_text(encoding="utf-8"))
         files = {image["id"]: image["file_name"] for image in content["images"]}
         ids = {category["name"]: category["id"] for category in content["categories"]}
-        columns = {ids[name]: j for j, name in enumerate(COCO_NAMES.values())}
-        rows = {image: i for i, image in enumerate(sorted(files))}
-        labels = np.zeros((len(rows), len(columns)), np.int8)
-        marks = [mark for mark in content["annotations"] if mark["category_id"] in columns]
-        for mark in sorted(marks, key=lambda mark: -mark["iscrowd"]):  # single ones override crowds
-            cell = rows[mark["image_id"]], columns[mark["category_id"]]
-            labels[cell] = UNKNOWN if mark["iscrowd"] else 1
-    pictures = (_opened(home / part / files[image]) for image in rows)
+        wanted = [ids[name] for name in COCO_NAMES.values()]
+        marks = pd.DataFrame(content["annotations"], columns=["image_id", "category_id", "iscrowd"])
+        marks = marks.groupby(["image_id", "category_id"])["iscrowd"].min()  # single ones override
+        table = marks.map({0: 1, 1: UNKNOWN}).unstack().reindex(index=sorted(files), columns=wanted)
+        labels = table.fillna(0).to_numpy(np.int8)  # (m, 4)
+    pictures = (_opened(home / part / files[image]) for image in table.index)
     return {"tasks": tuple(COCO_NAMES)}, labels, pictures
 
 

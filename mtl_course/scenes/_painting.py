@@ -13,8 +13,7 @@ from mtl_course.scenes._sprites import PARTS, SCALES
 from mtl_course.scenes._stencils import FULL, grounds, stencils
 from mtl_course.scenes._world import CHOICES, SCENE_VALUES, SHADES, SKY, SLOTS, World, lookup
 
-# Gray levels, of 255, by which a pixel of a thing must differ from what is behind it to be seen.
-CONTRAST = 14
+CONTRAST = 14  # gray levels by which a pixel of a thing differs from what is behind it, if seen
 
 _CLOTHES = "c82d32 ebe1d2 2850aa f5be32 2d2d37 3c825a 9650a0 5a5f69"
 _TROUSERS, _SKIN = "2d375f 28282d 786e5f 553c32", "f0c8aa d7a582 96694b 644637"
