@@ -41,7 +41,7 @@ ELSEWHERE = (  # advice where a folder is read-only
 
 
 def folder(path: str | os.PathLike | None = None) -> Path:
-    """Return the folder of photographs: `path`, ``MTL_COURSE_PHOTOGRAPHS`` or results/photographs."""
+    """Return `path`, else what ``MTL_COURSE_PHOTOGRAPHS`` names, else results/photographs."""
     path = path or os.environ.get("MTL_COURSE_PHOTOGRAPHS")
     return Path(path or HOME / "results" / "photographs")
 
