@@ -102,8 +102,9 @@ def facts(count: int, seed: int, *, start: int = 0, size: int = 32) -> pd.DataFr
 
 
 def effort(
-    count: int, seed: int, *, start: int = 0, tasks: Sequence[str] = THE_FOUR, size: int = 32
-) -> Tensor:
+    count: int, seed: int, *, start: int = 0, tasks: Sequence[str] = THE_FOUR, size: int = 32,
+    device: str = "cpu",
+) -> Tensor:  # fmt: skip
     """Return how hard each question of these scenes is to answer: weights for `datasets.hide`.
 
     The effort doubles by night, doubles in fog, and for a thing that is there grows as less of it
@@ -115,7 +116,7 @@ def effort(
     if others := [task for task in tasks if task not in KINDS]:
         raise ValueError(f"tasks must be kinds of things for their effort; got {others[0]!r}.")
     weights = []
-    for _, _, facts in _pieces(count, seed, start, size):
+    for _, _, facts in _pieces(count, seed, start, size, device):
         dark, foggy = 1 + facts.scene("time", 2).float(), 1 + facts.scene("fog", 1, 2).float()
         seen = facts.pixels * facts.seen
         largest = torch.stack([seen[:, slots_of(task)].amax(dim=1) for task in tasks], dim=1)
