@@ -138,7 +138,7 @@ def watched(at: Place) -> dict:
     network, data = at.network(tasks()), at.data(roads())
     watch = aggregators.Watch(network, data, at=(0, 2))
     training.fit(network, data, **FIT, backward=watch)
-    return {"gradients": watch.gradients, "found": watch.found}
+    return watch.gradients
 
 
 def combined(at: Place, name: str) -> networks.Network:
