@@ -1,17 +1,15 @@
 """`fit_many`: what many calls of `fit` would do, side by side on a GPU."""
 
-import contextlib
 import logging
 from collections.abc import Sequence
 
 import pandas as pd
 
 from mtl_course import devices
-from mtl_course.base import threads
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, frozen, signature
 from mtl_course.training import _run
-from mtl_course.training._fit import BATCH_SIZE, LEARNING_RATE, fit, sum_backward, take_steps
+from mtl_course.training._fit import BATCH_SIZE, LEARNING_RATE, train
 from mtl_course.training._side_by_side import groupable
 
 _log = logging.getLogger(__name__)
@@ -77,24 +75,10 @@ def _in_parts(
     parts: list, works: list[tuple], machine: devices.Machine, progress: bool, settings: dict
 ) -> list[pd.DataFrame]:
     """Train the networks of each part in one pass. works: network, data and seed of each."""
-    where = {"device": str(machine.device), "precision": machine.precision, "progress": progress}
     histories: dict[int, pd.DataFrame] = {}
     for part in parts:
-        own = [works[k] for k in part]
-        if len(part) == 1:
-            network, data, seed = own[0]
-            histories[part[0]] = fit(network, data, seed=seed, **where, **settings)
-        else:
-            devices.prepare(progress)
-            with contextlib.ExitStack() as stack, threads(1), machine.own_stream():
-                for network, _, _ in own:
-                    stack.enter_context(devices.borrowed(network, machine.device))
-                run = _run.Run(own, machine, sum_backward, settings)
-                take_steps(run, progress)
-                losses, done = run.losses.cpu(), run.done
-            for n, k in enumerate(part):
-                about = (run.tasks, losses[:, n], done, None, False)
-                histories[k] = _run.remember(own[n][0], *about)
+        found = train([works[k] for k in part], machine, settings, progress)
+        histories |= zip(part, found, strict=True)
         if histories[part[0]].attrs["interrupted"] and len(histories) < len(works):
             raise KeyboardInterrupt  # there are networks that nobody has begun to train
     return [histories[k] for k in range(len(works))]
