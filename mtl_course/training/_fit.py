@@ -1,9 +1,8 @@
 """`fit` trains one network; `step` is the one place of the course where weights learn."""
 
-import contextlib
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mtl_course import devices
-from mtl_course.base import threads
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import _run
@@ -69,7 +67,13 @@ def fit(
     settings = _run.check_settings(steps, batch_size, learning_rate)
     machine = devices.machine(device, precision)
     _run.check_trainable(network, data)
-    return train([(network, data, seed)], machine, settings, progress, backward, checkpoint)[0]
+    devices.prepare(progress)
+    works, backward = [(network, data, seed)], backward or sum_backward
+    with _run.borrowing(works, machine, backward, settings) as run:
+        if checkpoint:
+            run.resume(checkpoint)
+        take_steps(run, progress)
+        return run.histories()[0]
 
 
 def step(run: Run) -> None:
@@ -95,27 +99,7 @@ def sum_backward(task_losses: Tensor) -> None:
     task_losses.sum().backward()
 
 
-def train(
-    works: Sequence[tuple],
-    machine: devices.Machine,
-    settings: dict,
-    progress: bool,
-    backward: Callable[[Tensor], None] | None = None,
-    checkpoint: str | Path | None = None,
-) -> list[pd.DataFrame]:
-    """Train networks in one pass, as `fit` says. works: network, data and seed of each."""
-    devices.prepare(progress)
-    with contextlib.ExitStack() as stack, threads(1), machine.own_stream():
-        for network, _, _ in works:
-            stack.enter_context(devices.borrowed(network, machine.device))
-        run = Run(works, machine, backward or sum_backward, settings)
-        if checkpoint:
-            run.resume(checkpoint)
-        _take_steps(run, progress)
-        return run.histories()
-
-
-def _take_steps(run: Run, progress: bool) -> None:
+def take_steps(run: Run, progress: bool) -> None:
     """Take the steps of a run that are left, and save it now and then."""
     first, steps = run.done, len(run.batches)
     take = functools.partial(step, run)

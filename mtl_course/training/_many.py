@@ -9,7 +9,7 @@ from mtl_course import devices
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, frozen, signature
 from mtl_course.training import _run
-from mtl_course.training._fit import BATCH_SIZE, LEARNING_RATE, train
+from mtl_course.training._fit import BATCH_SIZE, LEARNING_RATE, sum_backward, take_steps
 from mtl_course.training._side_by_side import groupable
 
 _log = logging.getLogger(__name__)
@@ -49,10 +49,8 @@ def fit_many(
         if kind(network, own) != kind(networks[0], data[0]):
             raise ValueError("networks must have the same layers, answers, frozen parts, images.")
     machine = devices.machine(device, precision)
-    alone = [[k] for k in range(len(networks))]
-    parts = alone if machine.device.type == "cpu" else _groups(networks, data, batch_size)
     works = list(zip(networks, data, seeds, strict=True))
-    return _in_parts(parts, works, machine, progress, settings)
+    return _in_groups(works, machine, settings, progress, machine.device.type != "cpu")
 
 
 def kind(network: Network, data: Dataset) -> tuple:
@@ -60,25 +58,27 @@ def kind(network: Network, data: Dataset) -> tuple:
     return network.names, signature(network), tuple(data.images.shape[1:]), bool(data.tasks)
 
 
-def _groups(networks: Sequence[Network], data: Sequence[Dataset], batch_size: int) -> list[list]:
-    """Return the numbers of networks that train in one pass: those with equal batch sizes."""
-    groups: dict[int, list[int]] = {}
-    able = all(groupable(n.head if frozen(n.trunk) else n) for n in networks)
-    if not able:
-        _log.warning("These networks have layers that do not train side by side: one by one.")
-    for k, own in enumerate(data):
-        groups.setdefault(min(batch_size, len(own)) if able else -k, []).append(k)
-    return list(groups.values())
-
-
-def _in_parts(
-    parts: list, works: list[tuple], machine: devices.Machine, progress: bool, settings: dict
+def _in_groups(
+    works: list[tuple], machine: devices.Machine, settings: dict, progress: bool, together: bool
 ) -> list[pd.DataFrame]:
-    """Train the networks of each part in one pass. works: network, data and seed of each."""
+    """Train networks, `together` those with equal batch sizes in one pass, else one by one.
+
+    works: network, data and seed of each.
+    """
+    if together and not all(groupable(n.head if frozen(n.trunk) else n) for n, _, _ in works):
+        _log.warning("These networks have layers that do not train side by side: one by one.")
+        together = False
+    groups: dict[int, list[int]] = {}
+    for k, (_, data, _) in enumerate(works):
+        batch = min(settings["batch_size"], len(data))
+        groups.setdefault(batch if together else -k, []).append(k)
+    devices.prepare(progress)
     histories: dict[int, pd.DataFrame] = {}
-    for part in parts:
-        found = train([works[k] for k in part], machine, settings, progress)
-        histories |= zip(part, found, strict=True)
-        if histories[part[0]].attrs["interrupted"] and len(histories) < len(works):
+    for group in groups.values():
+        own = [works[k] for k in group]
+        with _run.borrowing(own, machine, sum_backward, settings) as run:
+            take_steps(run, progress)
+            histories |= zip(group, run.histories(), strict=True)
+        if histories[group[0]].attrs["interrupted"] and len(histories) < len(works):
             raise KeyboardInterrupt  # there are networks that nobody has begun to train
     return [histories[k] for k in range(len(works))]

@@ -4,9 +4,10 @@
 device; on CUDA the whole of it is recorded once and then replayed.
 """
 
+import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_course import devices, losses
-from mtl_course.base import check_count, check_writable, derive_seed
+from mtl_course.base import check_count, check_writable, derive_seed, threads
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.evaluation import check_fit, portions
 from mtl_course.networks import Network, frozen
@@ -110,11 +111,10 @@ class Run:
             return recent[-1].sum(dim=-1).mean().item()
         where = tuple((~recent.isfinite()).nonzero()[0].tolist())
         task = f"task {self.tasks[where[-1]]!r}" if self.tasks else "the softmax over the classes"
-        rate = self.settings["learning_rate"]
         raise FloatingPointError(
-            f"the loss became {recent[where].item()} at step {first + where[0]}, in {task}. Start "
-            f"again with a new network and a learning_rate below {rate:g}, or look for images or "
-            "weights that are not finite."
+            f"the loss became {recent[where].item()} at step {first + where[0]}, in {task}. Look for "
+            "images or weights that are not finite, or start again with a new network and a "
+            f"learning_rate below {self.settings['learning_rate']:g}."
         )
 
     def finish(self) -> None:
@@ -138,7 +138,8 @@ class Run:
         self.checkpoint, self.about = checkpoint, _describe(self)
         if not Path(checkpoint).exists():
             return
-        state, network = _checkpoints.read(checkpoint, *self.networks, self.about), self.networks[0]
+        (network,) = self.networks
+        state = _checkpoints.read(checkpoint, network, self.about)
         if (runs := getattr(network, "_runs", [])) and runs[-1][0] == self.about:
             network._runs = runs[:-1]  # the same run: its steps will all be in the new history
         self.optimizer.load_state_dict(state["optimizer"])
@@ -162,6 +163,15 @@ class Run:
             network.history.attrs = history.attrs
             histories.append(history)
         return histories
+
+
+@contextlib.contextmanager
+def borrowing(works: Sequence[tuple], machine: devices.Machine, *settings: object) -> Iterator[Run]:
+    """Give a `Run` of these, with its networks on the device, and bring them back afterwards."""
+    with contextlib.ExitStack() as stack, threads(1), machine.own_stream():
+        for network, _, _ in works:
+            stack.enter_context(devices.borrowed(network, machine.device))
+        yield Run(works, machine, *settings)
 
 
 def _batches(m: int, size: int, steps: int, seed: int) -> Tensor:
