@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mtl_course import devices
+from mtl_course.base import check_writable
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import _run
@@ -67,6 +68,8 @@ def fit(
     settings = _run.check_settings(steps, batch_size, learning_rate)
     machine = devices.machine(device, precision)
     _run.check_trainable(network, data)
+    if checkpoint:
+        check_writable(Path(checkpoint).parent, "choose another path for the checkpoint")
     devices.prepare(progress)
     works, backward = [(network, data, seed)], backward or sum_backward
     with _run.borrowing(works, machine, backward, settings) as run:

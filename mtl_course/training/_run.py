@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_course import devices, losses
-from mtl_course.base import check_count, check_writable, derive_seed, threads
+from mtl_course.base import check_count, derive_seed, threads
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.evaluation import check_fit, portions
 from mtl_course.networks import Network, frozen
@@ -110,11 +110,12 @@ class Run:
         if recent.isfinite().all():
             return recent[-1].sum(dim=-1).mean().item()
         where = tuple((~recent.isfinite()).nonzero()[0].tolist())
+        rate = self.settings["learning_rate"]
         task = f"task {self.tasks[where[-1]]!r}" if self.tasks else "the softmax over the classes"
         raise FloatingPointError(
-            f"the loss became {recent[where].item()} at step {first + where[0]}, in {task}. Look for "
-            "images or weights that are not finite, or start again with a new network and a "
-            f"learning_rate below {self.settings['learning_rate']:g}."
+            f"the loss became {recent[where].item()} at step {first + where[0]}, in {task}. Start "
+            f"again with a new network and a learning_rate below {rate:g}, or look for images or "
+            "weights that are not finite."
         )
 
     def finish(self) -> None:
@@ -132,9 +133,8 @@ class Run:
     def resume(self, checkpoint: str | Path) -> None:
         """Resume the run of one network that `checkpoint` holds, if it exists, or will hold.
 
-        Raises: ValueError if it is another run, or no run; OSError if it cannot be written.
+        Raises: ValueError if it is another run, or no run.
         """
-        check_writable(Path(checkpoint).parent, "choose another path for the checkpoint")
         self.checkpoint, self.about = checkpoint, _describe(self)
         if not Path(checkpoint).exists():
             return
