@@ -131,7 +131,7 @@ class Run:
         _checkpoints.save(self.networks[0], self.checkpoint, run=self.about, **state)
 
     def resume(self, checkpoint: str | Path) -> None:
-        """Resume the run of one network that `checkpoint` holds, if it exists, or will hold.
+        """Keep the run of one network in `checkpoint`, and resume the run that is there already.
 
         Raises: ValueError if it is another run, or no run.
         """
