@@ -275,6 +275,10 @@ CASES = {
         at.data(roads()).subset(rows)
         for rows in ([2, 0], slice(3), at.data(torch.arange(3)), torch.arange(3), np.arange(3))
     ],
+    "datasets.check_labels": lambda at: [
+        datasets.check_labels(at.data(CLASS), (24, 10), True),
+        datasets.check_labels(at.data(KNOWN), (24, 10), False),
+    ],
     "datasets.hide": lambda at: [
         datasets.hide(at.data(roads()), 0.5, seed=1, weight=weight)
         for weight in (None, WEIGHT, at.data(WEIGHT))
