@@ -14,12 +14,12 @@ from pathlib import Path
 from mtl_course.base import check_writable
 from mtl_course.storage import results_folder
 
-_PARTS = ("torch", "torchvision", "jupyterlab", "ipywidgets", "matplotlib", "scikit-learn")
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, draw, check and grade from the command line. Without a command: this machine."""
-    printable_output()
+    for output in (sys.stdout, sys.stderr):
+        if hasattr(output, "reconfigure"):  # not in Jupyter
+            output.reconfigure(errors="replace")  # "?" for what the terminal's encoding lacks
     asked = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     try:
@@ -34,92 +34,73 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def printable_output() -> None:
-    """Print "?" for a character that the terminal's encoding lacks, instead of an error."""
-    for output in (sys.stdout, sys.stderr):
-        if hasattr(output, "reconfigure"):  # not in Jupyter, where there is no need
-            output.reconfigure(errors="replace")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mtl_course", description=main.__doc__)
     parser.set_defaults(run=_report, command="report")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    def command(run: Callable[[argparse.Namespace], Iterator[str]]) -> argparse.ArgumentParser:
-        name, text = run.__name__.strip("_"), run.__doc__
-        own = commands.add_parser(name, help=text, description=text)
-        own.set_defaults(run=run, command=name)
-        return own
-
-    command(_report)
-    own = command(_studies)
-    own.add_argument("name", nargs="?", help="a study; without it, the studies are listed")
-    own.add_argument("--seeds", type=int, nargs="+", help="default: those that ship")
-    own.add_argument("--only", action="append", default=[], metavar="KEY=VALUE",
-                     help="only these cells, such as labels=100; may be repeated")  # fmt: skip
-    own.add_argument("--jobs", type=int, help="processes; default: one a core")
-    own.add_argument("--golden", action="store_true", help="renew assets/golden_run.json")
-    _where(own)
-    own = command(_claims)
-    own.add_argument("lesson", help="its number, such as 02")
-    _where(own)
-    own = command(_headline)
-    own.add_argument("--folder", type=Path, default=results_folder() / "headline",
-                     help="for the trunk and the rows; default: results/headline")  # fmt: skip
-    own.add_argument("--count", type=int, default=1_000_000, help="scenes of A")
-    own.add_argument("--device", help="default: the fastest here")
-    own.add_argument("--ship", action="store_true", help="only put the trunk into assets")
-    own = command(_scenes)
-    own.add_argument("count", type=int)
-    own.add_argument("folder", type=Path)
-    own.add_argument("--seed", type=int, default=0)
-    own.add_argument("--tasks", nargs="+", metavar="TASK", help="default: the lecture's four")
-    own.add_argument("--size", type=int, default=32, help="pixels on a side; default: 32")
-    own.add_argument("--device", default="cpu")
-    own = command(_grading)
-    own.add_argument("step", choices=("release", "grade", "feedback", "export"))
-    own.add_argument("course", help="the folder of the class")
-    own.add_argument("names", nargs="*", help="assignments; all of them if none is named")
-    own.add_argument("--jobs", type=int, help="processes (grade); default: one a core")
-    own.add_argument("--seconds", type=float, default=20.0, help="for a cell or an answer (20)")
-    own.add_argument("--total-seconds", type=float, default=150.0, help="for a notebook (150)")
-    own.add_argument("--again", action="store_true", help="grade what is graded already, too")
-    own.add_argument("--root", action="store_true", help="grade although you are root")
-    return parser
-
-
-def _where(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_mutually_exclusive_group()
+    stored = argparse.ArgumentParser(add_help=False)
+    where = stored.add_mutually_exclusive_group()
     where.add_argument("--fresh", action="store_true", help="train again, into results/fresh")
     where.add_argument("--ship", action="store_true", help="store in assets, for the course")
 
+    def command(run: Callable, *parents: argparse.ArgumentParser) -> Callable:
+        name, text = run.__name__.strip("_"), run.__doc__
+        own = commands.add_parser(name, help=text, description=text, parents=parents)
+        own.set_defaults(run=run, command=name)
+        return own.add_argument
 
-# ---------------------------------------------------------------------- the machine
+    command(_report)
+    add = command(_studies, stored)
+    add("name", nargs="?", help="a study; without it, the studies are listed")
+    add("--seeds", type=int, nargs="+", help="default: those that ship")
+    add("--only", action="append", default=[], metavar="KEY=VALUE",
+        help="only these cells, such as labels=100; may be repeated")  # fmt: skip
+    add("--jobs", type=int, help="processes; default: one a core")
+    add("--golden", action="store_true", help="renew assets/golden_run.json")
+    add = command(_claims, stored)
+    add("lesson", help="its number, such as 02")
+    add = command(_headline)
+    add("--folder", type=Path, default=results_folder() / "headline",
+        help="for the trunk and the rows; default: results/headline")  # fmt: skip
+    add("--count", type=int, default=1_000_000, help="scenes of A")
+    add("--device", help="default: the fastest here")
+    add("--ship", action="store_true", help="only put the trunk into assets")
+    add = command(_scenes)
+    add("count", type=int)
+    add("folder", type=Path)
+    add("--seed", type=int, default=0)
+    add("--tasks", nargs="+", metavar="TASK", help="default: the lecture's four")
+    add("--size", type=int, default=32, help="pixels on a side; default: 32")
+    add("--device", default="cpu")
+    add = command(_grading)
+    add("step", choices=("release", "grade", "feedback", "export"))
+    add("course", help="the folder of the class")
+    add("names", nargs="*", help="assignments; all of them if none is named")
+    add("--jobs", type=int, help="processes (grade); default: one a core")
+    add("--seconds", type=float, default=20.0, help="for a cell or an answer (20)")
+    add("--total-seconds", type=float, default=150.0, help="for a notebook (150)")
+    add("--again", action="store_true", help="grade what is graded already, too")
+    add("--root", action="store_true", help="grade although you are root")
+    return parser
 
 
-def _report(asked: argparse.Namespace) -> Iterator[str]:
+def _report(_: argparse.Namespace) -> Iterator[str]:
     """Report versions, device, precision and why, and whether the course's parts are there."""
-    yield report()
+    from mtl_course.devices import machine  # with torch, which grading needs not
 
-
-def report() -> str:
-    """Return versions, device, precision and why, cores, and whether the course's parts exist."""
-    from mtl_course.training import machine as here  # with torch, which grading needs not
-
-    machine = here()
-    lines = {"mtl_course": _version("mtl_course"), "Python": platform.python_version()}
-    lines |= {name: _version(name) for name in _PARTS}
-    lines |= {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": str(os.cpu_count()),
-        "device": str(machine.device),
-        "precision": machine.precision,
-        "because": machine.reason,
-        "browser (tests)": _there("chromium", "install Chromium to run the browser tests"),
-        "sandbox (grading)": _there("bwrap", "install bubblewrap, on Linux, to grade"),
+    here, python = machine(), platform.python_version()
+    parts = ("torch", "torchvision", "jupyterlab", "ipywidgets", "matplotlib", "scikit-learn")
+    programs = {
+        "browser (tests)": ("chromium", "install Chromium to run the browser tests"),
+        "sandbox (grading)": ("bwrap", "install bubblewrap, on Linux, to grade"),
     }
-    return "\n".join(f"{name:<18} {text}" for name, text in lines.items())
+    lines = {"mtl_course": _version("mtl_course"), "Python": python}
+    lines |= {name: _version(name) for name in parts}
+    lines |= {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()}
+    lines |= {"device": str(here.device), "precision": here.precision, "because": here.reason}
+    for name, (program, advice) in programs.items():
+        lines[name] = "found" if shutil.which(program) else f"not found: {advice}"
+    yield "\n".join(f"{name:<18} {text}" for name, text in lines.items())
 
 
 def _version(name: str) -> str:
@@ -127,10 +108,6 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _there(program: str, advice: str) -> str:
-    return "found" if shutil.which(program) else f"not found: {advice}"
 
 
 # ---------------------------------------------------------------------- studies
@@ -145,8 +122,8 @@ def _studies(asked: argparse.Namespace) -> Iterator[str]:
         yield f"{golden.FILE}: {golden.write()}"
         return
     if asked.name is None:
-        known = studies.STUDIES.items()
-        yield from (f"{name}: {s.question}{studies.cost(name)}" for name, s in known)
+        for name, study in studies.STUDIES.items():
+            yield f"{name}: {study.question}{studies.cost(name)}"
         return
     chosen = studies.study(asked.name)
     only, store = _only(chosen.grid, asked.only), studies.SHIPPED if asked.ship else None
@@ -160,10 +137,9 @@ def _studies(asked: argparse.Namespace) -> Iterator[str]:
 def _only(grid: Sequence[Mapping[str, object]], pairs: Sequence[str]) -> dict[str, list]:
     """Return ``labels=100`` as ``{"labels": [100]}``, in the type that the grid has."""
     only: dict[str, list] = {}
-    for pair in pairs:
-        key, _, text = pair.partition("=")
-        same = [cell[key] for cell in grid if str(cell.get(key)) == text]
-        only.setdefault(key, []).append(same[0] if same else text)
+    for key, _, text in (pair.partition("=") for pair in pairs):
+        same = (cell[key] for cell in grid if str(cell.get(key)) == text)
+        only.setdefault(key, []).append(next(same, text))
     return only
 
 
@@ -173,10 +149,9 @@ def _claims(asked: argparse.Namespace) -> Iterator[str]:
     from mtl_course.studies import claims
 
     where: dict[str, object] = {}
-    if asked.ship:
-        where = {"store": studies.SHIPPED / studies.OTHERS}
-    if asked.fresh:
-        where = {"store": results_folder() / "fresh" / studies.OTHERS, "shipped": False}
+    if asked.ship or asked.fresh:
+        folder = studies.SHIPPED if asked.ship else results_folder() / "fresh"
+        where = {"store": folder / studies.OTHERS, "shipped": asked.ship}
     for table in claims.replicated(asked.lesson, **where):
         yield table.round(3).to_string()
 
@@ -194,10 +169,8 @@ def _headline(asked: argparse.Namespace) -> Iterator[str]:
         yield str(headline.TRUNK)
         return
     middle = time.perf_counter()
-    rows = studies.run("headline", store=asked.folder, source=trunk)
-    end = time.perf_counter()
-    seconds = f"{middle - start:.0f} s for A, {end - middle:.0f} s for B"
-    yield f"{headline.report(rows)}\n{seconds}"
+    yield headline.report(studies.run("headline", store=asked.folder, source=trunk))
+    yield f"{middle - start:.0f} s for A, {time.perf_counter() - middle:.0f} s for B"
 
 
 # ---------------------------------------------------------------------- scenes and grading
@@ -207,13 +180,12 @@ def _scenes(asked: argparse.Namespace) -> Iterator[str]:
     """Draw driving scenes to a folder, which `mtl_course.datasets.stored` opens."""
     from mtl_course import scenes
 
-    start = time.perf_counter()
-    tasks = asked.tasks or scenes.THE_FOUR
-    scenes.write(asked.folder, asked.count, asked.seed, tasks=tasks, size=asked.size,
-                 device=asked.device)  # fmt: skip
+    start, count = time.perf_counter(), asked.count
+    how = {"tasks": asked.tasks or scenes.THE_FOUR, "size": asked.size, "device": asked.device}
+    scenes.write(asked.folder, count, asked.seed, **how)
     seconds = time.perf_counter() - start
-    speed = f"{asked.count / seconds:,.0f} scenes a second"
-    yield f"{asked.folder}: {asked.count:,} scenes in {seconds:.1f} s, {speed}"
+    speed = f"{count:,} scenes in {seconds:.1f} s, {count / seconds:,.0f} scenes a second"
+    yield f"{asked.folder}: {speed}"
 
 
 def _grading(asked: argparse.Namespace) -> Iterator[str]:

@@ -1,8 +1,7 @@
-"""Ways to combine the tasks' gradients on the trunk they share, and to watch them.
+"""Ways to combine the tasks' gradients on the trunk they share, and to watch them (lesson 06).
 
-Beyond the lecture (lesson 06). Each is a `backward` for `training.fit`: it takes the task losses
-and adds to each weight's `grad`. The aggregators are torchjd's (Quinton and Rey 2024), which
-``requirements.txt`` and the extra ``aggregators`` install.
+Each is a `backward` for `training.fit`: it takes the task losses and adds to each weight's `grad`.
+The aggregators are torchjd's (Quinton and Rey 2024), which the extra ``aggregators`` installs.
 """
 
 import itertools
@@ -14,7 +13,7 @@ from torch import Tensor
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.devices import seeded
-from mtl_course.gradients import cosines, of_each_task
+from mtl_course.gradients import of_each_task
 from mtl_course.networks import Network
 from mtl_course.training import sum_backward
 
@@ -42,11 +41,6 @@ class Watch:
         self._step += 1
         sum_backward(task_losses)
 
-    @property
-    def found(self) -> dict[int, Tensor]:
-        """The cosines of each record, float32 (tasks, tasks), by step."""
-        return {step: cosines(each) for step, each in self.gradients.items()}
-
 
 def weighted(weights: Sequence[float]) -> Backward:
     """Return a `backward` for Σⱼ wⱼ times task j's part of the loss. weights: one a task, ≥ 0.
@@ -68,11 +62,8 @@ def weighted(weights: Sequence[float]) -> Backward:
 def uncertain(tasks: int, learning_rate: float) -> Backward:
     """Return a `backward` for Σⱼ ½ exp(−sⱼ) Lⱼ + ½ sⱼ, where sⱼ is learned (Kendall et al. 2018).
 
-    This is torchjd's form, for every kind of loss; for classification the paper leaves the first ½
-    out, which moves each sⱼ by log 2.
-
-    tasks: their number. learning_rate: of the sⱼ, which an Adam of their own moves, at this rate
-        from the first step to the last.
+    This is torchjd's form; for classification the paper leaves the first ½ out, which moves each sⱼ
+    by log 2. tasks: their number. learning_rate: of the sⱼ, in an Adam of their own, constant.
     """
     from torchjd.scalarization import UW
 
@@ -95,10 +86,9 @@ def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
     The head's weights serve one task each, so there is nothing to combine there.
 
     name: one of `AGGREGATORS`. PCGrad projects away what conflicts, pair by pair (Yu et al. 2020);
-        MGDA takes the shortest vector among the gradients' weighted means (Désidéri 2012, Sener
-        and Koltun 2018); CAGrad the best for the worst task near the mean (Liu et al. 2021);
-        UPGrad the mean of the gradients, each projected so that it opposes none (Quinton and Rey
-        2024).
+        MGDA takes the shortest vector among the gradients' weighted means (Sener and Koltun 2018);
+        CAGrad the best for the worst task near the mean (Liu et al. 2021); UPGrad the mean of the
+        gradients, each projected so that it opposes none (Quinton and Rey 2024).
     seed: decides PCGrad's order of the tasks, which it draws anew at each step.
     Raises: ValueError for another name, or if the whole trunk is frozen.
     """
@@ -106,9 +96,8 @@ def aggregated(network: Network, name: str, seed: int = 0) -> Backward:
     from torchjd.autojac import jac_to_grad
 
     combine, parts = aggregator(name), (network.trunk, network.head)
-    steps = itertools.count()
     trunk, head = ([p for p in part.parameters() if p.requires_grad] for part in parts)
-
+    steps = itertools.count()
     if not trunk:
         raise ValueError("network must have a trunk that trains, or there is nothing to combine.")
 

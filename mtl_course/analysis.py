@@ -1,14 +1,14 @@
 """What a network looks at, and how alike two networks see the same images (T3)."""
 
+import contextlib
 import itertools
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtl_course import devices
-from mtl_course.base import check_count, threads
-from mtl_course.datasets import Dataset, normalise
-from mtl_course.evaluation import portions
+from mtl_course.base import check_count
+from mtl_course.datasets import Dataset
+from mtl_course.evaluation import predict
 from mtl_course.networks import Network, blocks
 
 
@@ -20,8 +20,7 @@ def occlusion(
     The patch has the image's mean color. It shows what the answer depends on, not why (Zeiler and
     Fergus, Visualizing and understanding convolutional networks, ECCV 2014).
     image: uint8 (channels, height, width). patch, stride: pixels.
-    Returns: float32 (rows, columns); entry (r, c) is for the patch whose upper left corner is the
-        pixel (r · stride, c · stride).
+    Returns: float32 (rows, columns); (r, c) for a patch from the pixel (r · stride, c · stride) on.
     Raises: ValueError if the network has no such task, or the patch is larger than the image.
     """
     if task not in network.names:
@@ -44,23 +43,20 @@ def occlusion(
 def similarity(one: Network, other: Network, data: Dataset) -> list[float]:
     """Measure how alike two networks see the same images, block by block, from the image on (T3).
 
-    Linear CKA (Kornblith et al. 2019): 1 when the features of a block agree up to a rotation, a
-    reflection and a scale; about 0 when they are unrelated.
-    Returns: a number for each block of the trunk that has weights.
+    Linear CKA (Kornblith et al. 2019), a number for each block of the trunk that has weights: 1
+    when its features agree up to a rotation, a reflection and a scale; about 0 when unrelated.
     Raises: ValueError if the two have not as many blocks, or not one trunk.
     """
     if len(blocks(one)) != len(blocks(other)):
         raise ValueError("one and other must have as many blocks in their trunks.")
-    features = zip(_features(one, data), _features(other, data), strict=True)
-    return [cka(x, y) for x, y in features]
+    return list(map(cka, _features(one, data), _features(other, data)))
 
 
 def cka(x: Tensor, y: Tensor) -> float:
     """Return linear centered kernel alignment, without the bias of more features than images.
 
-    The plain estimator finds 0.8 between 500 images' independent features when there are 2,048.
-    This one (Song et al. 2012, Nguyen et al. 2021) is about 0 there; chance may carry it below 0.
-    x, y: float (m, any), features of the same m > 3 images.
+    The plain estimator finds 0.8 between 500 images' independent features when there are 2,048;
+    this one (Nguyen et al. 2021) about 0. x, y: float (m, any), features of the same m > 3 images.
     """
     x, y = (values.detach().double() for values in (x, y))
     x, y = x @ x.T, y @ y.T  # (m, m)
@@ -75,18 +71,15 @@ def _hsic(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum() + both
 
 
-@devices.on_cpu()
-@threads(1)
 def _features(network: Network, data: Dataset) -> list[Tensor]:
     """Return the features that each block of the trunk computes: float32 (m, features) each."""
-    machine, found = devices.machine(), []
-    network.eval()
-    with devices.borrowed(network, machine.device), torch.inference_mode():
-        for images in portions(data, machine):
-            values, given = normalise(images), []
-            for layer in network.trunk:
-                values = layer(values)
-                if layer in blocks(network):
-                    given.append(values.flatten(1).float().cpu())
-            found.append(given)
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
+    found = {block: [] for block in blocks(network)}
+
+    def keep(block: nn.Module, _: tuple, values: Tensor) -> None:
+        found[block].append(values.flatten(1).float().cpu())
+
+    with contextlib.ExitStack() as hooks:
+        for block in found:
+            hooks.callback(block.register_forward_hook(keep).remove)
+        predict(network, data)
+    return [torch.cat(parts) for parts in found.values()]

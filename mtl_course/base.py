@@ -4,6 +4,7 @@ import contextlib
 import operator
 import os
 import shutil
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -85,7 +86,8 @@ def threads(count: int) -> Iterator[None]:
         if not _threads.inside:
             _threads.before = now
         _threads.inside += 1
-    outer = getattr(_own, "threads", _threads.before)
+    nested = getattr(_own, "threads", None)  # None: this Python thread is in no other call
+    outer = nested or _threads.before
     _own.threads = min(outer, count)
     torch.set_num_threads(_own.threads)
     try:
@@ -94,9 +96,7 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(outer)
         with _threads.lock:
             _threads.inside -= 1
-        _own.threads = outer
-        if outer == _threads.before:
-            del _own.threads
+        _own.threads = nested
 
 
 # How many calls are inside, of all Python threads, and torch's number before them.
@@ -111,9 +111,7 @@ def check_writable(folder: str | os.PathLike, advice: str) -> None:
     """
     folder = Path(folder).absolute()
     there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    trial = there / f".{uuid.uuid4().hex[:8]}"
     try:
-        trial.touch(exist_ok=False)
-        trial.unlink()
+        tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}: {advice}", str(folder)) from error

@@ -6,6 +6,7 @@ it says, and what it borrows comes back where it lay.
 
 import contextlib
 import ctypes
+import functools
 import sys
 import threading
 from collections.abc import Iterator
@@ -96,24 +97,20 @@ class _From(TorchDispatchMode):
         return False  # or torch imports its compiler for this, which takes seconds
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        drawing, kwargs = operation, kwargs or {}
-        if all(argument.name != "generator" for argument in operation._schema.arguments):
-            # aten::randn, for one, has a form of its own for generators
-            name = f"{operation._overloadname}_generator".removeprefix("default_")
-            drawing = getattr(operation.overloadpacket, name, None)
-        if drawing is None:
-            return operation(*args, **kwargs)
-        return drawing(*args, **({"generator": self._generator} | kwargs))
+        takes = any(argument.name == "generator" for argument in operation._schema.arguments)
+        # aten::randn, for one, has a form of its own for generators
+        name = f"{operation._overloadname}_generator".removeprefix("default_")
+        drawing = operation if takes else getattr(operation.overloadpacket, name, None)
+        own = {"generator": self._generator} if drawing else {}
+        return (drawing or operation)(*args, **own | (kwargs or {}))
 
 
 @contextlib.contextmanager
 def on_cpu() -> Iterator[None]:
     """Make what names no device lie on the CPU, whatever torch's default is; a decorator too."""
-    if torch.get_default_device().type == "cpu":  # the mode below costs every operation some time
+    usual = torch.get_default_device().type == "cpu"  # this mode costs every operation some time
+    with contextlib.nullcontext() if usual else torch.device("cpu"):
         yield
-    else:
-        with torch.device("cpu"):
-            yield
 
 
 def check_dtype() -> None:
@@ -175,21 +172,19 @@ def _moved(network: nn.Module, device: torch.device) -> Iterator[None]:
             tensors = (*network.parameters(), *network.buffers())
             for tensor, own in zip(tensors, strides, strict=True):
                 if tensor.stride() != own:
-                    like = {"dtype": tensor.dtype, "device": home}
-                    tensor.data = torch.empty_strided(tensor.shape, own, **like).copy_(tensor)
+                    tensor.data = tensor.new_empty_strided(tensor.shape, own).copy_(tensor)
 
 
 # ---------------------------------------------------------------------- the first training
 
 
-def prepare(progress: bool = True) -> None:
+@functools.cache
+def prepare(progress: bool) -> None:
     """Import what torch leaves until something is first trained, which takes it seconds.
 
     A thread does it: Ctrl-C then ends the wait, and never an import halfway, which torch would not
     survive (half a sympy, until the kernel is restarted).
     """
-    if _ready.is_set():
-        return
     thread = threading.Thread(target=_first_step)
     thread.start()
     with tqdm(desc="preparing torch, once in each session", disable=not progress, leave=False,
@@ -197,9 +192,6 @@ def prepare(progress: bool = True) -> None:
         while thread.is_alive():
             thread.join(0.1)
             bar.update(0.1)
-
-
-_ready = threading.Event()
 
 
 def _first_step() -> None:
@@ -215,4 +207,3 @@ def _first_step() -> None:
     optimizer.zero_grad()
     weight.sum().backward()
     optimizer.step()
-    _ready.set()

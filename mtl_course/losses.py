@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_course.datasets import UNKNOWN
+from mtl_course.datasets import UNKNOWN, check_labels
 
 
 def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
@@ -23,11 +23,7 @@ def multi_task(logits: Tensor, labels: Tensor) -> Tensor:
     Raises: ValueError when shapes or devices differ, a label is another value, or a logit is not
         finite.
     """
-    _check(logits, labels, tuple(logits.shape), "(m, tasks), as the logits have")
-    if len(wrong := labels[(labels != 0) & (labels != 1) & (labels != UNKNOWN)]):
-        raise ValueError(f"labels must be 0, 1 or UNKNOWN (-1); got {wrong[0].item()}.")
-    if logits[labels != UNKNOWN].isinf().any():
-        raise ValueError("logits must be finite where a label is known; got an infinite one.")
+    _check(logits, labels, classes=False)
     return multi_task_losses(logits, labels).sum().to(logits.dtype)
 
 
@@ -63,12 +59,7 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
     Returns: a tensor without dimensions, in the dtype of the logits.
     Raises: ValueError when shapes or devices differ, a label is no class, or a logit is not finite.
     """
-    _check(logits, labels, tuple(logits.shape[:1]), "(m,)")
-    last = logits.shape[1] - 1
-    if len(wrong := labels[(labels < 0) | (labels > last)]):
-        raise ValueError(f"labels must be 0 … {last}, a class each; got {wrong[0].item()}.")
-    if logits.isinf().any():
-        raise ValueError("logits must be finite; got an infinite one.")
+    _check(logits, labels, classes=True)
     return functional.cross_entropy(logits, labels)
 
 
@@ -83,15 +74,16 @@ def softmax_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return each.view(labels.shape).mean(dim=1, keepdim=True)  # (K, 1)
 
 
-def _check(logits: Tensor, labels: Tensor, shape: tuple[int, ...], words: str) -> None:
+def _check(logits: Tensor, labels: Tensor, classes: bool) -> None:
     if logits.ndim != 2 or not logits.is_floating_point() or 0 in logits.shape:
         got = f"{logits.dtype} {tuple(logits.shape)}"
         raise ValueError(f"logits must be floating point (m, outputs) and not empty; got {got}.")
-    if tuple(labels.shape) != shape:
-        raise ValueError(f"labels must have shape {words}; got {tuple(labels.shape)}.")
     if (there := labels.device) != (here := logits.device):
         raise ValueError(f"labels must lie on the device of the logits, {here}; got {there}.")
     if labels.is_floating_point():
         raise ValueError(f"labels must be whole numbers; got {labels.dtype}.")
+    check_labels(labels, tuple(logits.shape), classes)
     if logits.isnan().any():
         raise ValueError("logits must be numbers; got nan. Look for a division by 0 before them.")
+    if logits[labels != UNKNOWN].isinf().any():
+        raise ValueError("logits must be finite where a label is known; got an infinite one.")

@@ -35,7 +35,6 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap
     """Create a file in numpy's format, take all its room on the disk, and map it for writing.
 
     Without its room, writing to the map would kill the process when the disk is full.
-
     Raises: OSError if the room is not there.
     """
     needed = math.prod(shape) * np.dtype(dtype).itemsize

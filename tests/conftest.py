@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Kernels and all other processes that a test starts inherit these.
-os.environ["OMP_NUM_THREADS"] = "1"  # two processes run tests: a second thread would only spin
+os.environ["OMP_NUM_THREADS"] = "1"  # tests take all cores: a second thread would only spin
 os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # and a second worker would import torch to wait for a core
 # Nobody has predicted anything, whoever runs the tests.
 os.environ["MTL_COURSE_PREDICTIONS"] = str(ROOT / "results" / "nobody.csv")
 
-# What takes longest comes first, so that both processes end at about the same time.
+# What takes longest comes first, so that all processes end at about the same time.
 FIRST = [
     "tests/test_browser.py",
     "tests/grading/",

@@ -137,7 +137,7 @@ def watched(at: Place) -> dict:
     network, data = at.network(tasks()), at.data(roads())
     watch = aggregators.Watch(network, data, at=(0, 2))
     training.fit(network, data, **FIT, backward=watch)
-    return {"gradients": watch.gradients, "found": watch.found}
+    return watch.gradients
 
 
 def combined(at: Place, name: str) -> networks.Network:
@@ -165,7 +165,7 @@ def pressed(at: Place) -> tuple:
     ways = [(way, 10, seed, 0.5 + seed / 100) for way in transfer.WAYS for seed in range(2)]
     rows = pd.DataFrame(ways, columns=["way", "labels", "seed", "accuracy"])
     table = surgery.SurgeryTable(at.network(classes()), split, rows, steps=2)
-    table._train(_frame.Run(lambda text: None), **table._settings())
+    table._train(_frame.Run(lambda text: None), *table._chosen())
     return table.network, table.static()["text/plain"]
 
 
@@ -274,6 +274,10 @@ CASES = {
         at.data(roads()).subset(rows)
         for rows in ([2, 0], slice(3), at.data(torch.arange(3)), torch.arange(3), np.arange(3))
     ],
+    "datasets.check_labels": lambda at: [
+        datasets.check_labels(at.data(CLASS), (24, 10), True),
+        datasets.check_labels(at.data(KNOWN), (24, 10), False),
+    ],
     "datasets.hide": lambda at: [
         datasets.hide(at.data(roads()), 0.5, seed=1, weight=weight)
         for weight in (None, WEIGHT, at.data(WEIGHT))
@@ -332,6 +336,7 @@ NO_TENSORS = {
     "studies.run": "hands its source to a study's own code",
     "studies.study": "finds a study by its name",
     "datasets.Split": "holds two datasets",
+    "datasets.clothes": "reads from disk, to the CPU",
     "datasets.handwritten_digits": "draws on the CPU; see the default devices below",
     "datasets.printed_digits": "draws on the device that it is given; see test_datasets",
     "datasets.stored": "reads from disk, to the CPU",
@@ -342,17 +347,23 @@ NO_TENSORS = {
     "explorers.Cells": "reads rows",
     "studies.cost": "reads rows",
     "studies.train_row": "hands its fit to a study's own code",
+    "explorers.Answer": "is the place of an answer",
     "explorers.Explorer": "is the frame of the others",
     "explorers.Live": "is a button",
     "explorers.Prediction": "is a question",
     "explorers.Stopped": "is an exception",
-    "explorers.answer": "makes a widget of a text",
+    "explorers.output": "makes a widget of a text",
     "explorers.dropdown": "makes a widget of texts",
     "explorers.table": "makes HTML of texts",
     "explorers.button": "makes a widget of a text",
-    "explorers.picture": "makes a widget of a text",
     "explorers.show_calibration": "reads the kept predictions",
     "explorers.so_far": "reads the kept predictions",
+    "explorers.parameter": "takes numbers and words",
+    "explorers.verdicts": "reads rows",
+    "explorers.paired_gain": "reads rows",
+    "explorers.fine_tuning": "checks a student's cell, on the CPU",
+    "explorers.frozen_with_new_head": "checks a student's cell, on the CPU",
+    "explorers.vectorised_loss": "checks a student's cell, on the CPU",
 } | {
     f"figures.{name}": "draws numbers and tables" for name in (
         "arrows", "by_task", "compass", "crosses", "curves", "dots", "gain_map", "gains", "history",

@@ -92,10 +92,11 @@ def test_a_watch_sees_the_cosines_and_changes_nothing(network, roads):
     watch = aggregators.Watch(watched, roads, at=(0, 3))
     training.fit(watched, roads, **RUN, backward=watch)
     assert same(watched, trained(network, roads))
-    assert sorted(watch.found) == [0, 3]
+    assert sorted(watch.gradients) == [0, 3]
+    found = {step: gradients.cosines(each) for step, each in watch.gradients.items()}
     start = gradients.cosines(gradients.of_each_task(network, roads))
-    assert torch.allclose(watch.found[0], start, atol=1e-6)
-    assert not torch.allclose(watch.found[3], start, atol=1e-2)
+    assert torch.allclose(found[0], start, atol=1e-6)
+    assert not torch.allclose(found[3], start, atol=1e-2)
 
 
 # ---------------------------------------------------------------------- ways to combine them

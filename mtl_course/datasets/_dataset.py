@@ -48,13 +48,7 @@ class Dataset:
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"class and task names must differ; got {', '.join(self.names)}.")
         check_tensor("labels", self.labels, torch.int8 if self.tasks else torch.int64)
-        shape = (len(self), len(self.tasks)) if self.tasks else (len(self),)
-        if tuple(self.labels.shape) != shape:
-            raise ValueError(f"labels must have shape {shape}; got {tuple(self.labels.shape)}.")
-        low, high = (UNKNOWN, 1) if self.tasks else (0, len(self.classes) - 1)
-        if len(wrong := self.labels[(self.labels < low) | (self.labels > high)]):
-            allowed = "0, 1 or UNKNOWN (-1)" if self.tasks else f"0 … {high}, one per class"
-            raise ValueError(f"labels must be {allowed}; got {wrong[0].item()}.")
+        check_labels(self.labels, (len(self), len(self.names)), bool(self.classes))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,23 +80,16 @@ class Dataset:
             raise ValueError(f"n must be at most the {len(self):,} images there are; got {n:,}.")
         generator = np.random.default_rng(derive_seed(seed, "sample"))
         order = generator.permutation(len(self))
-        if self.classes:
-            order = self._stratified(order, n, generator)
+        if self.classes:  # its first n rows are to take every class in turn
+            labels = self.labels.cpu().numpy()[order]
+            present, turn = np.unique(labels), np.empty(len(order))
+            if n < (least := len(present)):
+                raise ValueError(f"n must be at least {least}, one image for each class; got {n}.")
+            for label in generator.permutation(present):
+                turn[labels == label] = np.arange((labels == label).sum())
+            lottery = generator.permutation(len(self.classes))  # of which classes get one more
+            order = order[np.lexsort((lottery[labels], turn))]
         return self.subset(order[:n])
-
-    def _stratified(self, order: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
-        """Return `order` re-sorted so that its first n rows take every class in turn."""
-        labels = self.labels.cpu().numpy()
-        present = np.unique(labels)
-        if n < (least := len(present)):
-            raise ValueError(f"n must be at least {least}, one image for each class; got {n}.")
-        labels = labels[order]
-        turn = np.empty(len(order))
-        for label in generator.permutation(present):  # which classes get one more is drawn too
-            mine = labels == label
-            turn[mine] = np.arange(mine.sum())
-        lottery = generator.permutation(len(self.classes))
-        return order[np.lexsort((lottery[labels], turn))]
 
 
 def check_tensor(name: str, value: object, dtype: torch.dtype, words: str = "") -> None:
@@ -110,6 +97,20 @@ def check_tensor(name: str, value: object, dtype: torch.dtype, words: str = "") 
     if not isinstance(value, Tensor) or value.dtype != dtype:
         got = getattr(value, "dtype", type(value).__name__)
         raise ValueError(f"{name} must be a tensor of {dtype}{words}; got {got}.")
+
+
+def check_labels(labels: Tensor, shape: tuple[int, int], classes: bool) -> None:
+    """Raise ValueError if labels are not those of m images: each a class, or one for each task.
+
+    shape: (m, names), of the classes or of the tasks.
+    """
+    want = shape[:1] if classes else shape
+    if tuple(labels.shape) != want:
+        raise ValueError(f"labels must have shape {want}; got {tuple(labels.shape)}.")
+    low, high = (0, shape[1] - 1) if classes else (UNKNOWN, 1)
+    if len(wrong := labels[(labels < low) | (labels > high)]):
+        allowed = f"0 … {high}, one per class" if classes else "0, 1 or UNKNOWN (-1)"
+        raise ValueError(f"labels must be {allowed}; got {wrong[0].item()}.")
 
 
 def normalise(images: Tensor) -> Tensor:

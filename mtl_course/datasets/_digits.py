@@ -100,16 +100,15 @@ def _glyphs(characters: tuple[str, ...]) -> Tensor:
     from matplotlib.ft2font import FT2Font, LoadFlags
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    size = (len(TYPEFACES), len(characters), _GLYPH, _GLYPH)
-    glyphs = torch.empty(size, dtype=torch.float32, device="cpu")
-    for face, name in enumerate(TYPEFACES):
+    glyphs = []
+    for name in TYPEFACES:
         font = FT2Font(str(folder / f"{name}.ttf"))
         font.set_size(144, 72)  # 144 pixels to the em: outlines stay sharp when shrunk
-        for number, character in enumerate(characters):
+        for character in characters:
             font.set_text(character, flags=LoadFlags.NO_HINTING)
             font.draw_glyphs_to_bitmap()
-            glyphs[face, number] = _distance(np.asarray(font.get_image()) > 127)
-    return glyphs
+            glyphs.append(_distance(np.asarray(font.get_image()) > 127))
+    return torch.stack(glyphs).unflatten(0, (len(TYPEFACES), -1))
 
 
 def _distance(ink: np.ndarray) -> Tensor:

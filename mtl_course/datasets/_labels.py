@@ -30,16 +30,15 @@ def hide(
     """
     if not data.tasks:
         raise ValueError("data must have tasks; a class cannot be hidden.")
-    if weight is not None:
-        _check_weight(weight, data)
-        log_weight = weight.detach().cpu().double().log().numpy()
+    weight = torch.ones(data.labels.shape, device="cpu") if weight is None else weight
+    _check_weight(weight, data)
+    log_weight = weight.detach().cpu().double().log().numpy()
     labels = data.labels.clone()
     for j, share in enumerate(_fractions(fraction, len(data.tasks))):
         generator = np.random.default_rng(derive_seed(seed, f"hide {data.tasks[j]}"))
         luck = generator.gumbel(size=len(data))
         # The order of log(weight) + Gumbel noise is that of drawing in proportion to weight.
-        score = luck + (0.0 if weight is None else log_weight[:, j])
-        order = torch.from_numpy(np.lexsort((luck, score))[::-1].copy())
+        order = torch.from_numpy(np.lexsort((luck, luck + log_weight[:, j]))[::-1].copy())
         known = order[(data.labels[:, j].cpu() != UNKNOWN)[order]]
         labels[known[: round(share * len(known))], j] = UNKNOWN
     if not (labels != UNKNOWN).any():

@@ -71,11 +71,10 @@ class Backbone(nn.Sequential):
         try:
             model = torchvision.models.get_model(name, weights=weights, **options)
         except Exception as error:  # of the network, the disk, or of reading what is no such file
-            file, advice = imagenet_file(name), _advice(name)
+            file, kind, what = imagenet_file(name), FileNotFoundError, "could not be fetched"
             if file.exists():
-                what = "is damaged or of another network"
-                raise ValueError(f"{file} {what} ({error}): delete it. {advice}.") from error
-            raise FileNotFoundError(f"{file} could not be fetched ({error}). {advice}.") from error
+                kind, what = ValueError, "is damaged or of another network: delete it"
+            raise kind(f"{file} {what} ({error}). {_advice(name)}.") from error
         if name == "resnet18":
             stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
             body = [stem, model.layer1, model.layer2, model.layer3, model.layer4]

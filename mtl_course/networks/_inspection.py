@@ -19,10 +19,9 @@ def layers(network: Network) -> pd.DataFrame:
     """
     rows = []
     for name, layer in _with_weights(network):
+        part, trains = name.split(".")[0], "no" if frozen(layer) else "yes"
         weights = sum(p.numel() for p in layer.parameters(recurse=False))
-        rows.append(
-            (name.split(".")[0], _describe(layer), weights, "no" if frozen(layer) else "yes")
-        )
+        rows.append((part, _describe(layer), weights, trains))
     return pd.DataFrame(rows, columns=["part", "layer", "weights", "trains"])
 
 
@@ -44,22 +43,17 @@ def moved(before: Network, after: Network) -> list[str]:
 def signature(module: nn.Module) -> tuple:
     """Return what networks must share to train side by side: their layers, and what is frozen.
 
-    For each layer its place, its kind with its settings, and its weights' shapes.
+    For each layer its place and its kind with its settings, for each weight its place and shape.
     """
-
-    def weights(layer: nn.Module) -> tuple:
-        own = layer.named_parameters(recurse=False)
-        return tuple((name, tuple(p.shape), p.dtype, p.requires_grad) for name, p in own)
-
-    parts = module.named_modules()
-    return tuple((name, type(part), part.extra_repr(), weights(part)) for name, part in parts)
+    kinds = tuple((name, type(part), part.extra_repr()) for name, part in module.named_modules())
+    weights = module.named_parameters(remove_duplicate=False)
+    return kinds, tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in weights)
 
 
 def _with_weights(network: Network) -> list[tuple[str, nn.Module]]:
     """Return the layers that have weights of their own, by name."""
-    return [
-        (n, layer) for n, layer in network.named_modules() if [*layer.parameters(recurse=False)]
-    ]
+    own = network.named_modules()
+    return [(name, layer) for name, layer in own if [*layer.parameters(recurse=False)]]
 
 
 def _describe(layer: nn.Module) -> str:

@@ -94,9 +94,7 @@ def frozen(module: nn.Module) -> bool:
     return not any(p.requires_grad for p in module.parameters())
 
 
-def _network(
-    channels: int, width: int, names: Sequence[str], seed: int, pool: nn.Module
-) -> Network:
+def _network(channels: int, width: int, names: tuple, seed: int, pool: nn.Module) -> Network:
     check_count("channels", channels, least=1)
     width = check_count("width", width, least=1)
     with seeded(derive_seed(seed, "trunk")):

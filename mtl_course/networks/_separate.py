@@ -18,12 +18,8 @@ def separate(tasks: Sequence[str], *, width: int = 16, seed: int = 0, channels: 
 
     The arguments, and what is raised, are as in `shared`; `width` is that of each part.
     """
-    parts = [
-        shared(
-            [task], width=width, seed=derive_seed(seed, f"network for {task}"), channels=channels
-        )
-        for task in check_names(tasks)
-    ]
+    tasks, size = check_names(tasks), {"width": width, "channels": channels}
+    parts = [shared([t], seed=derive_seed(seed, f"network for {t}"), **size) for t in tasks]
     return Network(Trunks(p.trunk for p in parts), Heads(p.head for p in parts), tasks)
 
 

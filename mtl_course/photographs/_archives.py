@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
 
+from torchvision.datasets import CIFAR10, STL10, utils
+
 from mtl_course.base import HOME, atomic, check_writable
 
 
@@ -21,10 +23,8 @@ class Archive(NamedTuple):
 
 _COCO = "http://images.cocodataset.org"
 ARCHIVES = {
-    "cifar10": [Archive("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-                        "c58f30108f718f92721af3b95e74349a", "cifar-10-batches-py")],
-    "stl10": [Archive("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
-                      "91f7769df0f17e558f3565bffb0c7dfb", "stl10_binary")],
+    "cifar10": [Archive(CIFAR10.url, CIFAR10.tgz_md5, CIFAR10.base_folder)],
+    "stl10": [Archive(STL10.url, STL10.tgz_md5, STL10.base_folder)],
     "coco": [
         Archive(f"{_COCO}/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017"),
         Archive(f"{_COCO}/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", "val2017"),
@@ -41,10 +41,7 @@ ELSEWHERE = (  # advice where a folder is read-only
 
 
 def folder(path: str | os.PathLike | None = None) -> Path:
-    """Return the folder of photographs: `path`, or the one that ``MTL_COURSE_PHOTOGRAPHS`` names.
-
-    Without either it is ``results/photographs`` in the course. Nothing is created.
-    """
+    """Return `path`, else what ``MTL_COURSE_PHOTOGRAPHS`` names, else results/photographs."""
     path = path or os.environ.get("MTL_COURSE_PHOTOGRAPHS")
     return Path(path or HOME / "results" / "photographs")
 
@@ -57,8 +54,7 @@ def kept(home: Path, name: str, size: int) -> list[Path]:
 def there(name: str, size: int = 32) -> bool:
     """Return whether "cifar10", "stl10" or "coco" can be read from `folder()` without a download.
 
-    size: pixels on a side; arrays that were kept at this size are enough.
-    Raises: ValueError for another name.
+    size: pixels on a side, of arrays that may have been kept. Raises: ValueError for another name.
     """
     if name not in ARCHIVES:
         raise ValueError(f"name must be one of {', '.join(ARCHIVES)}; got {name!r}.")
@@ -73,7 +69,7 @@ def unpack(name: str, home: Path, download: bool) -> None:
     """Unpack what is missing of a data set; with `download`, fetch its archives where needed.
 
     Raises: FileNotFoundError if an archive is missing and cannot be fetched; ValueError if it is
-        damaged; OSError if the folder cannot be written to, or the disk is full.
+        damaged; OSError if the folder is read-only, or the disk full.
     """
     for archive in ARCHIVES[name]:
         if not (home / archive.content).exists():
@@ -97,17 +93,13 @@ def once(path: Path, make: Callable[[Path], object]) -> Path:
 
 
 def _extract(archive: Path, top: str, target: Path) -> None:
-    from torchvision.datasets.utils import extract_archive
-
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpacking") as draft:
-        extract_archive(archive, draft)
+        utils.extract_archive(archive, draft)
         Path(draft, top).rename(target)  # all that the archive holds
 
 
 def _checked(archive: Archive, home: Path, download: bool) -> Path:
     """Return the path of an archive whose MD5 sum is right, fetched if it is missing."""
-    from torchvision.datasets.utils import check_integrity, download_url
-
     url, path = archive.url, home / Path(archive.url).name
     advice = (
         f"Fetch {url} on a machine with a network and put it into {home} as it is, or give "
@@ -118,11 +110,11 @@ def _checked(archive: Archive, home: Path, download: bool) -> Path:
         raise FileNotFoundError(f"{archive.content} is missing. {advice}")
     check_writable(home, ELSEWHERE)
     if path.exists():
-        if not check_integrity(path, archive.md5):
+        if not utils.check_integrity(path, archive.md5):
             raise ValueError(f"{path} is damaged or another file: {damage}")
         return path
     try:
-        return once(path, lambda draft: download_url(url, home, draft.name, archive.md5))
+        return once(path, lambda draft: utils.download_url(url, home, draft.name, archive.md5))
     except RuntimeError as error:
         raise ValueError(f"What came is incomplete or another file: {damage}") from error
     except (URLError, ConnectionError, TimeoutError) as error:

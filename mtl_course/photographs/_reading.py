@@ -1,9 +1,7 @@
 """Real photographs as `Dataset`s: read once, brought to one size, and kept as arrays on disk.
 
-None of them comes with the course. They lie in a folder of yours, which ``MTL_COURSE_PHOTOGRAPHS``
-or the argument `folder` names, each as its authors packed it; ``download=True`` fetches what is
-missing. The first reading writes the images beside the originals in the size that is asked for;
-later readings map them from disk.
+None of them comes with the course. They lie in a folder of yours, each as its authors packed it.
+The first reading writes the images beside the originals; later readings map them from disk.
 """
 
 import contextlib
@@ -15,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
+from torchvision.datasets import CIFAR10, STL10
 from tqdm.auto import tqdm
 
 from mtl_course.base import check_count, check_writable
@@ -87,8 +87,7 @@ def coco(folder: Folder = None, *, size: int = 64, download: bool = False) -> Sp
     """Return COCO 2017 with the lecture's four tasks: 118,287 photographs, 5,000 to test on.
 
     A picture has a car if one is marked in it. Where COCO marks only a crowd of them, whose members
-    nobody has looked at one by one, the label is UNKNOWN (M4). Pictures are pressed into a square,
-    so that nothing at their edges is lost.
+    nobody has looked at one by one, the label is UNKNOWN (M4). Pictures are pressed into a square.
 
     Returns: images uint8 (m, 3, size, size), labels int8 (m, 4). The rest: as `cifar10`.
     Source: T.-Y. Lin et al., Microsoft COCO: Common objects in context, ECCV 2014.
@@ -97,7 +96,7 @@ def coco(folder: Folder = None, *, size: int = 64, download: bool = False) -> Sp
 
 
 def _read_once(name: str, folder: Folder, size: int, download: bool) -> Split:
-    """Return both parts of a data set, their arrays written if nobody has read them before."""
+    """Return both parts of a data set; write their arrays if nobody has read them before."""
     home, size = _archives.folder(folder), check_count("size", size, least=8)
     paths = _archives.kept(home, name, size)
     for path in paths:
@@ -125,13 +124,11 @@ def _write(name: str, home: Path, part: str, size: int, draft: Path) -> None:
 
 
 def _read(name: str, home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[Image.Image]]:
-    """Read the part "train" or "test" of "cifar10", "stl10" or "coco".
+    """Read the part "train" or "test" of a data set.
 
     Returns: the names of its "classes" or "tasks"; labels int64 (m,) or int8 (m, tasks); m
         pictures, opened one after another.
     """
-    from torchvision.datasets import CIFAR10, STL10
-
     if name == "coco":
         return _coco(home, part)
     kind, which = (CIFAR10, part == "train") if name == "cifar10" else (STL10, part)
@@ -154,14 +151,12 @@ def _coco(home: Path, part: str) -> tuple[dict, np.ndarray, Iterator[Image.Image
         content = json.loads(path.read_text(encoding="utf-8"))
         files = {image["id"]: image["file_name"] for image in content["images"]}
         ids = {category["name"]: category["id"] for category in content["categories"]}
-        columns = {ids[name]: j for j, name in enumerate(COCO_NAMES.values())}
-        rows = {image: i for i, image in enumerate(sorted(files))}
-        labels = np.zeros((len(rows), len(columns)), np.int8)
-        marks = [mark for mark in content["annotations"] if mark["category_id"] in columns]
-        for mark in sorted(marks, key=lambda mark: -mark["iscrowd"]):  # single ones override crowds
-            cell = rows[mark["image_id"]], columns[mark["category_id"]]
-            labels[cell] = UNKNOWN if mark["iscrowd"] else 1
-    pictures = (_opened(home / part / files[image]) for image in rows)
+        wanted = [ids[name] for name in COCO_NAMES.values()]
+        marks = pd.DataFrame(content["annotations"], columns=["image_id", "category_id", "iscrowd"])
+        marks = marks.groupby(["image_id", "category_id"])["iscrowd"].min()  # single ones override
+        table = marks.map({0: 1, 1: UNKNOWN}).unstack().reindex(index=sorted(files), columns=wanted)
+        labels = table.fillna(0).to_numpy(np.int8)  # (m, 4)
+    pictures = (_opened(home / part / files[image]) for image in table.index)
     return {"tasks": tuple(COCO_NAMES)}, labels, pictures
 
 

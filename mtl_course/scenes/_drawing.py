@@ -1,7 +1,4 @@
-"""Driving scenes in memory, on disk, with the things that you choose, and the facts behind them.
-
-`_world` imagines a scene, `_painting` paints it, `_tasks` turns what can be seen into answers.
-"""
+"""Driving scenes in memory, on disk, with the things that you choose, and the facts behind them."""
 
 import contextlib
 import difflib
@@ -20,40 +17,34 @@ from tqdm.auto import tqdm
 
 from mtl_course.base import atomic, check_count, derive_seed, threads
 from mtl_course.datasets import Dataset
+from mtl_course.devices import machine
 from mtl_course.scenes._painting import paint
 from mtl_course.scenes._sprites import KINDS
 from mtl_course.scenes._tasks import TASKS, THE_FOUR, Facts
 from mtl_course.scenes._world import SLOTS, imagine, slots_of
 from mtl_course.storage import new_array
 
-TIMES = ("day", "dusk", "night")
-"""The times of day that `compose` takes and `facts` returns."""
+TIMES = ("day", "dusk", "night")  # that `compose` takes and `facts` returns
 
 _CHUNK = 512  # scenes of 32 × 32 painted together on a CPU, fewer of larger ones
 _CHUNK_GPU = 65_536
 
 
 def draw(
-    count: int,
-    seed: int,
-    *,
-    start: int = 0,
-    tasks: Sequence[str] = THE_FOUR,
-    size: int = 32,
-    device: str = "cpu",
-    jobs: int | None = None,
-    progress: bool = False,
-) -> Dataset:
+    count: int, seed: int, *, start: int = 0, tasks: Sequence[str] = THE_FOUR, size: int = 32,
+    device: str = "cpu", jobs: int | None = None, progress: bool = False,
+) -> Dataset:  # fmt: skip
     """Draw `count` driving scenes with an answer to each task.
 
     Scene i is a function of (seed, i) alone: [start, start + count) is a slice of a longer draw,
     bit for bit, on every machine. A question about a thing is answered 1 when `VISIBLE` pixels of
-    it can be seen. tasks: names from `TASKS`. size: the side of the picture in pixels.
-    jobs: threads that draw on a CPU; None takes one a core.
+    it can be seen.
 
+    tasks: names from `TASKS`. size: the side of the picture in pixels.
+    jobs: threads that draw on a CPU; None takes one a core.
     Returns: images uint8 (count, 3, size, size), labels int8 (count, tasks) in {0, 1}, on `device`.
-    Raises: ValueError if a count is not a whole number in its range, a task does not exist (with
-        similar names) or appears twice, or the device is not on this machine.
+    Raises: ValueError for a number out of its range, for a task that does not exist (with similar
+        names) or appears twice, or for a device that is not on this machine.
     """
     tasks = _checked(tasks)
     pieces = _pieces(count, seed, start, size, device, jobs)
@@ -64,22 +55,16 @@ def draw(
 
 
 def write(
-    folder: Path | str,
-    count: int,
-    seed: int,
-    *,
-    tasks: Sequence[str] = THE_FOUR,
-    size: int = 32,
-    device: str = "cpu",
-    progress: bool = True,
-) -> None:
+    folder: Path | str, count: int, seed: int, *, tasks: Sequence[str] = THE_FOUR, size: int = 32,
+    device: str = "cpu", progress: bool = True,
+) -> None:  # fmt: skip
     """Draw scenes to disk, in bounded memory, for `datasets.stored` to open.
 
-    Raises: FileExistsError if there is such a folder; OSError before anything is drawn if it cannot
-        be written, or the disk has no room for it; and what `draw` raises.
+    Raises: FileExistsError if there is such a folder; OSError, before anything is drawn, if it is
+        read-only or the disk too full; and what `draw` raises.
     """
     tasks = _checked(tasks)
-    pieces = _pieces(count, seed, 0, size, device, None)
+    pieces = _pieces(count, seed, 0, size, device)
     if Path(folder).exists():
         raise FileExistsError(f"folder {folder} exists already: choose another or delete it.")
     with atomic(folder) as draft:
@@ -93,80 +78,64 @@ def write(
         (draft / "names.json").write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
 
 
-def facts(
-    count: int, seed: int, *, start: int = 0, size: int = 32, device: str = "cpu"
-) -> pd.DataFrame:
+def facts(count: int, seed: int, *, start: int = 0, size: int = 32) -> pd.DataFrame:
     """Return the facts behind the scenes that `draw` gives for the same arguments, a row a thing.
 
     Things that stand outside of the picture have a row, too.
-
     Columns: scene (its index), time, fog (0 none, 1 thin, 2 thick), thing, look and distance
         (numbers of `_sprites.KINDS` and `_sprites.SCALES`), x and y (the pixel where it stands),
         pixels (how many of it are seen) and seen (at least `VISIBLE` are).
     """
-    parts, columns = [], ["look", "distance", "x", "y"]
-    for rows, _, facts in _pieces(count, seed, start, size, device, None):
-        scene, slot = facts.world.present.nonzero(as_tuple=True)
-        table = {"scene": scene + rows.start + start, "thing": slot}
-        table |= {name: facts.world.scene[name][scene] for name in ("time", "fog")}
-        table |= {name: getattr(facts.world, name)[scene, slot] for name in columns}
-        table |= {"pixels": facts.pixels[scene, slot], "seen": facts.seen[scene, slot]}
-        parts.append(pd.DataFrame({name: values.cpu().numpy() for name, values in table.items()}))
-    table = pd.concat(parts, ignore_index=True)
+    columns = ["scene", "time", "fog", "thing", "look", "distance", "x", "y", "pixels", "seen"]
+    parts = []
+    for rows, _, facts in _pieces(count, seed, start, size):
+        world = facts.world
+        scene, slot = world.present.nonzero(as_tuple=True)
+        time, fog = world.scene["time"][scene], world.scene["fog"][scene]
+        each = (world.look, world.distance, world.x, world.y, facts.pixels, facts.seen)
+        things = [values[scene, slot] for values in each]
+        parts.append(torch.stack([scene + rows.start + start, time, fog, slot, *things], dim=1))
+    table = pd.DataFrame(torch.cat(parts).numpy(), columns=columns).astype({"seen": bool})
     table["time"] = table["time"].map(dict(enumerate(TIMES)))
     table["thing"] = table["thing"].map(dict(enumerate(slot.kind for slot in SLOTS)))
-    return table[["scene", "time", "fog", "thing", *columns, "pixels", "seen"]]
+    return table
 
 
 def effort(
-    count: int,
-    seed: int,
-    *,
-    start: int = 0,
-    tasks: Sequence[str] = THE_FOUR,
-    size: int = 32,
+    count: int, seed: int, *, start: int = 0, tasks: Sequence[str] = THE_FOUR, size: int = 32,
     device: str = "cpu",
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return how hard each question of these scenes is to answer: weights for `datasets.hide`.
 
     The effort doubles by night, doubles in fog, and for a thing that is there grows as less of it
     can be seen: 40 / (its visible pixels) times that of a scene without it, at least 0.5 times.
-    Whoever skips questions in proportion skips small, dark and far things more often.
-
-    tasks: names of kinds of things (`_sprites.KINDS`), such as the lecture's four.
-    Returns: float32 (count, tasks). Raises: ValueError for other tasks.
+    tasks: kinds of things, such as the lecture's four.
+    Returns: float32 (count, tasks). Raises: ValueError for other tasks, and as `draw`.
     """
     tasks = _checked(tasks)
     if others := [task for task in tasks if task not in KINDS]:
         raise ValueError(f"tasks must be kinds of things for their effort; got {others[0]!r}.")
-    pieces = _pieces(count, seed, start, size, device, None)
-    weights = torch.empty(count, len(tasks), dtype=torch.float32, device=device)
-    for rows, _, facts in pieces:
+    weights = []
+    for _, _, facts in _pieces(count, seed, start, size, device):
         dark, foggy = 1 + facts.scene("time", 2).float(), 1 + facts.scene("fog", 1, 2).float()
-        share = size * size / (32 * 32)
-        for column, task in enumerate(tasks):
-            largest = (facts.pixels * facts.seen)[:, slots_of(task)].amax(dim=1).float() / share
-            small = torch.where(largest > 0, (40 / largest).clamp(min=0.5), 1.0)
-            weights[rows, column] = dark * foggy * small
-    return weights
+        seen = facts.pixels * facts.seen
+        largest = torch.stack([seen[:, slots_of(task)].amax(dim=1) for task in tasks], dim=1)
+        largest = largest.float() / (size * size / (32 * 32))  # (n, tasks)
+        small = torch.where(largest > 0, (40 / largest).clamp(min=0.5), 1.0)
+        weights.append((dark * foggy)[:, None] * small)
+    return torch.cat(weights)
 
 
 def compose(
-    seed: int,
-    things: Mapping[str, int | None],
-    *,
-    time: str = "day",
-    fog: int = 0,
-    start: int = 0,
+    seed: int, things: Mapping[str, int | None], *, time: str = "day", fog: int = 0, start: int = 0,
     tasks: Sequence[str] = THE_FOUR,
-) -> tuple[Dataset, dict[str, int]]:
+) -> tuple[Dataset, dict[str, int]]:  # fmt: skip
     """Draw a scene with the things that you choose, and count the pixels of each that can be seen.
 
-    But for these choices it is scene number `start` of what `draw` gives for this seed, with its
-    road, its houses and its trees.
+    But for these choices it is scene number `start` of what `draw` gives for this seed.
 
-    things: kinds of `_sprites.KINDS`, and for each the distance of the one thing of its kind, one
-        of `distances`, or None for none of it. Other kinds stay as they are drawn.
+    things: kinds of things, and for each the distance of the one thing of its kind, one of
+        `distances`, or None for none of it. Other kinds stay as they are drawn.
     time: "day", "dusk" or "night". fog: 0 none, 1 thin, 2 thick.
     Returns: one image, as `draw` does; pixels by kind, of the kinds in `things`.
     Raises: ValueError if a kind, distance, time or fog does not exist, and what `draw` raises.
@@ -208,7 +177,7 @@ def _checked(tasks: Sequence[str]) -> tuple[str, ...]:
 
 
 def _pieces(
-    count: int, seed: int, start: int, size: int, device: str, jobs: int | None
+    count: int, seed: int, start: int, size: int, device: str = "cpu", jobs: int | None = None
 ) -> Iterator[tuple[slice, Tensor, Facts]]:
     """Check the arguments, and return scenes in pieces: rows from 0 to `count`, images, facts."""
     check_count("count", count, least=1)
@@ -216,11 +185,7 @@ def _pieces(
     check_count("size", size, least=16)
     key = derive_seed(seed, "scenes")
     jobs = joblib.cpu_count() if jobs is None else check_count("jobs", jobs, least=1)
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises both
-        raise ValueError(f"device {device!r} is not on this machine.") from error
-    on_cpu = torch.device(device).type == "cpu"
+    on_cpu = machine(device).device.type == "cpu"
     chunk = max(1, (_CHUNK if on_cpu else _CHUNK_GPU) * 32 * 32 // (size * size))
     firsts = range(0, count, chunk)
 
@@ -238,15 +203,12 @@ def _pieces(
         # A thread a piece, not several that share one; and few pieces that wait to be taken.
         with threads(1), ThreadPoolExecutor(jobs) as pool:
             waiting = deque()
-            try:
-                for first in firsts:
-                    waiting.append(pool.submit(piece, first))
-                    if len(waiting) > 2 * jobs:
-                        yield waiting.popleft().result()
-                while waiting:
+            for first in firsts:
+                waiting.append(pool.submit(piece, first))
+                if len(waiting) > 2 * jobs:
                     yield waiting.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+            for future in waiting:
+                yield future.result()
 
     return pieces()
 

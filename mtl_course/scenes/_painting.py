@@ -13,8 +13,7 @@ from mtl_course.scenes._sprites import PARTS, SCALES
 from mtl_course.scenes._stencils import FULL, grounds, stencils
 from mtl_course.scenes._world import CHOICES, SCENE_VALUES, SHADES, SKY, SLOTS, World, lookup
 
-# Gray levels, of 255, by which a pixel of a thing must differ from what is behind it to be seen.
-CONTRAST = 14
+CONTRAST = 14  # gray levels by which a pixel of a thing differs from what is behind it, if seen
 
 _CLOTHES = "c82d32 ebe1d2 2850aa f5be32 2d2d37 3c825a 9650a0 5a5f69"
 _TROUSERS, _SKIN = "2d375f 28282d 786e5f 553c32", "f0c8aa d7a582 96694b 644637"
@@ -63,8 +62,7 @@ def paint(world: World) -> tuple[Tensor, Tensor]:
     Returns: uint8 (n, 3, size, size); int64 (n, slots).
     """
     (n, slots), size, device = world.present.shape, world.size, world.present.device
-    # The canvas has a margin on both sides, so that a sprite may stick out of the picture. None is
-    # higher than its place in it.
+    # The canvas has a margin on both sides, into which a sprite may stick out; none is too high.
     margin, first, start, lengths, offset, weights, face, thin = stencils(size, str(device))
     wide = size + 2 * margin
     canvas, row = _earth_and_sky(world)  # (n, size, wide), (n,)
@@ -117,13 +115,13 @@ def _in_turn(world: World) -> tuple[Tensor, Tensor, Tensor]:
 
     Returns: scene and slot, int64 (things,) each; how many things each turn has, int64 (turns,).
     """
-    present = world.present & (world.x >= 0) & (world.x < world.size)
-    slots = torch.arange(len(SLOTS), device=present.device)
-    sky = torch.tensor([slot.kind in SKY for slot in SLOTS], device=present.device)
+    shown = world.present & (world.x >= 0) & (world.x < world.size)
+    slots = torch.arange(len(SLOTS), device=shown.device)
+    sky = torch.tensor([slot.kind in SKY for slot in SLOTS], device=shown.device)
     near = torch.where(sky, -1, len(SCALES) - world.distance)
-    near = torch.where(present, near, len(SCALES) + 1)  # (n, slots)
+    near = torch.where(shown, near, len(SCALES) + 1)  # (n, slots)
     order = (near * len(SLOTS) + slots).argsort(dim=1)
-    turn, scene = (slots[:, None] < present.sum(dim=1)).nonzero(as_tuple=True)
+    turn, scene = (slots[:, None] < shown.sum(dim=1)).nonzero(as_tuple=True)
     return scene, order[scene, turn], torch.bincount(turn)
 
 
@@ -156,9 +154,9 @@ def _colors(device: str) -> Tensor:
             color[slot, part] = values.repeat(CHOICES // len(values), 1)
         if kind in _SHINES:
             shines[slot, _SHINES[kind], :: 2 if kind == "building" else 1] = True
-    light = torch.tensor(_LIGHT, device=device)[:, None]  # (times, 1, 3)
-    light = light * torch.tensor(SHADES, device=device)[:, None] >> 6  # (times, shades, 3)
-    color, light = color[..., None, :], light.view(-1, 3)
+    light, shade = torch.tensor(_LIGHT, device=device), torch.tensor(SHADES, device=device)
+    light = (light[:, None] * shade[:, None] >> 6).view(-1, 3)  # (times · shades, 3)
+    color = color[..., None, :]
     return _pack(torch.where(shines[..., None], color, color * light >> 6))
 
 

@@ -14,7 +14,6 @@ SCALES = (64, 56, 48, 41, 35, 30, 26, 22, 19, 16)
 Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Return which points (x to the right of the middle, y up from the ground) lie in a shape."""
 
-
 Look = Sequence[tuple[int, Shape]]  # parts of a thing and their shapes, painted in this order
 
 

@@ -1,7 +1,6 @@
 """Sprites and grounds as stencils: how much of each pixel each part covers, in 64ths.
 
-The colors come later, from a palette. Stencils count 8 × 8 points a pixel and are whole numbers, so
-that pictures are painted in exact arithmetic: the same on every processor, CPU or GPU.
+They count 8 × 8 points a pixel: whole numbers, so that painting is exact on every processor.
 """
 
 import functools
@@ -100,11 +99,9 @@ def _ground(size: int, margin: int, horizon: float, bend: float, width: float) -
     near = np.clip((y - horizon) / (1 - horizon), 0, 1)  # 0 at the horizon, 1 at the bottom
     off = np.abs(x - 0.5 - bend * (1 - near) ** 2)
     dash = (near * 9 / (near + 0.35)) % 1 < 0.55
-    layer = np.where(y < horizon, 1, 3) + 0 * x.astype(int)
-    layer[(y >= horizon) & (off < width * near * 1.18)] = 7
-    layer[(y >= horizon) & (off < width * near)] = 5
-    layer[(y >= horizon) & (off < 0.035 * near) & dash] = 6
-    weights = _counts(layer, len(LAYERS))
+    half = width * near  # of the road
+    which = [y < horizon, (off < 0.035 * near) & dash, off < half, off < half * 1.18]
+    weights = _counts(np.select(which, [1, 6, 5, 7], default=3), len(LAYERS))
     rows = (np.arange(size) + 0.5) / size
     far = np.where(rows < horizon, 1 - rows / horizon, 1 - (rows - horizon) / (1 - horizon))
     for upper in (0, 2, 4):  # sky, ground and road fade from one color into another

@@ -95,9 +95,8 @@ def imagine(
 ) -> World:
     """Return the scenes with these numbers, but for what is given instead of drawn.
 
-    index: int64 (n,).
-    things: by kind the distance of its one thing, which stands inside of the picture, or None for
-        none of it. scene: values of `World.scene`.
+    index: int64 (n,). scene: values of `World.scene`. things: by kind the distance of its one
+        thing, which stands inside of the picture, or None for none of it.
     """
     device = index.device
     draws = _random_numbers(key, index, len(SCENE_VALUES) + len(SLOTS) * len(_THING_DRAWS))

@@ -1,6 +1,7 @@
 """The lecture's own example: A = 1,000,000 scenes, B = 1,000."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -70,8 +71,8 @@ class _TwoThreads:
 def pretrained(file: Path, count: int, device: str | None = None, progress: bool = True) -> Network:
     """Return the network trained on A, from `file`, or train it and save it there.
 
-    An interrupted run is in the file beside it, and resumes from there.
-    count: scenes of A. Raises: what `training.fit` and `training.load` raise, and Interrupted.
+    An interrupted run resumes from the file beside it. count: scenes of A.
+    Raises: what `training.fit` and `training.load` raise, and Interrupted.
     """
     network, run, steps = untrained(), file.with_suffix(".run.pt"), count // common.BATCH_OF_A
     if file.exists():
@@ -168,7 +169,6 @@ STUDIES = {
 
 def report(rows: pd.DataFrame) -> str:
     """Return a table of what all layers gain over from scratch, given this trunk."""
-    over, scores = "from scratch", ("accuracy", "auc")
-    gains = [gain(rows, "all layers", over=over, score=score) for score in scores]
-    names = [f"all layers − {over}, {score}" for score in scores]
-    return pd.concat(gains, keys=names).droplevel(-1).round(3).to_string()
+    compared = partial(gain, rows, "all layers", over="from scratch")
+    gains = {f"all layers − from scratch, {s}": compared(score=s) for s in ("accuracy", "auc")}
+    return pd.concat(gains).droplevel(-1).round(3).to_string()

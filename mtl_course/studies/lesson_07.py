@@ -1,12 +1,12 @@
-"""Lesson 07: the studies of lessons 02, 04 and 05 once more, on photographs.
+"""Lesson 07: the studies of lessons 02, 04 and 05 once more, on photographs. None of its rows ship.
 
-None of its rows ship: whoever has the photographs trains. Each function here makes a study for the
-folder that they lie in and for a `Scale`, and `studies.run` takes it in place of a name. Without
-rates it is the study that chooses them, on photographs that no reported score touches.
+Each function makes a study for the folder with the photographs and for a `Scale`; `studies.run`
+takes it in place of a name. Without rates it is the study that chooses them, on photographs that no
+reported score touches.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,9 +52,8 @@ SCALES = {
 }  # fmt: skip
 """quick takes seconds and trains too little to learn from; class and full are for a GPU."""
 
+# Learning rates, the same for every way of a study.
 TRIED = {"own": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "backbone": (1e-5, 1e-4, 3e-4, 1e-3, 1e-2)}
-"""Learning rates, the same for every way of a study."""
-UNTUNED = {"own": 3e-3, "backbone": 1e-3}  # learning rates at quick scale
 Rates = Mapping[tuple[str, int], float]  # for each way and number of labeled photographs
 
 
@@ -66,22 +65,19 @@ def cifar_to_stl(folder: Path, scale: Scale, rates: Rates | None = None) -> Stud
 
     def trunk(seed: int, *, fit: Fit = fit) -> Network:
         a = photographs.cifar10(folder).train
-        half = a.sample(len(a) // 2, seed=derive_seed(seed, "A"))
+        half, own = a.sample(len(a) // 2, derive_seed(seed, "A")), derive_seed(seed, "A network")
         settings = {"steps": scale.a_steps, "width": scale.width, "batch_size": 64}
-        own = derive_seed(seed, "A network")
         return pretrain(half, seed=own, progress=False, fit=fit, **settings)
 
-    read = functools.partial(photographs.stl10, folder)
+    read, train = partial(photographs.stl10, folder), partial(_adapt, scale.steps)
     grid = cells(way=WAYS, labels=_available(read(), scale.labels))
-    train = functools.partial(_adapt, scale.steps)
     return _study("CIFAR-10 → STL-10", grid, read, trunk, train, rates, "accuracy")
 
 
 def imagenet_trunk(folder: Path, scale: Scale, seed: int) -> tuple[Network, str]:
     """Return a ResNet-18 that has learned ImageNet, and a banner for figures where it has not.
 
-    Without its weights (`networks.backbone` says where to get them) another stands in, which has
-    learned what lies in the folder as CIFAR-10.
+    Without its weights another stands in, which has learned what lies in the folder as CIFAR-10.
     """
     if imagenet_file("resnet18").exists():
         return backbone("resnet18", tuple(photographs.COCO_NAMES), seed=seed), ""
@@ -94,11 +90,11 @@ def imagenet_trunk(folder: Path, scale: Scale, seed: int) -> tuple[Network, str]
 def imagenet_to_coco(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
     """Return the study of A = ImageNet, B = a few photographs of COCO with the lecture's tasks.
 
-    Give `studies.run` a trunk as its source, such as `imagenet_trunk` returns: it serves all seeds.
+    Its source is a trunk for all seeds that `studies.run` is given, as `imagenet_trunk` returns.
     """
-    read = functools.partial(photographs.coco, folder, size=scale.size)
+    read = partial(photographs.coco, folder, size=scale.size)
     grid = cells(way=WAYS, images=_available(read(), scale.coco_labels))
-    train = functools.partial(_adapt, scale.backbone_steps)
+    train = partial(_adapt, scale.backbone_steps)
     return _study("ImageNet → COCO", grid, read, _no_trunk, train, rates, "auc")
 
 
@@ -116,11 +112,11 @@ def together(folder: Path, scale: Scale, rates: Rates | None = None) -> Study:
 
     One shared network or four; and with half of the labels hidden, the mask or "no" in their place.
     """
-    read = functools.partial(photographs.coco, folder, size=scale.size)
+    read = partial(photographs.coco, folder, size=scale.size)
     (most,) = _available(read(), [scale.coco])
 
     def sample(seed: int, *, fit: Fit = fit) -> Dataset:
-        """Return a seed's photographs: drawn once, they lie in memory once for all its ways."""
+        """Return a seed's photographs, which lie in memory once for all its ways."""
         return _parts(read(), rates).train.sample(most, seed=derive_seed(seed, "images"))
 
     def train(source: Dataset, *_, seed: int, how: str, rate: float, fit: Fit) -> Network:
@@ -143,13 +139,13 @@ def chosen_rates(
 ) -> Rates:
     """Return a learning rate for each cell of a study that one of the functions above makes.
 
-    At quick scale one for all of them, untuned. Else for each way and size the best of `TRIED`, by
-    the mean over development seeds, scored on a held-back fifth of the training photographs.
+    The best of `TRIED` for each way and size, by the mean over development seeds, scored on a
+    held-back fifth of the training photographs; at quick scale one for all, untuned.
     """
     study = make(folder, scale)
     *keys, _ = study.keys  # the last is the rate
     if not scale.tuned:
-        rate = UNTUNED["backbone" if make is imagenet_to_coco else "own"]
+        rate = 1e-3 if make is imagenet_to_coco else 3e-3
         return {tuple(cell[key] for key in keys): rate for cell in study.grid}
     scores = run(study, source=source, jobs=scale.jobs).groupby([*keys, "rate"])[study.score]
     return scores.mean().unstack("rate").idxmax(axis=1).to_dict()

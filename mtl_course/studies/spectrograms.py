@@ -4,8 +4,6 @@ Each sound is half a second of one or two voices that glide up or down, steady o
 without noise. Its spectrogram has the size of a scene, so that the same trunk can learn from it.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -26,9 +24,9 @@ _HERE = {"device": "cpu", "dtype": torch.float32}  # whatever the defaults are
 def draw(count: int, seed: int, *, size: int = 32, channels: int = 3) -> Dataset:
     """Draw spectrograms, time from left to right, pitch from bottom to top, louder is brighter.
 
+    The first of a longer draw are those of a shorter one.
     size: the side of the picture in pixels. channels: all of them show the same.
-    Returns: images uint8 (count, channels, size, size), labels int8 (count, 4) for `TASKS`. The
-        first of a longer draw are those of a shorter one.
+    Returns: images uint8 (count, channels, size, size), labels int8 (count, 4) for `TASKS`.
     Raises: ValueError if `count`, `size` or `channels` is not a whole number in its range.
     """
     count, size = check_count("count", count, least=1), check_count("size", size, least=8)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mtl_course import devices
-from mtl_course.base import check_writable, threads
+from mtl_course.base import check_writable
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import _run
@@ -51,8 +51,7 @@ def fit(
     layers do not move; if the whole trunk is frozen, its features are computed once. Every batch
     has `batch_size` images (or all, if there are fewer) in a shuffled order that depends on `seed`
     alone. An interruption (Ctrl-C, the stop button) keeps the network trained so far. On a CPU
-    `fit` uses one thread, and two runs agree bit for bit. Wherever it trains, the network comes
-    back on the device where it lay.
+    it uses one thread, and two runs agree bit for bit. The network comes back where it lay.
 
     steps: updates. learning_rate: the highest one, after the warm-up.
     backward: a function that takes the task losses, float32 (tasks,), or (1,) with classes, and
@@ -72,16 +71,12 @@ def fit(
     if checkpoint:
         check_writable(Path(checkpoint).parent, "choose another path for the checkpoint")
     devices.prepare(progress)
-    with threads(1), machine.own_stream(), devices.borrowed(network, machine.device):
-        run = Run([(network, data, seed)], machine, backward or sum_backward, settings)
-        about = save = None
+    works, backward = [(network, data, seed)], backward or sum_backward
+    with _run.borrowing(works, machine, backward, settings) as run:
         if checkpoint:
-            about = _run.describe(network, data, machine, seed=seed, **settings)
-            run.resume(checkpoint, about)
-            save = functools.partial(run.save, checkpoint, about)
-        resumed = run.done > 0
-        take_steps(run, progress, save)
-        return _run.remember(network, data.tasks, run.losses, run.done, about, resumed)
+            run.resume(checkpoint)
+        take_steps(run, progress)
+        return run.histories()[0]
 
 
 def step(run: Run) -> None:
@@ -107,8 +102,8 @@ def sum_backward(task_losses: Tensor) -> None:
     task_losses.sum().backward()
 
 
-def take_steps(run: Run, progress: bool, save: Callable[[], None] | None = None) -> None:
-    """Take the steps of a run that are left, and call `save` now and then."""
+def take_steps(run: Run, progress: bool) -> None:
+    """Take the steps of a run that are left, and save it now and then."""
     first, steps = run.done, len(run.batches)
     take = functools.partial(step, run)
     # Another backward may ask the CPU something, which a recording would leave out.
@@ -122,8 +117,8 @@ def take_steps(run: Run, progress: bool, save: Callable[[], None] | None = None)
             if done % _READ_EVERY == 0 or done == steps:
                 bar.set_postfix(loss=f"{run.read(max(0, done - _READ_EVERY), done):.3f}")
                 bar.update(done - bar.n)
-                if save and (done % _SAVE_EVERY == 0 or done == steps):
-                    save()
+                if run.checkpoint and (done % _SAVE_EVERY == 0 or done == steps):
+                    run.save()
     except KeyboardInterrupt:
         _log.warning("Interrupted after %s steps: the network stays.", f"{run.done} of {steps}")
     finally:

@@ -1,17 +1,15 @@
 """`fit_many`: what many calls of `fit` would do, side by side on a GPU."""
 
-import contextlib
 import logging
 from collections.abc import Sequence
 
 import pandas as pd
 
 from mtl_course import devices
-from mtl_course.base import threads
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, frozen, signature
 from mtl_course.training import _run
-from mtl_course.training._fit import BATCH_SIZE, LEARNING_RATE, fit, sum_backward, take_steps
+from mtl_course.training._fit import BATCH_SIZE, LEARNING_RATE, sum_backward, take_steps
 from mtl_course.training._side_by_side import groupable
 
 _log = logging.getLogger(__name__)
@@ -51,10 +49,8 @@ def fit_many(
         if kind(network, own) != kind(networks[0], data[0]):
             raise ValueError("networks must have the same layers, answers, frozen parts, images.")
     machine = devices.machine(device, precision)
-    alone = [[k] for k in range(len(networks))]
-    parts = alone if machine.device.type == "cpu" else _groups(networks, data, batch_size)
     works = list(zip(networks, data, seeds, strict=True))
-    return _in_parts(parts, works, machine, progress, settings)
+    return _in_groups(works, machine, settings, progress, machine.device.type != "cpu")
 
 
 def kind(network: Network, data: Dataset) -> tuple:
@@ -62,39 +58,27 @@ def kind(network: Network, data: Dataset) -> tuple:
     return network.names, signature(network), tuple(data.images.shape[1:]), bool(data.tasks)
 
 
-def _groups(networks: Sequence[Network], data: Sequence[Dataset], batch_size: int) -> list[list]:
-    """Return the numbers of networks that train in one pass: those with equal batch sizes."""
-    groups: dict[int, list[int]] = {}
-    able = all(groupable(n.head if frozen(n.trunk) else n) for n in networks)
-    if not able:
-        _log.warning("These networks have layers that do not train side by side: one by one.")
-    for k, own in enumerate(data):
-        groups.setdefault(min(batch_size, len(own)) if able else -k, []).append(k)
-    return list(groups.values())
-
-
-def _in_parts(
-    parts: list, works: list[tuple], machine: devices.Machine, progress: bool, settings: dict
+def _in_groups(
+    works: list[tuple], machine: devices.Machine, settings: dict, progress: bool, together: bool
 ) -> list[pd.DataFrame]:
-    """Train the networks of each part in one pass. works: network, data and seed of each."""
-    where = {"device": str(machine.device), "precision": machine.precision, "progress": progress}
+    """Train networks, `together` those with equal batch sizes in one pass, else one by one.
+
+    works: network, data and seed of each.
+    """
+    if together and not all(groupable(n.head if frozen(n.trunk) else n) for n, _, _ in works):
+        _log.warning("These networks have layers that do not train side by side: one by one.")
+        together = False
+    groups: dict[int, list[int]] = {}
+    for k, (_, data, _) in enumerate(works):
+        batch = min(settings["batch_size"], len(data))
+        groups.setdefault(batch if together else -k, []).append(k)
+    devices.prepare(progress)
     histories: dict[int, pd.DataFrame] = {}
-    for part in parts:
-        own = [works[k] for k in part]
-        if len(part) == 1:
-            network, data, seed = own[0]
-            histories[part[0]] = fit(network, data, seed=seed, **where, **settings)
-        else:
-            devices.prepare(progress)
-            with contextlib.ExitStack() as stack, threads(1), machine.own_stream():
-                for network, _, _ in own:
-                    stack.enter_context(devices.borrowed(network, machine.device))
-                run = _run.Run(own, machine, sum_backward, settings)
-                take_steps(run, progress)
-                losses, done = run.losses.cpu(), run.done
-            for n, k in enumerate(part):
-                about = (run.tasks, losses[:, n], done, None, False)
-                histories[k] = _run.remember(own[n][0], *about)
-        if histories[part[0]].attrs["interrupted"] and len(histories) < len(works):
+    for group in groups.values():
+        own = [works[k] for k in group]
+        with _run.borrowing(own, machine, sum_backward, settings) as run:
+            take_steps(run, progress)
+            histories |= zip(group, run.histories(), strict=True)
+        if histories[group[0]].attrs["interrupted"] and len(histories) < len(works):
             raise KeyboardInterrupt  # there are networks that nobody has begun to train
     return [histories[k] for k in range(len(works))]

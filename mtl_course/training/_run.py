@@ -4,8 +4,10 @@
 device; on CUDA the whole of it is recorded once and then replayed.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_course import devices, losses
-from mtl_course.base import check_count, derive_seed
+from mtl_course.base import check_count, derive_seed, threads
 from mtl_course.datasets import UNKNOWN, Dataset, normalise
 from mtl_course.evaluation import check_fit, portions
 from mtl_course.networks import Network, frozen
@@ -64,12 +66,13 @@ class Run:
     ) -> None:
         networks, data, seeds = zip(*works, strict=True)
         device, many, steps = machine.device, len(networks) > 1, settings["steps"]
-        self.machine, self.networks, self.tasks = machine, networks, data[0].tasks
-        self.backward, self.learning_rate = backward, settings["learning_rate"]
+        self.machine, self.works, self.settings = machine, works, settings
+        self.networks, self.tasks, self.backward = networks, data[0].tasks, backward
+        self.checkpoint, self.about = None, None
         size = min(settings["batch_size"], len(data[0]))
         batches = [_batches(len(d), size, steps, s) for d, s in zip(data, seeds, strict=True)]
         self.batches = (torch.stack(batches, dim=1) if many else batches[0]).to(device)
-        models, inputs = zip(*[_model(*work[:2], machine) for work in works], strict=True)
+        models, inputs = zip(*[_model(n, d, machine) for n, d, _ in works], strict=True)
         self.model = SideBySide(models) if many else models[0]
         self.inputs, self.first_input = _end_to_end(inputs, device)
         self.labels, self.first_label = _end_to_end([own.labels for own in data], device)
@@ -77,12 +80,12 @@ class Run:
         size = (steps, len(networks), len(self.tasks) or 1)
         self.losses = torch.zeros(size if many else size[::2], device=device)
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
-        rates = [self.learning_rate * _schedule(step, steps) for step in range(steps)]
+        rates = [settings["learning_rate"] * _schedule(step, steps) for step in range(steps)]
         self.rates = torch.tensor(rates, dtype=torch.float32).to(device)
         self.rate = self.rates[0].clone()
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
-        settings = {"weight_decay": _WEIGHT_DECAY, "capturable": device.type == "cuda"}
-        self.optimizer = torch.optim.AdamW(self.weights, self.rate, fused=True, **settings)
+        options = {"weight_decay": _WEIGHT_DECAY, "capturable": device.type == "cuda"}
+        self.optimizer = torch.optim.AdamW(self.weights, self.rate, fused=True, **options)
 
     def align_gradients(self) -> None:
         """Lay each gradient out in memory as its weight is, as the fused optimizer expects.
@@ -107,11 +110,12 @@ class Run:
         if recent.isfinite().all():
             return recent[-1].sum(dim=-1).mean().item()
         where = tuple((~recent.isfinite()).nonzero()[0].tolist())
+        rate = self.settings["learning_rate"]
         task = f"task {self.tasks[where[-1]]!r}" if self.tasks else "the softmax over the classes"
         raise FloatingPointError(
             f"the loss became {recent[where].item()} at step {first + where[0]}, in {task}. Start "
-            f"again with a new network and a learning_rate below {self.learning_rate:g}, or look "
-            "for images or weights that are not finite."
+            f"again with a new network and a learning_rate below {rate:g}, or look for images or "
+            "weights that are not finite."
         )
 
     def finish(self) -> None:
@@ -119,28 +123,55 @@ class Run:
         if isinstance(self.model, SideBySide):
             self.model.give_back()
         for network in self.networks:
-            network.eval()
-            for weight in network.parameters():
-                weight.grad = None
+            network.eval().zero_grad()
 
-    def save(self, path: str | Path, about: dict) -> None:
-        """Write the run of one network to `path`."""
+    def save(self) -> None:
+        """Write the run of one network to its checkpoint."""
         state = {"optimizer": self.optimizer.state_dict(), "losses": self.losses[: self.done].cpu()}
-        _checkpoints.save(self.networks[0], path, run=about, **state)
+        _checkpoints.save(self.networks[0], self.checkpoint, run=self.about, **state)
 
-    def resume(self, path: str | Path, about: dict) -> None:
-        """Resume the run that `path` holds, if it exists.
+    def resume(self, checkpoint: str | Path) -> None:
+        """Keep the run of one network in `checkpoint`, and resume the run that is there already.
 
         Raises: ValueError if it is another run, or no run.
         """
-        if not Path(path).exists():
+        self.checkpoint, self.about = checkpoint, _describe(self)
+        if not Path(checkpoint).exists():
             return
-        state = _checkpoints.read(path, self.networks[0], about)
+        (network,) = self.networks
+        state = _checkpoints.read(checkpoint, network, self.about)
+        if (runs := getattr(network, "_runs", [])) and runs[-1][0] == self.about:
+            network._runs = runs[:-1]  # the same run: its steps will all be in the new history
         self.optimizer.load_state_dict(state["optimizer"])
         group = self.optimizer.param_groups[0]  # the file's, perhaps of another device
         group |= {"lr": self.rate, "capturable": self.machine.device.type == "cuda"}
         self.losses[: len(state["losses"])] = state["losses"].to(self.losses.device)
         self.step.fill_(len(state["losses"]))
+
+    def histories(self) -> list[pd.DataFrame]:
+        """Return the history of each network, and join it to those of its earlier runs."""
+        histories, done, steps = [], self.done, len(self.losses)
+        values = self.losses.cpu().numpy().reshape(steps, len(self.networks), -1)  # (…, K, tasks)
+        for k, network in enumerate(self.networks):
+            history = pd.DataFrame(values[:done, k], columns=list(self.tasks) or ["loss"])
+            if self.tasks:
+                history.insert(0, "loss", history.sum(axis=1))
+            history.index.name = "step"
+            history.attrs = {"interrupted": done < steps}
+            network._runs = [*getattr(network, "_runs", []), (self.about, history)]
+            network.history = pd.concat([part for _, part in network._runs], ignore_index=True)
+            network.history.attrs = history.attrs
+            histories.append(history)
+        return histories
+
+
+@contextlib.contextmanager
+def borrowing(works: Sequence[tuple], machine: devices.Machine, *settings: object) -> Iterator[Run]:
+    """Give a `Run` of these, with its networks on the device, and bring them back afterwards."""
+    with contextlib.ExitStack() as stack, threads(1), machine.own_stream():
+        for network, _, _ in works:
+            stack.enter_context(devices.borrowed(network, machine.device))
+        yield Run(works, machine, *settings)
 
 
 def _batches(m: int, size: int, steps: int, seed: int) -> Tensor:
@@ -148,13 +179,10 @@ def _batches(m: int, size: int, steps: int, seed: int) -> Tensor:
 
     An epoch's shuffle depends on (seed, epoch) alone. Returns: int64 (steps, size).
     """
-
-    def shuffle(epoch: int) -> Tensor:
-        generator = torch.Generator("cpu").manual_seed(derive_seed(seed, f"epoch {epoch}"))
-        return torch.randperm(m, generator=generator)
-
     epochs = -(-steps * size // m)
-    order = torch.cat([shuffle(epoch) for epoch in range(epochs)])
+    seeds = [derive_seed(seed, f"epoch {epoch}") for epoch in range(epochs)]
+    again = map(torch.Generator("cpu").manual_seed, seeds)
+    order = torch.cat([torch.randperm(m, generator=generator) for generator in again])
     return order[: steps * size].view(steps, size)
 
 
@@ -183,42 +211,18 @@ def _end_to_end(parts: Sequence[Tensor], device: torch.device) -> tuple[Tensor, 
     """
     if len(parts) == 1:
         return parts[0].to(device), 0
-    marks = [(part.data_ptr(), part.shape, part.stride()) for part in parts]
-    distinct = dict(zip(marks, parts, strict=True))
-    begins, total = {}, 0
-    for mark, part in distinct.items():
-        begins[mark], total = total, total + len(part)
-    first = torch.tensor([[begins[mark]] for mark in marks])
-    return torch.cat([part.to(device) for part in distinct.values()]), first.to(device)
+    distinct = list(dict.fromkeys(parts))  # a tensor is the same key as itself alone
+    begins = dict(zip(distinct, itertools.accumulate(map(len, distinct), initial=0), strict=False))
+    first = torch.tensor([[begins[part]] for part in parts])  # (parts, 1)
+    return torch.cat([part.to(device) for part in distinct]), first.to(device)
 
 
-def describe(network: Network, data: Dataset, machine: devices.Machine, **settings: float) -> dict:
-    """Return what must agree for a run to resume from a checkpoint."""
+def _describe(run: Run) -> dict:
+    """Return what must agree for a run of one network to resume from a checkpoint."""
+    ((network, data, seed),) = run.works
     stride = max(1, len(data) // 1000)  # a digest of every image would cost more than a step
     content = hashlib.sha256(data.images[::stride].cpu().numpy().tobytes())
     content.update(data.labels.cpu().numpy().tobytes())
     trains = " ".join(name for name, p in network.named_parameters() if p.requires_grad)
     about = {"images": len(data), "data": content.hexdigest(), "trains": trains}
-    return about | {"precision": machine.precision, **settings}
-
-
-def remember(
-    network: Network, tasks: tuple, losses: Tensor, done: int, about: dict | None, resumed: bool
-) -> pd.DataFrame:
-    """Return the history of this run, which `network.history` joins to those of earlier runs.
-
-    losses: float32 (steps, tasks), of which the first `done` were computed.
-    about: what `describe` says of a run that can resume.
-    """
-    history = pd.DataFrame(losses[:done].cpu().numpy(), columns=list(tasks) or ["loss"])
-    if tasks:
-        history.insert(0, "loss", history.sum(axis=1))
-    history.index.name = "step"
-    history.attrs = {"interrupted": done < len(losses)}
-    runs = getattr(network, "_runs", [])
-    if resumed and runs and runs[-1][0] == about:
-        runs = runs[:-1]  # the same run: its steps are all in this history
-    network._runs = [*runs, (about, history)]
-    network.history = pd.concat([part for _, part in network._runs], ignore_index=True)
-    network.history.attrs = history.attrs
-    return history
+    return about | {"precision": run.machine.precision, "seed": seed, **run.settings}

@@ -28,17 +28,21 @@ def groupable(model: nn.Module) -> bool:
     rows of linear layers; not for backbones, dropout, a layer that somebody has written, one that
     stands twice, or one with a hook.
     """
-    parts = [model.trunk, model.head] if type(model) is Network else [model]
-    trunks = list(parts[0]) if type(parts[0]) is Trunks else parts[:-1]
-    heads = list(parts[-1]) if type(parts[-1]) is Heads else parts[-1:]
+    trunks, heads = _parts(model)
     alike = all(len({signature(part) for part in some}) <= 1 for some in (trunks, heads))
     known = all(map(_row_known, trunks)) and all(type(head) is nn.Linear for head in heads)
-    weights, layers = list(model.parameters()), list(model.modules())
+    weights = list(model.parameters())
     distinct = len(weights) == len(list(model.named_parameters(remove_duplicate=False)))
-    changed = any("forward" in vars(layer) for layer in layers)
-    hooks = [v for layer in layers for name, v in vars(layer).items() if name.endswith("hooks")]
-    hooked = any(hooks) or any(weight._backward_hooks for weight in weights)
+    own = [attribute for layer in model.modules() for attribute in vars(layer).items()]
+    changed = any(value for name, value in own if name == "forward" or name.endswith("hooks"))
+    hooked = any(weight._backward_hooks for weight in weights)
     return known and alike and distinct and not (changed or hooked)
+
+
+def _parts(model: nn.Module) -> list[list[nn.Module]]:
+    """Return the trunks and the heads of a network; of a head alone, no trunks and its heads."""
+    ends = [[model.trunk], [model.head]] if type(model) is Network else [[], [model]]
+    return [list(end[0]) if end and type(end[0]) in (Trunks, Heads) else end for end in ends]
 
 
 def _row_known(trunk: nn.Module) -> bool:
@@ -73,11 +77,9 @@ class SideBySide(nn.Module):
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
-        whole = type(models[0]) is Network
         self._pairs: list[tuple[nn.Module, tuple]] = []  # a layer, and those it stands for
-        trunks = [model.trunk for model in models] if whole else []
-        heads = [model.head for model in models] if whole else models
-        (self.trunk, self._trunks), (self.head, self._heads) = map(self._together, (trunks, heads))
+        ends = zip(*map(_parts, models), strict=True)  # all models' trunks, and all models' heads
+        (self.trunk, self._trunks), (self.head, self._heads) = map(self._together, ends)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute logits of uint8 images (K, batch, …), or of features (K, batch, any)."""
@@ -89,14 +91,12 @@ class SideBySide(nn.Module):
         parts = inputs.unflatten(2, (self._heads, -1)).transpose(1, 2).flatten(0, 1)
         return _side_by_side(_through(self.head, parts), self._heads)  # (K, batch, outputs)
 
-    def _together(self, modules: Sequence[nn.Module]) -> tuple[nn.Sequential, int]:
-        """Join trunks or heads, and say of how many parts each consists."""
-        split = modules and type(modules[0]) in (Trunks, Heads)
-        parts = [part for module in modules for part in (module if split else [module])]
-        rows = list(zip(*map(_row, parts), strict=True))
+    def _together(self, ends: Sequence[list[nn.Module]]) -> tuple[nn.Sequential, int]:
+        """Join the trunks or the heads of all models, and say how many each model has."""
+        rows = list(zip(*[_row(part) for end in ends for part in end], strict=True))
         joined = [_joined(row) for row in rows]
         self._pairs += zip(joined, rows, strict=True)
-        return nn.Sequential(*joined), len(parts) // max(1, len(modules))
+        return nn.Sequential(*joined), len(ends[0])
 
     def give_back(self) -> None:
         """Copy what has been learned back into the models."""
@@ -119,12 +119,10 @@ def _joined(layers: Sequence[nn.Module]) -> nn.Module:
     for name in ("in_channels", "out_channels", "groups", "num_features"):
         if hasattr(together, name):
             setattr(together, name, count * getattr(together, name))
-    for name, weight in layers[0].named_parameters():
-        ends = torch.cat([layer.get_parameter(name).detach() for layer in layers])
-        setattr(together, name, nn.Parameter(ends, requires_grad=weight.requires_grad))
-    for name, _ in layers[0].named_buffers():
-        own = [torch.atleast_1d(layer.get_buffer(name)) for layer in layers]
-        setattr(together, name, torch.cat(own))
+    for name, own in layers[0].state_dict(keep_vars=True).items():
+        joined = torch.cat([torch.atleast_1d(layer.state_dict()[name]) for layer in layers])
+        weight = isinstance(own, nn.Parameter)
+        setattr(together, name, nn.Parameter(joined, own.requires_grad) if weight else joined)
     together.count = count
     return together
 

@@ -225,9 +225,8 @@ def test_networks_side_by_side_give_the_rows_of_networks_alone(name, monkeypatch
     def fit_many(networks, data, *, seeds, progress, **settings):
         sizes.append(len(networks))
         settings = {"batch_size": 64, "learning_rate": 3e-3} | settings  # those of `fit`
-        parts = _many._groups(networks, data, settings["batch_size"])
         works, machine = list(zip(networks, data, seeds, strict=True)), training.machine("cpu")
-        return _many._in_parts(parts, works, machine, progress, settings)
+        return _many._in_groups(works, machine, settings, progress, together=True)
 
     monkeypatch.setattr(training, "fit_many", fit_many)
     chosen = studies.STUDIES[name]

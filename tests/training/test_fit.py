@@ -1040,7 +1040,7 @@ def test_a_checkpoint_of_another_device_is_gone_on_with(tmp_path):
     settings = {name: RUN[name] for name in ("steps", "batch_size", "learning_rate")}
     works = [(part, data, RUN["seed"])]
     run = _run.Run(works, training.machine("cpu"), training.sum_backward, settings)
-    run.resume(file, state["run"])
+    run.resume(file)
     assert run.done == 6
     assert run.optimizer.param_groups[0]["capturable"] is False
     _fit.step(run)

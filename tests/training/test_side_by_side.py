@@ -90,12 +90,8 @@ KINDS = {
 
 def side_by_side(networks, data, seeds, precision="float32"):
     """What `fit_many` does on a GPU, on the CPU."""
-    machine, works = (
-        training.machine("cpu", precision),
-        list(zip(networks, data, seeds, strict=True)),
-    )
-    parts = _many._groups(networks, data, RUN["batch_size"])
-    return _many._in_parts(parts, works, machine, False, RUN)
+    machine, works = training.machine("cpu", precision), [*zip(networks, data, seeds, strict=True)]
+    return _many._in_groups(works, machine, RUN, False, together=True)
 
 
 def train_each(kind, precision):
