@@ -283,6 +283,10 @@ CASES = {
         for weight in (None, WEIGHT, at.data(WEIGHT))
     ],
     "datasets.normalise": lambda at: datasets.normalise(at.data(roads()).images),
+    "datasets.only": lambda at: [
+        datasets.only(at.data(digits()), digits().names[2:0:-1]),
+        datasets.only(at.data(roads()), roads().tasks[:2]),
+    ],
     "datasets.one_label": lambda at: datasets.one_label(at.data(roads()), seed=1),
     "losses.multi_task": lambda at: losses.multi_task(at.data(LOGITS), at.data(KNOWN)),
     "losses.multi_task_sums": lambda at: losses.multi_task_sums(at.data(LOGITS), at.data(KNOWN)),
