@@ -47,7 +47,6 @@ from mtl_course.devices import Machine, machine
 from mtl_course.explorers import _frame, compass, label_sheet, scene_maker, surgery
 from mtl_course.studies import (
     common,
-    lesson_01,
     lesson_02,
     lesson_03,
     lesson_04,
@@ -284,6 +283,10 @@ CASES = {
         for weight in (None, WEIGHT, at.data(WEIGHT))
     ],
     "datasets.normalise": lambda at: datasets.normalise(at.data(roads()).images),
+    "datasets.only": lambda at: [
+        datasets.only(at.data(digits()), digits().names[2:0:-1]),
+        datasets.only(at.data(roads()), roads().tasks[:2]),
+    ],
     "datasets.one_label": lambda at: datasets.one_label(at.data(roads()), seed=1),
     "losses.multi_task": lambda at: losses.multi_task(at.data(LOGITS), at.data(KNOWN)),
     "losses.multi_task_sums": lambda at: losses.multi_task_sums(at.data(LOGITS), at.data(KNOWN)),
@@ -337,6 +340,7 @@ NO_TENSORS = {
     "studies.run": "hands its source to a study's own code",
     "studies.study": "finds a study by its name",
     "datasets.Split": "holds two datasets",
+    "datasets.clothes": "reads from disk, to the CPU",
     "datasets.handwritten_digits": "draws on the CPU; see the default devices below",
     "datasets.printed_digits": "draws on the device that it is given; see test_datasets",
     "datasets.stored": "reads from disk, to the CPU",
@@ -557,7 +561,7 @@ OF_STUDIES = {
     "A beside B": lambda: lesson_05_amounts.a_and_b(0, 1_000, lesson_05_amounts.MIXED),
     "shuffled pixels": lambda: lesson_02.images_of(0, lesson_02.SHUFFLED),
     "labels of others": lambda: lesson_02.images_of(0, lesson_02.RANDOM),
-    "support vectors": lambda: lesson_01._support_vectors(digits(), digits(), 1.0),
+    "support vectors": lambda: common.support_vectors(digits(), digits(), 1.0),
     "scores": lambda: common.scored(
         learned(networks.shared(scenes.THE_FOUR, width=2)), 0, scenes.THE_FOUR[0]
     ),

@@ -1,4 +1,4 @@
-"""Labels made unknown (M4), or one label where there were many (against M3)."""
+"""Labels made unknown (M4), one where there were many (against M3), and a choice among them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -83,3 +83,20 @@ def one_label(data: Dataset, *, seed: int) -> Dataset:
     highest, task = lots.masked_fill(data.labels != 1, -1).max(dim=1)  # (m,)
     labels = task.masked_fill(highest < 0, len(data.tasks))
     return replace(data, labels=labels, classes=(*data.tasks, "none of them"), tasks=())
+
+
+def only(data: Dataset, names: Sequence[str]) -> Dataset:
+    """Return the images of these classes alone; with tasks, all images with these tasks' labels.
+
+    names: of classes or tasks. Their order is that of the new classes or tasks.
+    Raises: ValueError for a name that `data` does not have, or one given twice.
+    """
+    if unknown := [name for name in names if name not in data.names]:
+        raise ValueError(f"names must be of {', '.join(data.names)}; got {unknown[0]!r}.")
+    columns = torch.tensor([data.names.index(name) for name in names])
+    if data.tasks:
+        return replace(data, labels=data.labels[:, columns], tasks=tuple(names))
+    hits = data.labels.cpu()[:, None] == columns  # (m, names)
+    chosen = data.subset(hits.any(dim=1).nonzero().flatten())
+    labels = hits[hits.any(dim=1)].int().argmax(dim=1).to(chosen.labels.device)
+    return replace(chosen, labels=labels, classes=tuple(names))

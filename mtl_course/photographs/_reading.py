@@ -19,7 +19,7 @@ from torchvision.datasets import CIFAR10, STL10
 from tqdm.auto import tqdm
 
 from mtl_course.base import check_count, check_writable
-from mtl_course.datasets import UNKNOWN, Split, stored
+from mtl_course.datasets import UNKNOWN, Split, clothes, stored
 from mtl_course.photographs import _archives
 from mtl_course.storage import new_array
 
@@ -29,6 +29,7 @@ COCO_NAMES = {
 }  # fmt: skip
 """COCO's name for each of the lecture's four tasks."""
 
+_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 DRAWN = "DRAWN.txt"  # says that the images beside it were drawn by the course, see `stand_in`
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, pickle.PickleError)
 
@@ -54,6 +55,32 @@ def stl10(folder: Folder = None, *, size: int = 32, download: bool = False) -> S
     Source: A. Coates, H. Lee and A. Ng, An analysis of single-layer networks, AISTATS 2011.
     """
     return _read_once("stl10", folder, size, download)
+
+
+def fashion_mnist(folder: Folder = None, *, download: bool = False) -> Split:
+    """Return all of Fashion-MNIST: 60,000 photographs of clothes to learn from, 10,000 to test on.
+
+    folder: where torchvision keeps it; None takes `photographs.folder()` and, if it is not there,
+        Debian's package dataset-fashion-mnist. download: let torchvision fetch it if needed.
+    Returns and Source: as `datasets.clothes`.
+    Raises: FileNotFoundError if it is missing, with what to do; ValueError if a file is damaged;
+        OSError if the folder cannot be written to.
+    """
+    home = _archives.folder(folder)
+    places = [home / "FashionMNIST" / "raw", *([] if folder else [_DEBIAN])]
+    found = next((place for place in places if [*place.glob("train-images-idx3-ubyte*")]), None)
+    if found is None and download:
+        from torchvision.datasets import FashionMNIST
+
+        check_writable(home, _archives.ELSEWHERE)
+        FashionMNIST(home, download=True)
+        found = places[0]
+    if found is None:
+        raise FileNotFoundError(
+            f"Fashion-MNIST is not in {places[0]}. Give download=True, install Debian's package "
+            "dataset-fashion-mnist, or use the part that ships: datasets.clothes()."
+        )
+    return clothes(found)
 
 
 def coco(folder: Folder = None, *, size: int = 64, download: bool = False) -> Split:

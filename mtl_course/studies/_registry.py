@@ -3,6 +3,7 @@
 from mtl_course.studies import (
     headline,
     lesson_01,
+    lesson_01_clothes,
     lesson_02,
     lesson_02_digits,
     lesson_03,
@@ -13,6 +14,7 @@ from mtl_course.studies import (
     lesson_06_pairs,
 )
 
-STUDIES = lesson_01.STUDIES | lesson_02.STUDIES | lesson_02_digits.STUDIES | headline.STUDIES
+STUDIES = lesson_01.STUDIES | lesson_01_clothes.STUDIES
+STUDIES |= lesson_02.STUDIES | lesson_02_digits.STUDIES | headline.STUDIES
 STUDIES |= lesson_03.STUDIES | lesson_04.STUDIES | lesson_05.STUDIES | lesson_05_amounts.STUDIES
 STUDIES |= lesson_06.STUDIES | lesson_06_pairs.STUDIES

@@ -48,7 +48,7 @@ def _digits(
         return {"accuracy": common.accuracy(source, test), "steps": 0}
     sample = pool.sample(labels, seed=derive_seed(seed, "B"))
     if way == MACHINE:
-        return {"accuracy": _support_vectors(sample, test, setting or C), "steps": 0}
+        return {"accuracy": common.support_vectors(sample, test, setting or C), "steps": 0}
     how, usual = ("from scratch", CONTROLS[way]) if way in CONTROLS else (way, STEPS)
     steps = steps or usual
     target = common.adapted(source, sample, how, seed, steps, setting, fit=fit)
@@ -59,15 +59,6 @@ def _development() -> tuple[Dataset, Dataset]:
     """Return where choices are made: the pool's first 600 to learn from, its last 300 to score."""
     pool = handwritten_digits().train
     return pool.subset(slice(600)), pool.subset(slice(600, None))
-
-
-def _support_vectors(train: Dataset, test: Dataset, c: float) -> float:
-    """Return the accuracy of scikit-learn's support-vector machine, radial kernel, on pixels."""
-    from sklearn.svm import SVC
-
-    pixels = [data.images.flatten(1).cpu().numpy() / 255 for data in (train, test)]
-    classifier = SVC(C=c).fit(pixels[0], train.labels.cpu().numpy())
-    return float(classifier.score(pixels[1], test.labels.cpu().numpy()))
 
 
 _SOURCE = {"printed": PRINTED, "pretraining": PRETRAINING}

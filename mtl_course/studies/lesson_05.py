@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from mtl_course.base import derive_seed
-from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.datasets import UNKNOWN, Dataset, only
 from mtl_course.networks import Network, separate, shared, trainable
 from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import common
@@ -27,12 +27,6 @@ def draw_for(task_sets: Iterable[Sequence[str]], count: int, seed: int) -> Datas
     """Draw scenes to learn from, labeled for every task of these sets."""
     tasks = dict.fromkeys(itertools.chain.from_iterable(task_sets))
     return common.draw(count, derive_seed(seed, "scenes to learn from"), tuple(tasks))
-
-
-def only(data: Dataset, tasks: Sequence[str]) -> Dataset:
-    """Return the same images with the labels of these tasks."""
-    columns = [data.tasks.index(task) for task in tasks]
-    return replace(data, labels=data.labels[:, columns], tasks=tasks)
 
 
 def shuffled(data: Dataset, seed: int, start: int = 1) -> Dataset:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from mtl_course.base import derive_seed
-from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.datasets import UNKNOWN, Dataset, only
 from mtl_course.scenes import SETTLED, TASKS
 from mtl_course.studies import common, lesson_05
 from mtl_course.studies.common import BATCH, BATCH_OF_A, STEPS, THOUSAND, WIDTH, Study, cells
@@ -135,7 +135,7 @@ def images_of_each(seed: int, kind: str, count: int) -> Dataset:
         others = common.draw(THOUSAND * count, derive_seed(seed, "scenes of companions"), tasks)
         for k, task in enumerate(tasks):
             rows = slice(THOUSAND * k, THOUSAND * (k + 1))
-            parts.append(lesson_05.only(others.subset(rows), [task]))
+            parts.append(only(others.subset(rows), [task]))
     data = joined(parts)
     if kind == HIDDEN:
         data.labels[:, 1:] = UNKNOWN

@@ -10,12 +10,12 @@ import pandas as pd
 
 from mtl_course import aggregators, gradients
 from mtl_course.base import derive_seed
-from mtl_course.datasets import Dataset
+from mtl_course.datasets import Dataset, only
 from mtl_course.networks import Network, separate, shared
 from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import common, lesson_05
 from mtl_course.studies.common import BATCH, STEPS, THOUSAND, WIDTH, Scores, Study, cells
-from mtl_course.studies.lesson_05 import RANDOM, only
+from mtl_course.studies.lesson_05 import RANDOM
 from mtl_course.training import Fit, fit
 
 UNRELATED = "four strangers"

@@ -8,7 +8,7 @@ import torch
 
 from mtl_course import scenes, studies, training
 from mtl_course.base import derive_seed
-from mtl_course.datasets import UNKNOWN
+from mtl_course.datasets import UNKNOWN, only
 from mtl_course.scenes import SETTLED, TASKS
 from mtl_course.studies import advice, common, lesson_02, lesson_05
 from mtl_course.studies import lesson_05_amounts as amounts
@@ -64,7 +64,7 @@ def test_related_tasks_are_of_the_same_family():
 
 
 def test_random_labels_keep_their_number_and_know_nothing():
-    data = lesson_05.only(lesson_05._scenes_only(3, 2_000).scenes, scenes.THE_FOUR)
+    data = only(lesson_05._scenes_only(3, 2_000).scenes, scenes.THE_FOUR)
     shuffled = lesson_05.shuffled(data, 3)
     assert torch.equal(shuffled.labels.sum(dim=0), data.labels.sum(dim=0))
     share = data.labels.double().mean(dim=0)

@@ -7,7 +7,7 @@ import torch
 
 from mtl_course import aggregators, gradients, losses, networks, scenes, studies, training
 from mtl_course.base import derive_seed
-from mtl_course.datasets import UNKNOWN
+from mtl_course.datasets import UNKNOWN, only
 from mtl_course.scenes import TASKS
 from mtl_course.studies import common, lesson_05, lesson_06
 from mtl_course.studies import lesson_06_pairs as pairs
@@ -138,7 +138,7 @@ def test_every_way_has_the_same_scenes_the_same_start_and_as_many_steps(fit, roa
 
 
 def test_a_way_goes_down_what_it_says(roads):
-    data = lesson_05.only(roads, scenes.THE_FOUR).subset(slice(32))
+    data = only(roads, scenes.THE_FOUR).subset(slice(32))
     for way in aggregators.AGGREGATORS:
         network = networks.shared(data.tasks, width=2, seed=0)
         backward = lesson_06.combined(network, way, 1e-2, seed=0)
