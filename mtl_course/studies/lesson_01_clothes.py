@@ -3,8 +3,8 @@
 import functools
 import math
 
-from mtl_course import networks, training
-from mtl_course.base import HOME, derive_seed
+from mtl_course import networks
+from mtl_course.base import derive_seed
 from mtl_course.datasets import CLOTHES, Dataset, Split, clothes, only
 from mtl_course.networks import Network
 from mtl_course.studies import common
@@ -46,12 +46,6 @@ def source(seed: int, *, fit: Fit = fit) -> Network:
 def task_a(seed: int) -> Dataset:
     """Return the photographs of A that the networks of one seed learn from."""
     return only(photographs().train, A).sample(PHOTOGRAPHS, seed=derive_seed(seed, "A"))
-
-
-def pretrained() -> Network:
-    """Return the network of A that ships, `source(seed=100)`."""
-    network = networks.classifier(only(photographs().train, A), width=WIDTH)
-    return training.load(network, HOME / "assets" / "clothes" / "source.pt")
 
 
 def _clothes(
@@ -106,7 +100,7 @@ STUDIES = {
     "clothes": _CLOTHES,
     "clothes_tuning": common.tuning(
         _CLOTHES,
-        "The learning rate of each way, and C and gamma of the support vectors, by development.",
+        "The learning rate of each way, and C and gamma of the support vectors, without the test.",
         grid=[
             *cells(
                 way=WAYS, labels=_TUNED_ON, setting=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2], gamma=[0.0]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtl_course import networks, studies, training, transfer
+from mtl_course import networks, studies, transfer
 from mtl_course.studies import lesson_01_clothes as lesson_01
 
 
@@ -62,20 +62,3 @@ def test_a_distance_is_measured_from_a_networks_own_start():
         for weight in end.trunk.parameters():
             weight.mul_(1.5)
     assert lesson_01._distance(start, end) == pytest.approx(0.5, rel=1e-5)
-
-
-def test_the_network_that_ships_has_learned_a():
-    network = lesson_01.pretrained()
-    unseen = lesson_01.only(lesson_01.photographs().test, lesson_01.A)
-    assert training.evaluate(network, unseen)["accuracy"].item() > 0.8
-
-
-@pytest.mark.slow
-def test_it_is_the_one_of_its_seed():
-    """The weights of another processor differ by rounding; its answers hardly do."""
-    unseen = lesson_01.only(lesson_01.photographs().test, lesson_01.A)
-    answers = [
-        training.predict(network, unseen).argmax(dim=1)
-        for network in (lesson_01.pretrained(), lesson_01.source(seed=100))
-    ]
-    assert (answers[0] == answers[1]).double().mean() > 0.95
