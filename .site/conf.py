@@ -17,6 +17,7 @@ include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "assets/clothes/README.md",
     "notebooks/*.ipynb",
     "notebooks/evidence/*.ipynb",
     "notebooks/*.md",
@@ -74,6 +75,7 @@ notebooks/assignments/student/*/*
 
 notebooks/INSTRUCTORS
 notebooks/assignments/README
+assets/clothes/README
 CONTRIBUTING
 CHANGELOG
 ```

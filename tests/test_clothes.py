@@ -108,6 +108,15 @@ def test_a_damaged_file_is_named(folder, damage):
         datasets.clothes(folder)
 
 
+def test_a_file_damaged_in_the_middle_is_named(folder):
+    path = folder / "t10k-images-idx3-ubyte.gz"
+    data = bytearray(path.read_bytes())
+    data[10:30] = b"\xff" * 20  # where the packed values begin
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="t10k-images"):
+        datasets.clothes(folder)
+
+
 def test_the_whole_set_is_found_where_torchvision_puts_it(folder, tmp_path, monkeypatch):
     home = tmp_path / "home"
     raw = home / "FashionMNIST" / "raw"

