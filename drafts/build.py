@@ -30,6 +30,16 @@ So **transfer learning** goes from a task A to a task B:
 2. Remove the head, and put on a new one with random weights.
 3. Train on B: only the new head, or every layer (**fine-tuning**).
 
+```text
+ task A:  photograph ──▶ [ trunk ] ──▶ [ head of A ] ──▶ which of eight kinds?
+                             │
+                             │ copy
+                             ▼
+ task B:  photograph ──▶ [ trunk ] ──▶ [ new head ] ──▶ T-shirt or pullover?
+                        frozen, or       always
+                          trains         trains
+```
+
 The lecture says that this makes sense when
 - **T1** A and B have the same kind of input x,
 - **T2** there is a lot more data for A than for B,
@@ -52,6 +62,7 @@ from mtl_course.explorers.predict import Prediction
 from mtl_course.explorers.surgery import SurgeryTable
 from mtl_course.studies import lesson_01
 
+seed = page.parameter("seed", seed, range(1_000_000), 100)
 scale = page.parameter("scale", scale, ("quick", "class", "full"), "quick")
 labels = page.parameter("labels", labels, range(2, 5_001), 30)
 """)
@@ -123,7 +134,7 @@ net = Net(classes=8)
 f"after 40 steps on A, the loss of the last batch is {train(net, task_a, steps=40, rate=3e-3):.2f}"
 """, "nbval-ignore-output")
 md("""
-The first loss is near log 8 ≈ 2.08, that of somebody who guesses among eight kinds. Six hundred steps take half a minute, so we load a network that has taken them: the same layers, trained in the same way, whatever your `seed` is. How often is it right about photographs of A that it has not seen?
+A network that guesses among eight kinds has a loss near log 8 ≈ 2.08. Six hundred steps take half a minute, so we load a network that has taken them: the same layers, trained in the same way, whatever your `seed` is. How often is it right about photographs of A that it has not seen?
 """)
 code("""
 source = lesson_01.pretrained()
@@ -223,15 +234,15 @@ Four ways, 10 to 1,000 labels, 200 steps each. What will come out? Choose, say h
 """)
 code("""
 few_labels = Prediction(
-    "With 10 labels, which is more accurate: training the new head alone, or every layer?",
-    ("the new head", "every layer", "no difference, or cannot tell"),
+    "With 10 labels, which is more accurate: a new head on A's trunk, or training from scratch?",
+    ("a new head", "from scratch", page.NEITHER),
 )
 few_labels
 """)
 code("""
 many_labels = Prediction(
-    "And with 1,000 labels?",
-    ("the new head", "every layer", "no difference, or cannot tell"),
+    "With 1,000 labels, which is more accurate: a new head on A's trunk, or fine-tuning every layer?",
+    ("a new head", "fine-tuning", page.NEITHER),
 )
 many_labels
 """)
@@ -248,18 +259,19 @@ rows = studies.run("clothes", seeds=here, fresh=scale != "quick")
 f"{len(rows)} networks, {rows.seed.nunique()} seeds"
 """)
 code("""
-over_head = studies.gain(rows, "all layers", over="new head").set_index("labels", drop=False)
 ways = (*transfer.WAYS, lesson_01.SUPPORT_VECTORS)
 lines = figures.curves(rows, "labels", ways, labels=lesson_01.AXES)
-few_labels.reveal(*lesson_01.head_or_all(over_head.loc[10]), lines)
+head = studies.gain(rows, "new head", over="from scratch").set_index("labels", drop=False)
+few_labels.reveal(*page.answer(head.loc[10], "a new head", "from scratch"), lines)
 """)
 code("""
-pairs = {"every layer − new head": over_head}
+fine = studies.gain(rows, "all layers", over="new head").set_index("labels", drop=False)
+pairs = {"new head − from scratch": head, "all layers − new head": fine}
 gains = figures.gains(pairs, "labels", xlabel=lesson_01.AXES["labels"], ylabel="gain in accuracy")
-many_labels.reveal(*lesson_01.head_or_all(over_head.loc[1_000]), gains)
+many_labels.reveal(*page.answer(fine.loc[1_000], "fine-tuning", "a new head"), gains)
 """)
 md("""
-The lines show means, the bars their **95 % intervals**. The second figure pairs the runs: for each seed, the accuracy of fine-tuning minus that of the new head, then the mean of those ten differences. Where its bar does not touch 0, luck is not an explanation.
+The lines show means, the bars their **95 % intervals**. The second figure pairs the runs: for each seed, the accuracy of one way minus that of the other, then the mean of those differences. Where a bar does not touch 0, luck is not an explanation.
 
 **Your turn (5 minutes).** Compute one point of the second figure yourself.
 """)
@@ -322,22 +334,21 @@ table["inside"] = table["on the test"].between(table["low"], table["high"])
 table.round(3)
 """, "nbval-ignore-output")
 md("""
-`on its own photographs` is the accuracy on the few that it learned from. With thirty labels every network that trains all its layers knows them by heart, and the test tells what that is worth. `low` to `high` is the **prediction interval**: where one further seed lands 19 times in 20, at the nearest number of labels that was measured.
+`on its own photographs` is the accuracy on the few that it learned from. A network that knows all of these by heart need not be good at others; the gap between the two columns shows how much it overfits. `low` to `high` is the **prediction interval**: where one further seed lands 19 times in 20, at the nearest number of labels that was measured.
 
 ## Why it works
 
-The first layer looks through sixteen filters of 3 × 3 pixels. Blue is below 0 and red above it: a filter that is red on one side and blue on the other looks for an edge.
+What did the network learn on A that B can use? The first layer looks through sixteen filters of 3 × 3 pixels. Blue is below 0 and red above it: a filter that is red on one side and blue on the other looks for an edge.
 """)
 code("""
-first = {
-    "trained on A": source.trunk[0][0].weight.detach(),
-    "the same after fine-tuning on B": runs["all layers"].trunk[0][0].weight.detach(),
-    "trained on B from scratch": runs["from scratch"].trunk[0][0].weight.detach(),
-}
+nets = {"A": source, "fine-tuned": runs["all layers"], "from scratch": runs["from scratch"]}
+first = {name: net.trunk[0][0].weight.detach() for name, net in nets.items()}
+moved = (first["fine-tuned"] - first["A"]).norm() / first["A"].norm()
+first[f"fine-tuned on B: moved by {moved:.0%} of their length"] = first.pop("fine-tuned")
 figures.show(figures.filters(first))
 """)
 md("""
-Edges, blobs and stripes are as good for B as for A (T3), and fine-tuning hardly changes them. The network from scratch has to make its own from a few photographs.
+An edge is as useful for B as for A (T3), so fine-tuning starts from something good and only adjusts it. The network from scratch has to make its own filters from a few photographs.
 
 ## Try it yourself
 

@@ -29,6 +29,17 @@ _KEYS = """<script>
 })();
 </script>"""
 _STILL = "<p><em>A picture of a widget: run this cell in JupyterLab to work with it.</em></p>"
+# The picture stands where no widget does: before the cell was run, on GitHub, in a printout. In a
+# notebook that was opened again JupyterLab looks for the widget, and says that it found none.
+_WIDGET = '[data-mime-type="application/vnd.jupyter.widget-view+json"]'
+_ONE_OF_TWO = (
+    f"<style>.jp-OutputArea:has({_WIDGET}:not(.jupyter-widgets)) .mtl-still,"
+    f".jp-OutputArea:has(.mtl-explorer) .mtl-still,"
+    f".jp-OutputArea:has(.mtl-still) {_WIDGET}.jupyter-widgets {{display: none}}"
+    ".mtl-explorer.jupyter-widgets-disconnected::before {content: 'The kernel was restarted: run "
+    "this cell again.'; font-weight: bold}"
+    ".mtl-explorer .jupyter-widgets-disconnected::before {content: none}</style>"
+)
 _TABLE = (  # for light pages and dark ones; the label sheet's columns are as wide as its buttons
     "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
     ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
@@ -56,12 +67,12 @@ class Explorer(widgets.VBox):
         self._update()
 
     def _ipython_display_(self) -> None:
-        from IPython.display import HTML, display
+        from IPython.display import display
 
-        display(HTML(_KEYS))
         still = self.static()
-        still["text/html"] += _STILL
-        display(self._repr_mimebundle_() | still, raw=True)
+        page = f'<div class="mtl-still">{still["text/html"]}{_STILL}</div>'
+        display(still | {"text/html": f"{_KEYS}{_ONE_OF_TWO}{page}"}, raw=True)
+        display(self._repr_mimebundle_() | {"text/html": "", "text/plain": ""}, raw=True)
 
 
 def output(kind: str) -> widgets.HTML:

@@ -10,6 +10,8 @@ from mtl_course.explorers._frame import table
 RESULT = "application/vnd.mtl-course.result+json"
 """The MIME type of what a lesson measured, which no viewer shows and tests read."""
 
+NEITHER = "no difference, or cannot tell"
+
 _SIGNS = {"supported": "✓", "opposite": "✗", "no difference": "=", "cannot tell": "?"}
 
 
@@ -33,6 +35,16 @@ def parameter(name: str, value: object, allowed: Collection, default: object) ->
                  f"The lesson goes on with `{name} = {default!r}`.")
     )  # fmt: skip
     return default
+
+
+def answer(gain: pd.Series, way: str, over: str) -> tuple[str, str]:
+    """Return which of two ways a row of `studies.gain` finds better, and a sentence: for `reveal`.
+
+    way, over: what the question calls the two.
+    """
+    words = "{mean:+.3f} ({low:+.3f} to {high:+.3f}) for {way} over {over}, in {seeds:.0f} seeds."
+    better = {"supported": way, "opposite": over}.get(gain["verdict"], NEITHER)
+    return better, words.format(**gain, way=way, over=over)
 
 
 def verdicts(gains: Mapping[str, pd.Series], **result: object) -> None:

@@ -103,7 +103,11 @@ def by_task(
     axes.set_xticks(at, tasks)
     axes.set(ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
-    return figure
+    means = rows.groupby("way")[list(tasks)].mean().loc[list(ways)]
+    means.loc["always the more frequent answer"] = [*usual]
+    series = means.round(2).itertuples()
+    lines = "; ".join(f"{way}: {', '.join(map(str, row))}" for way, *row in series)
+    return described(figure, f"Accuracy on {', '.join(tasks)}, with 95 % intervals. {lines}.")
 
 
 def crosses(
@@ -178,7 +182,11 @@ def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Fi
             _series(axes, j, at, pd.DataFrame([share]), capsize=3)
         axes.set(title=task, xlabel="probability", xlim=(0, 1), ylim=(0, 1))
     boxes[0].set_ylabel("how often it is 1")
-    return figure
+    gap = (probability.double().mean(dim=0) - labels.double().mean(dim=0)).tolist()
+    words = ", ".join(f"{task} {by:+.3f}" for task, by in zip(tasks, gap, strict=True))
+    text = "How often the answer is 1 against the probability given, with 95 % intervals and the"
+    text += f" diagonal, a panel a task. Mean probability minus how often it is 1: {words}."
+    return described(figure, text)
 
 
 def history(history: pd.DataFrame) -> Figure:

@@ -78,7 +78,10 @@ def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figu
     lower.set_xticks(np.arange(width) + 0.5, [f"$y^{{({i + 1})}}$" for i in range(width)])
     lower.tick_params(length=0)
     lower.spines[:].set_visible(False)
-    return figure
+    rows = zip(data.tasks, labels, strict=True)
+    lines = "; ".join(f"{task} {' '.join(_CELLS[y][0] for y in row)}" for task, row in rows)
+    text = f"{width} images, and below each its column of Y. From left to right: {lines}."
+    return described(figure, text)
 
 
 def filters(groups: Mapping[str, Tensor]) -> Figure:
@@ -139,7 +142,9 @@ def architecture(network: Network, image: Tensor) -> Figure:
         axes.text(right + 0.65, y, f"$\\hat y_{{{j + 1}}}$  {name}", va="center", fontsize=12)
         axes.annotate("", (right + 0.08, y), (right - 0.72, 0), arrowprops=arrow)
     axes.set(xlim=(-0.2, right + 3.2), ylim=(-2.2, 1.6))
-    return figure
+    parts = ", then ".join(f"{' '.join(name.split())} {shape}" for name, shape in shapes)
+    outputs = ", ".join(network.names)
+    return described(figure, f"A network from left to right: {parts}; an output each: {outputs}.")
 
 
 def _name(first: nn.Module, layer: nn.Module) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DPI = 90  # as shown; what a notebook keeps has twice as many, for projectors and sharp screens
 _STYLE = {
     "font.size": 13,
     "axes.spines.top": False,
@@ -51,7 +52,7 @@ def bundle(figure: Figure, alt: str = "", again: str = "", *, banner: str = "") 
     alt = alt or getattr(figure, "alt", "")
     if len(alt) < 40:
         raise ValueError(f"alt must say what the figure shows, in a sentence; got {alt!r}.")
-    figure.savefig(drawn := io.BytesIO(), format="png", dpi=90)
+    figure.savefig(drawn := io.BytesIO(), format="png", dpi=2 * _DPI)
     picture = Image.open(drawn).convert("RGB")
     if banner:
         alt, picture = f"{banner}. {alt}", _below(banner, picture)
@@ -59,7 +60,7 @@ def bundle(figure: Figure, alt: str = "", again: str = "", *, banner: str = "") 
     # the colors there are, so that a light of a few pixels keeps its own.
     few = picture.quantize(method=Image.Quantize.MAXCOVERAGE)
     code = _png(few, optimize=True)
-    page = _img(code, alt)
+    page = _img(code, alt, picture.width // 2)
     if again:
         caption = f"Its numbers again: <code>{html.escape(again)}</code>"
         page = f"<figure>{page}<figcaption>{caption}</figcaption></figure>"
@@ -74,7 +75,7 @@ def image(picture: Figure | Tensor, alt: str, width: int | None = None) -> str:
     width: in the page's pixels; an image's own are then shown as squares. None: as it is.
     """
     if isinstance(picture, Figure):
-        return _img(_png(picture, dpi=90), alt, width)
+        return _img(_png(picture, dpi=_DPI), alt, width)
     pixels = Image.fromarray(array(picture.permute(1, 2, 0)))
     return _img(_png(pixels), alt, width, "image-rendering:pixelated;")
 
@@ -86,14 +87,14 @@ def _png(picture: Figure | Image.Image, **settings) -> str:
 
 
 def _img(code: str, alt: str, width: int | None = None, style: str = "") -> str:
-    size = "max-width:100%" if width is None else f"width:{width}px"
-    style, alt = f"{style}{size};height:auto;background:white", html.escape(" ".join(alt.split()))
+    size = "max-width:100%;" + (f"width:{width}px;" if width else "")
+    style, alt = f"{style}{size}height:auto;background:white", html.escape(" ".join(alt.split()))
     return f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{code}">'
 
 
 def _below(banner: str, picture: Image.Image) -> Image.Image:
-    font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 16)
-    height = 12 + 24 * len(banner.splitlines())
+    font = ImageFont.truetype(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 32)
+    height = 24 + 48 * len(banner.splitlines())
     both = ImageOps.expand(picture, (0, height, 0, 0), COLORS[4])
     at = (both.width // 2, height // 2)
     ImageDraw.Draw(both).text(at, banner, "black", font, anchor="mm", align="center")

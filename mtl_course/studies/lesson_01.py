@@ -3,8 +3,6 @@
 import functools
 import math
 
-import pandas as pd
-
 from mtl_course import networks, training
 from mtl_course.base import HOME, derive_seed
 from mtl_course.datasets import CLOTHES, Dataset, Split, clothes, only
@@ -33,14 +31,6 @@ CONTROLS = {
 
 
 AXES = {"labels": "photographs of B with a label", "accuracy": "accuracy on 2,000 test photographs"}
-
-
-def head_or_all(gain: pd.Series) -> tuple[str, str]:
-    """Return what a gain of all layers over the new head says: which is better, and a sentence."""
-    better = {"supported": "every layer", "opposite": "the new head"}
-    words = "With {labels:,.0f} labels: {mean:+.3f} ({low:+.3f} to {high:+.3f}) for every layer"
-    text = f"{words.format(**gain)} over the new head, in {gain['seeds']:.0f} seeds."
-    return better.get(gain["verdict"], "no difference, or cannot tell"), text
 
 
 @functools.cache

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from mtl_course import scenes
-from mtl_course.base import derive_seed
+from mtl_course.base import HOME, derive_seed
 from mtl_course.datasets import Dataset, one_label
 from mtl_course.networks import Network, shared
 from mtl_course.studies import common
 from mtl_course.studies.common import STEPS, WIDTH, Scores, Study, cells
-from mtl_course.training import Fit, evaluate, fit, predict
+from mtl_course.training import Fit, evaluate, fit, load, predict
 
 SCENES, MANY_SCENES = 2_000, 20_000  # images to learn from
 FOUR_WAYS = ("four sigmoids", "one softmax", "one softmax, tuned thresholds")
@@ -33,9 +33,25 @@ def roads(seed: int, *, fit: Fit = fit) -> Roads:
     return Roads(common.draw(SCENES, own), common.draw_test(seed), scenes.effort(SCENES, own))
 
 
-def _many_roads(seed: int, *, fit: Fit = fit) -> Roads:
+def many_roads(seed: int, *, fit: Fit = fit) -> Roads:
+    """Draw 20,000 scenes of one seed to learn from, and its test."""
     own = derive_seed(seed, "many scenes to learn from")
     return Roads(common.draw(MANY_SCENES, own), common.draw_test(seed))
+
+
+def well_trained(
+    roads: Roads, seed: int, width: int = 16, steps: int = 2_000, *, fit: Fit = fit
+) -> Network:
+    """Return a network for the four tasks that has learned from many scenes."""
+    network = shared(roads.train.tasks, width=width, seed=seed)
+    settings = common.fitting(derive_seed(seed, "network"), steps, FOUR_RATES[FOUR_WAYS[0]])
+    fit(network, roads.train, **settings)
+    return common.completed(network)
+
+
+def pretrained() -> Network:
+    """Return the network that ships, `well_trained(many_roads(100), seed=100)`."""
+    return load(shared(scenes.THE_FOUR, width=16), HOME / "assets" / "four_answers.pt")
 
 
 def _four_answers(
@@ -56,10 +72,7 @@ def _four_answers(
 def _many_scenes(
     roads: Roads, seed: int, way: str, width: int, steps: int, *, fit: Fit = fit
 ) -> Scores:
-    network = shared(roads.train.tasks, width=width, seed=seed)
-    settings = common.fitting(derive_seed(seed, "network"), steps, FOUR_RATES[way])
-    fit(network, roads.train, **settings)
-    return answers(common.completed(network), roads.test)
+    return answers(well_trained(roads, seed, width, steps, fit=fit), roads.test)
 
 
 def answers(network: Network, test: Dataset) -> dict[str, float]:
@@ -112,7 +125,7 @@ STUDIES = {
     "many_scenes": Study(
         "How well does a small network answer the four tasks with 20,000 scenes?",
         grid=cells(way=FOUR_WAYS[:1], width=[16], steps=[2000]),
-        source=_many_roads, train=_many_scenes, seeds=range(10), golden="scenes",
+        source=many_roads, train=_many_scenes, seeds=range(10), golden="scenes",
         settings=_TEST | {"scenes": MANY_SCENES, "rate": FOUR_RATES[FOUR_WAYS[0]]},
     ),
 }  # fmt: skip

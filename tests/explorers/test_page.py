@@ -144,3 +144,19 @@ def test_a_loss_is_checked(loss, words, roads):
 def test_a_network_of_the_package_passes(roads):
     source = networks.classifier(roads, width=2)
     assert "✓" in your_turn.fine_tuning(lambda net: net, source, outputs=4)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "better"),
+    [
+        ("supported", "every layer"),
+        ("opposite", "the new head"),
+        ("cannot tell", "no difference, or cannot tell"),
+        ("no difference", "no difference, or cannot tell"),
+    ],
+)
+def test_a_gain_is_put_in_words(verdict, better):
+    gain = {"seeds": 10, "mean": 0.02, "low": 0.01, "high": 0.03}
+    found, text = page.answer(pd.Series(gain | {"verdict": verdict}), "every layer", "the new head")
+    assert found == better
+    assert text == "+0.020 (+0.010 to +0.030) for every layer over the new head, in 10 seeds."

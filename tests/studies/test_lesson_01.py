@@ -1,6 +1,5 @@
 """Guards mtl_course.studies.lesson_01: what is compared on clothes, and by what it was chosen."""
 
-import pandas as pd
 import pytest
 import torch
 
@@ -80,19 +79,3 @@ def test_it_is_the_one_of_its_seed():
         for network in (lesson_01.pretrained(), lesson_01.source(seed=100))
     ]
     assert (answers[0] == answers[1]).double().mean() > 0.95
-
-
-@pytest.mark.parametrize(
-    ("verdict", "better"),
-    [
-        ("supported", "every layer"),
-        ("opposite", "the new head"),
-        ("cannot tell", "no difference, or cannot tell"),
-        ("no difference", "no difference, or cannot tell"),
-    ],
-)
-def test_a_gain_is_put_in_words(verdict, better):
-    gain = {"labels": 1000, "seeds": 10, "mean": 0.02, "low": 0.01, "high": 0.03}
-    found, text = lesson_01.head_or_all(pd.Series(gain | {"verdict": verdict}))
-    assert found == better
-    assert "With 1,000 labels: +0.020 (+0.010 to +0.030)" in text
