@@ -131,7 +131,7 @@ def train(net, data, steps, rate, batch=128):
 code("""
 torch.manual_seed(seed)
 net = Net(classes=8)
-f"after 40 steps on A, the loss of the last batch is {train(net, task_a, steps=40, rate=3e-3):.2f}"
+f"after 20 steps on A, the loss of the last batch is {train(net, task_a, steps=20, rate=3e-3):.2f}"
 """, "nbval-ignore-output")
 md("""
 A network that guesses among eight kinds has a loss near log 8 ≈ 2.08. Six hundred steps take half a minute, so we load a network that has taken them: the same layers, trained in the same way, whatever your `seed` is. How often is it right about photographs of A that it has not seen?
@@ -207,9 +207,9 @@ hand.load_state_dict(source.state_dict())
 hand.head = nn.Linear(128, 2)
 hand.head.load_state_dict(networks.new_head(source, thirty, seed=seed).head.state_dict())
 hand.trunk.requires_grad_(False).eval()
-train(hand, thirty, steps=200, rate=lesson_01.RATE)
+train(hand, thirty, steps=50, rate=lesson_01.RATE)
 
-package = transfer.adapt(source, thirty, "new head", steps=200, seed=seed, learning_rate=lesson_01.RATE)
+package = transfer.adapt(source, thirty, "new head", steps=50, seed=seed, learning_rate=lesson_01.RATE)
 difference = (hand.head.weight - package.head.weight).abs().max().item()
 agree = torch.allclose(hand.head.weight, package.head.weight, atol=1e-4)
 f"the weights agree: {agree}; the largest difference is {difference:.0e}"

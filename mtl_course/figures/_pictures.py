@@ -54,13 +54,16 @@ def _tile(axes: Axes, title: str, images: np.ndarray, columns: int, empty: float
 def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figure:
     """Draw the first eight images, and below each its column of Y, (tasks, m) as in the lecture.
 
+    Four or fewer are drawn larger, so that a reader can check their labels.
+
     notes: two short lines for each entry, a row an image; they stand below its label.
     """
     images, labels = data.images[:8], data.labels[:8].T.tolist()
     width, tasks = len(images), len(data.tasks)
     cell, middle = (0.45, 0.5) if notes is None else (0.75, 0.25)  # its height; where its label is
-    settings = {"nrows": 2, "sharex": True, "height_ratios": [0.95, cell * tasks], "grid": False}
-    figure, (upper, lower) = subplots(1.6 + 0.95 * width, 1.1 + cell * tasks, **settings)
+    side = 0.95 if width > 4 else 1.9  # inches
+    settings = {"nrows": 2, "sharex": True, "height_ratios": [side, cell * tasks], "grid": False}
+    figure, (upper, lower) = subplots(1.6 + side * width, 0.15 + side + cell * tasks, **settings)
     gap = 0.04
     for i, image in enumerate(images):
         pixels = array(image.permute(1, 2, 0))

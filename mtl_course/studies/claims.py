@@ -124,7 +124,7 @@ LESSONS = {name: _lesson(**about) for name, about in _REGISTER.items()}
 def random_sample(lesson: str) -> dict[str, Comparison]:
     """Return a random tenth of a lesson's comparisons, by what they compare."""
     every = comparisons(lesson)
-    count, rng = round(SAMPLE_SHARE * len(every)), np.random.default_rng(SAMPLE_SEED)
+    count, rng = max(1, round(SAMPLE_SHARE * len(every))), np.random.default_rng(SAMPLE_SEED)
     drawn = rng.choice(len(every), count, replace=False)
     return {str(every[k]): every[k] for k in sorted(drawn)}
 

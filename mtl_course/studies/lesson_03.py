@@ -112,7 +112,7 @@ SETTINGS = _TEST | {"scenes": SCENES, "steps": STEPS, "width": WIDTH, "too few":
 _FOUR = Study(
     "One image, four answers: four sigmoids or one softmax?",
     grid=cells(way=FOUR_WAYS, images=[500, SCENES]),
-    source=roads, train=_four_answers, seeds=range(10), golden="scenes",
+    source=roads, train=_four_answers, seeds=range(10), golden="scenes", over="one softmax",
     settings=SETTINGS | {"rates": FOUR_RATES, "trunk": "shared"},
 )  # fmt: skip
 STUDIES = {
