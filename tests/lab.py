@@ -186,6 +186,13 @@ def new_tab(browser: sync_api.Browser) -> Iterator[Tab]:
 
 def run_all(tab: Tab, server: Server, path: Path) -> sync_api.Locator:
     """Open a copy of the notebook, run all cells, and return the notebook in the page."""
+    lesson = open_copy(tab, server, path)
+    run_cells(tab)
+    return lesson
+
+
+def open_copy(tab: Tab, server: Server, path: Path) -> sync_api.Locator:
+    """Open a copy of the notebook, with its outputs, and return the notebook in the page."""
     # A fresh name: under a known one JupyterLab attaches the kernel of before.
     inside = path.relative_to(NOTEBOOKS) if path.is_relative_to(NOTEBOOKS) else Path(path.name)
     copy = server.folder / "notebooks" / inside.with_stem(f"{path.stem}-{time.monotonic_ns()}")
@@ -198,7 +205,6 @@ def run_all(tab: Tab, server: Server, path: Path) -> sync_api.Locator:
     page.locator("#jupyterlab-splash").wait_for(state="detached")
     page.wait_for_function(READY)
     page.evaluate(LISTEN)
-    run_cells(tab)
     return page.locator(".jp-NotebookPanel:visible")
 
 

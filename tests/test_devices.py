@@ -364,9 +364,10 @@ NO_TENSORS = {
     "explorers.so_far": "reads the kept predictions",
     "explorers.parameter": "takes numbers and words",
     "explorers.verdicts": "reads rows",
+    "explorers.answer": "reads rows",
+    "explorers.above_usual": "reads rows",
     "explorers.paired_gain": "reads rows",
     "explorers.fine_tuning": "checks a student's cell, on the CPU",
-    "explorers.frozen_with_new_head": "checks a student's cell, on the CPU",
     "explorers.vectorised_loss": "checks a student's cell, on the CPU",
 } | {
     f"figures.{name}": "draws numbers and tables" for name in (

@@ -215,7 +215,7 @@ def test_a_stored_picture_has_few_colours_and_looks_as_it_was_drawn():
     eight = scenes.draw(8, seed=0)
     figure = figures.answers(eight)
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=90)
+    figure.savefig(drawn, format="png", dpi=180)  # twice what is shown
     small = base64.b64decode(figures.bundle(figure, "Eight scenes " * 4)["image/png"])
     with Image.open(drawn) as image:
         before = np.asarray(image.convert("RGB"), int)

@@ -134,6 +134,29 @@ def test_file_is_small(path: Path):
     assert path.stat().st_size < 2_000_000
 
 
+SITTING = {"cells": 45, "words": 2_000, "figures": 7, "tables": 6}
+
+
+@pytest.mark.parametrize("name", ["01_transfer", "03_multi_task"])
+def test_a_lesson_takes_one_sitting(name: str):
+    cells = read(ROOT / "notebooks" / f"{name}.ipynb").cells
+    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    pages = [
+        "".join(output.get("data", {}).get("text/html", ""))
+        for cell in cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    found = {
+        "cells": len(cells),
+        "words": sum(len(text.split()) for text in prose),
+        "figures": sum(page.count("<img") for page in pages),
+        "tables": sum(page.count("<table") for page in pages)
+        + sum(len(re.findall(r"^\|(?: *:?-+:? *\|)+", text, re.MULTILINE)) for text in prose),
+    }
+    assert not {what: n for what, n in found.items() if n > SITTING[what]}
+
+
 @every_notebook
 def test_local_links_lead_somewhere(path: Path):
     text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")

@@ -20,10 +20,9 @@ _KEYS = """<script>
   if (window.mtlExplorers) return;
   window.mtlExplorers = true;
   const prepare = event => {
-    const frame = event.target.closest && event.target.closest(".mtl-explorer");
-    if (!frame) return;
+    if (!event.target.closest || !event.target.closest(".mtl-explorer")) return;
     event.target.setAttribute("data-lm-suppress-shortcuts", "true");
-    frame.querySelectorAll(".mtl-answer").forEach(a => a.setAttribute("aria-live", "polite"));
+    document.querySelectorAll(".mtl-answer").forEach(a => a.setAttribute("aria-live", "polite"));
   };
   for (const kind of ["focusin", "keydown"]) window.addEventListener(kind, prepare, true);
 })();

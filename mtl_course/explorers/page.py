@@ -18,23 +18,32 @@ _SIGNS = {"supported": "✓", "opposite": "✗", "no difference": "=", "cannot t
 def parameter(name: str, value: object, allowed: Collection, default: object) -> object:
     """Return a parameter of a lesson; one that cannot be used gets a sentence, and the default.
 
-    allowed: a range, or the values there are; words may be written in capitals.
+    allowed: a range, or the values there are; words may be written in capitals. Between numbers
+        that there are, the nearest is taken, with a note.
     """
     from IPython.display import Markdown, display
 
     if isinstance(value, str) and value.strip().lower() in allowed:
         return value.strip().lower()
-    if value in allowed and not isinstance(value, bool):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value in allowed and (number or isinstance(value, str)):
         return value
     if isinstance(allowed, range):
         takes = f"a whole number from {allowed[0]:,} to {allowed[-1]:,}"
+    elif number and not isinstance(default, str) and min(allowed) < value < max(allowed):
+        default = min(allowed, key=lambda there: abs(there - value))
+        takes = f"{_listed(allowed)}; the nearest is taken"
     else:
-        takes = " or ".join(f"`{choice!r}`" for choice in allowed)
+        takes = _listed(allowed)
     display(
         Markdown(f"**`{name} = {value!r}` cannot be used:** it takes {takes}. "
                  f"The lesson goes on with `{name} = {default!r}`.")
     )  # fmt: skip
     return default
+
+
+def _listed(allowed: Collection) -> str:
+    return " or ".join(f"`{choice!r}`" for choice in allowed)
 
 
 def answer(gain: pd.Series, way: str, over: str) -> tuple[str, str]:

@@ -66,7 +66,9 @@ class SceneMaker(Explorer):
         made = [self._make({kind: where}, *sky) for kind, where, *sky in orders]
         parts = [(scene.data.images, scene.data.labels) for scene in made]
         data = Dataset(*map(torch.cat, zip(*parts, strict=True)), tasks=THE_FOUR)
-        drawn = figures.answers(data, [[f"ŷ {p:.2f}" for p in s.probability] for s in made])
+        names = [f"{kind}\n{where}, {time}" for kind, where, time, _ in orders]
+        notes = [[f"ŷ {p:.2f}" for p in scene.probability] for scene in made]
+        drawn = figures.answers(data, notes, names)
         titles = ["{} {}, {}, fog {}".format(*order) for order in orders]
         text = " ".join(f"{title}: {s}." for title, s in zip(titles, made, strict=True))
         return figures.bundle(drawn, f"A road with one thing at a time, its y and ŷ. {text}")

@@ -13,19 +13,6 @@ from mtl_course.networks import Network
 _RIGHT = "✓ Right."
 
 
-def frozen_with_new_head(net: nn.Module, outputs: int) -> str:
-    """Say whether only a new head of this many outputs trains, and the trunk stands still."""
-    if (got := net.head.out_features) != outputs:
-        return f"Not yet: the head has {got} outputs, and the question has {outputs} answers."
-    if any(p.requires_grad for p in net.trunk.parameters()):
-        return "Not yet: a weight of the trunk would train."
-    if not all(p.requires_grad for p in net.head.parameters()):
-        return "Not yet: the new head must train."
-    if any(part.training for part in net.trunk.modules() if isinstance(part, nn.BatchNorm2d)):
-        return "Nearly: the running averages of the trunk would move. Which mode is it in?"
-    return _RIGHT
-
-
 def fine_tuning(make: Callable[[Network], nn.Module], source: Network, outputs: int) -> str:
     """Say whether `make` returns a network with the trunk of `source` and a new head, all free."""
     net = make(source)
@@ -57,6 +44,8 @@ def vectorised_loss(loss: Callable[[Tensor, Tensor], Tensor], roads: Dataset) ->
     if not isinstance(got, Tensor) or got.ndim:
         return "Not yet: it must return one number, a tensor without dimensions."
     want = multi_task(own, roads.labels)
+    if got.isnan():
+        return "Not yet: got nan. A logarithm of a number below 0? Logits are no probabilities yet."
     if not torch.isclose(got, want, rtol=1e-4):
         by = got.item() / want.item()
         return f"Not yet: got {got.item():.4f}, {by:.3g} times what two loops give."
@@ -67,12 +56,11 @@ def vectorised_loss(loss: Callable[[Tensor, Tensor], Tensor], roads: Dataset) ->
     return _RIGHT
 
 
-def above_usual(above: pd.Series, accuracy: pd.Series, usual: Tensor) -> str:
+def above_usual(above: pd.Series, accuracy: pd.Series, usual: pd.Series) -> str:
     """Say whether `above` is each task's accuracy less that of its more frequent answer."""
-    want = accuracy - usual.numpy()
+    want = accuracy - usual
     if not isinstance(above, pd.Series) or not above.index.equals(want.index):
-        return f"Not yet: got {above}. Subtract `usual` from the whole table at once."
+        return f"Not yet: got {above}. Subtract the two series; pandas goes task by task."
     if (above - want).abs().max() > 1e-6:
         return "Not yet: it must be the accuracy minus `usual`, task by task."
-    words = ", ".join(f"{task} {by:+.3f}" for task, by in above.items())
-    return f"{_RIGHT} Least of all: {above.idxmin()}. ({words})"
+    return f"{_RIGHT} " + ", ".join(f"{task} {by:+.3f}" for task, by in above.items())

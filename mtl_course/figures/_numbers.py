@@ -104,7 +104,7 @@ def by_task(
     axes.set(ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
     means = rows.groupby("way")[list(tasks)].mean().loc[list(ways)]
-    means.loc["always the more frequent answer"] = [*usual]
+    means.loc["always the more frequent answer"] = [float(share) for share in usual]
     series = means.round(2).itertuples()
     lines = "; ".join(f"{way}: {', '.join(map(str, row))}" for way, *row in series)
     return described(figure, f"Accuracy on {', '.join(tasks)}, with 95 % intervals. {lines}.")

@@ -51,12 +51,17 @@ def _tile(axes: Axes, title: str, images: np.ndarray, columns: int, empty: float
     axes.axis("off")
 
 
-def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figure:
+def answers(
+    data: Dataset,
+    notes: Sequence[Sequence[str]] | None = None,
+    titles: Sequence[str] | None = None,
+) -> Figure:
     """Draw the first eight images, and below each its column of Y, (tasks, m) as in the lecture.
 
     Four or fewer are drawn larger, so that a reader can check their labels.
 
     notes: two short lines for each entry, a row an image; they stand below its label.
+    titles: what stands below each column in place of its number.
     """
     images, labels = data.images[:8], data.labels[:8].T.tolist()
     width, tasks = len(images), len(data.tasks)
@@ -78,7 +83,8 @@ def answers(data: Dataset, notes: Sequence[Sequence[str]] | None = None) -> Figu
         if notes is not None:
             lower.text(i + 0.5, j + 0.68, notes[i][j], fontsize=9, linespacing=1.1, **style)
     lower.set(ylim=(tasks + 0.03, -0.03), yticks=np.arange(tasks) + 0.5, yticklabels=data.tasks)
-    lower.set_xticks(np.arange(width) + 0.5, [f"$y^{{({i + 1})}}$" for i in range(width)])
+    titles = [f"$y^{{({i + 1})}}$" for i in range(width)] if titles is None else titles
+    lower.set_xticks(np.arange(width) + 0.5, titles)
     lower.tick_params(length=0)
     lower.spines[:].set_visible(False)
     rows = zip(data.tasks, labels, strict=True)

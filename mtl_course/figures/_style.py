@@ -57,11 +57,8 @@ def bundle(figure: Figure, alt: str = "", again: str = "", *, banner: str = "") 
     if banner:
         alt, picture = f"{banner}. {alt}", _below(banner, picture)
     # 256 colors take a third of the size, and a notebook holds each picture twice. They cover all
-    # the colors there are, so that a light of a few pixels keeps its own; every other pixel will do
-    # to find them.
-    half = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.NEAREST)
-    palette = half.quantize(method=Image.Quantize.MAXCOVERAGE)
-    few = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    # the colors there are, so that a light of a few pixels keeps its own.
+    few = picture.quantize(method=Image.Quantize.MAXCOVERAGE)
     code = _png(few, optimize=True)
     page = _img(code, alt, picture.width // 2)
     if again:

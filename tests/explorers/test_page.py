@@ -41,6 +41,13 @@ def test_another_gets_a_sentence_and_the_default(value, allowed, words, shown):
     assert f"it = {value!r}" in shown[0].data
 
 
+def test_between_two_numbers_the_nearest_is_taken(shown):
+    assert page.parameter("fraction", 0.3, (0.25, 0.5, 0.8), 0.5) == 0.25
+    assert "nearest" in shown[0].data
+    assert page.parameter("fraction", 3, (0.25, 0.5, 0.8), 0.5) == 0.5
+    assert "nearest" not in shown[1].data
+
+
 def test_verdicts_are_a_table_and_a_result(shown):
     row = {"mean": 0.0301, "low": 0.02, "high": 0.0402, "verdict": "supported"}
     unsure = {"mean": -0.001, "low": -0.03, "high": 0.028, "verdict": "cannot tell"}
@@ -96,23 +103,19 @@ def test_fine_tuning_is_checked(make, words):
     assert words in your_turn.fine_tuning(make, SOURCE, outputs=2)
 
 
-def test_a_frozen_trunk_is_checked():
-    check = your_turn.frozen_with_new_head
-    assert "8 outputs" in check(SOURCE, 2)
-    assert "would train" in check(like(SOURCE), 2)
-    assert "running averages" in check(frozen(like(SOURCE)), 2)
-    still = frozen(like(SOURCE))
-    still.trunk.eval()
-    assert "✓" in check(still, 2)
-    still.head.requires_grad_(False)
-    assert "head must train" in check(still, 2)
-
-
 def test_a_gain_is_checked():
     gains = pd.Series([0.1, 0.3])
     assert "✓" in your_turn.paired_gain(0.2, gains)
     assert "Not yet" in your_turn.paired_gain(None, gains)
     assert "Not yet" in your_turn.paired_gain(0.1, gains)
+
+
+def test_the_gap_to_the_more_frequent_answer_is_checked():
+    tasks = ["car", "sign"]
+    accuracy, usual = pd.Series([0.8, 0.7], tasks), pd.Series([0.6, 0.4], tasks)
+    assert "sign +0.300" in your_turn.above_usual(accuracy - usual, accuracy, usual)
+    for wrong in (None, 0.2, accuracy, (accuracy - usual).rename({"car": "cat"})):
+        assert "Not yet" in your_turn.above_usual(wrong, accuracy, usual)
 
 
 def known(labels):
@@ -133,6 +136,7 @@ def right(logits, labels):
         (losses.multi_task, "✓"),
         (lambda logits, labels: right(logits, labels) / 4, "0.25 times"),
         (lambda logits, labels: right(logits.detach(), labels).requires_grad_(), "gradient"),
+        (lambda logits, labels: logits.log().mean(), "no probabilities"),
         (lambda logits, labels: None, "one number"),
         (lambda logits, labels: 1 / 0, "ZeroDivisionError"),
     ],
