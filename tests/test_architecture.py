@@ -131,7 +131,7 @@ def test_every_file_reads_in_one_sitting():
 def test_the_package_does_not_grow():
     """It had 12,435 lines before it was laid out in folders, and 10,297 after.
 
-    Then came clothes, predictions that wait, cells to fill in, and figures that describe themselves.
+    Then came clothes, predictions that wait, cells to fill in and figures with their alt texts.
     """
     count = sum(map(lines, FILES))
     assert count < 10_886, f"the package has {count:,} lines: what can go?"
