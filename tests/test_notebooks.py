@@ -169,8 +169,11 @@ def test_local_links_lead_somewhere(path: Path):
 # --------------------------------------------------------------------------- other parameters
 
 
-def run_with(path: Path, parameters: dict, *, timeout: int) -> dict:
-    """Run a copy of the notebook, check it, and return its result."""
+def run_with(path: Path, parameters: dict, *, timeout: int, taken: dict | None = None) -> dict:
+    """Run a copy of the notebook, check it, and return its result.
+
+    taken: what the notebook goes on with, where that is something else.
+    """
     known = papermill.inspect_notebook(path)
     assert set(parameters) <= set(known), "papermill would only warn of unknown parameters"
     for name, value in parameters.items():
@@ -195,8 +198,8 @@ def run_with(path: Path, parameters: dict, *, timeout: int) -> dict:
     assert not faults(notebook)
     found = result(notebook)
     assert {"seed", "scale", "verdicts"} <= set(found)
-    for name in set(parameters) & set(found):
-        assert found[name] == parameters[name], f"{name} had no effect"
+    for name, value in (parameters | (taken or {})).items():
+        assert found.get(name, value) == value, f"{name} had no effect"
     assert found != result(read(path)), "the parameters had no effect"
     return found
 
@@ -205,6 +208,21 @@ def run_with(path: Path, parameters: dict, *, timeout: int) -> dict:
 @every_notebook
 def test_runs_with_other_parameters(path: Path):
     run_with(path, OTHER | ALSO.get(label(path), {}), timeout=600)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "parameters", "taken"),
+    [
+        ("01_transfer", {"seed": 7, "labels": "many"}, {"labels": 30}),
+        ("03_multi_task", {"seed": 7, "images": 300}, {"images": 300}),
+    ],
+)
+def test_a_lesson_goes_on_with_what_it_can_use(name: str, parameters: dict, taken: dict):
+    """A parameter that cannot be used gets a sentence and the default; others are served."""
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    found = run_with(path, parameters, timeout=600, taken=taken)
+    assert found["seed"] == 7
 
 
 @pytest.mark.full
