@@ -73,13 +73,17 @@ def chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def jupyterlab(base: Path) -> Iterator[Server]:
-    """A JupyterLab on a copy of the course, with settings and state of its own in `base`."""
-    folder = base / "course"
-    ignore = shutil.ignore_patterns(".ipynb_checkpoints")
-    for name in ("notebooks", "assets"):  # as in the repository: relative links keep working
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+def jupyterlab(base: Path, folder: Path | None = None) -> Iterator[Server]:
+    """A JupyterLab with settings and state of its own in `base`.
+
+    folder: which it serves; None takes a copy of the course, also in `base`.
+    """
+    if folder is None:
+        folder = base / "course"
+        ignore = shutil.ignore_patterns(".ipynb_checkpoints")
+        for name in ("notebooks", "assets"):  # as in the repository: relative links keep working
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, folder / name, ignore=ignore)
 
     variables = {
         name: str(base / name.lower())

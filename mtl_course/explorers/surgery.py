@@ -72,7 +72,7 @@ class SurgeryTable(Explorer):
         self._presses, self._runs = itertools.count(1), []
         self._blocks = [f"block {i + 1}" for i in range(len(blocks(source)))]
         options = dict.fromkeys(self._blocks, _BLOCK) | {"head": heads}
-        options |= {"labelled images": self._counts}
+        options |= {"labeled images": self._counts}
         controls = [dropdown(name, values, "340px") for name, values in options.items()]
         *self._parts, self._labels = controls
         self._answer, self._boxes, self._table = map(output, ("answer", "picture", "picture"))
@@ -128,7 +128,7 @@ class SurgeryTable(Explorer):
         parts, trains = self._describe(choice, network), trainable(network)
         count = f"{trains:,} of {sum(part.weights for part in parts):,} weights train"
         rate = f"a learning rate of {choice.rate(self._rates):g}"
-        how = f"{count} on {labels} labelled images, at {rate}"
+        how = f"{count} on {labels} labeled images, at {rate}"
         if not trains:
             how = f"nothing trains, Train only evaluates, without the {self._labels.value} images"
         self._answer.value = f"{choice}: {how}. {self._stored(choice, labels)}"
@@ -157,7 +157,7 @@ class SurgeryTable(Explorer):
         self._runs.append((number, choice, labels, accuracy, stored))
         self._table.value, seconds = _table(self._runs), time.perf_counter() - start
         text = (
-            f"Run {number}, {choice}, {labels} labelled images: accuracy {accuracy:.3f} "
+            f"Run {number}, {choice}, {labels} labeled images: accuracy {accuracy:.3f} "
             f"after {seconds:.1f} s, {trains:,} weights trained. {self._stored(choice, labels)}"
         )
         if stored is not None:

@@ -26,8 +26,9 @@ def fine_tuning(make: Callable[[Network], nn.Module], source: Network, outputs: 
     return _RIGHT
 
 
-def paired_gain(mean: float, gains: pd.Series) -> str:
-    """Say whether `mean` is the mean of the gains, one a seed."""
+def paired_gain(mean: float, table: pd.DataFrame, way: str, over: str) -> str:
+    """Say whether `mean` is the mean gain of one column of `table` over another, seed by seed."""
+    gains = table[way] - table[over]
     if not isinstance(mean, (int, float)) or abs(mean - float(gains.mean())) > 1e-6:
         return f"Not yet: got {mean}. Subtract seed by seed, then take the mean."
     return _RIGHT

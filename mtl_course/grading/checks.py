@@ -2,9 +2,9 @@
 
 A check is a function of (student, draw). It draws inputs, has the student's function called on them
 in the sandbox, and raises `Wrong` if the answer is not right. The first line of its docstring tells
-the student what it looks at. The text of `Wrong` tells on which input and by how much the answer is
-off, and never the answer. ``EXERCISES`` of a module of checks maps each exercise to its checks,
-which share its points.
+the student what it looks at. The text of `Wrong` tells on which input the answer is wrong, and
+never how far off: with an answer of 0 that would be the right one. ``EXERCISES`` of a module of
+checks maps each exercise to its checks, which share its points.
 """
 
 from collections.abc import Callable
@@ -62,6 +62,8 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
         if type(got) is not type(wanted) or got != wanted:
             raise Wrong(f"{where}: not the right answer.")
         return
+    if _has_text(got):  # which numpy would make as long, everywhere, as the longest
+        raise Wrong(f"{where}: the answer must be numbers, and it has text.")
     try:
         if isinstance(got, dict):  # a table, by columns
             got = list(zip(*got.values(), strict=True))
@@ -76,6 +78,10 @@ def same(got: object, wanted: object, where: str, tolerance: float = 1e-5) -> No
     tolerance = tolerance if wanted.dtype.kind == "f" else 0
     wrong = ~np.isclose(got, wanted, tolerance, tolerance, equal_nan=True)
     if wrong.any():
-        off = np.abs(got[wrong].astype(float) - wanted[wrong]).max()
-        count = f"{wrong.sum()} of {wrong.size} entries are wrong"
-        raise Wrong(f"{where}: {count}, off by up to {off:.1g}.")
+        raise Wrong(f"{where}: {wrong.sum()} of {wrong.size} entries are wrong.")
+
+
+def _has_text(tree: object) -> bool:
+    if isinstance(tree, (dict, list)):
+        return any(map(_has_text, tree.values() if isinstance(tree, dict) else tree))
+    return isinstance(tree, str)

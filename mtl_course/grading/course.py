@@ -11,26 +11,31 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import secrets
 import shutil
 import signal
 import sys
 import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import TimeoutError, as_completed
+from datetime import UTC
 from pathlib import Path
-from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
-from joblib import Parallel, delayed
+from dateutil import parser as dates
 from nbgrader.api import MissingEntry
-from nbgrader.converters import Autograde, GenerateAssignment
-from nbgrader.utils import parse_utc
+from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
+from pebble import ProcessExpired, ProcessPool
 from tqdm.auto import tqdm
 
 from mtl_course.base import atomic
 from mtl_course.grading import gradebook, intake, sandbox
 from mtl_course.grading.marking import Assignment, mark
 from mtl_course.storage import Interrupted
+
+_MEMORY = 3_000_000_000  # bytes of a worker: an answer that becomes larger fails alone
 
 
 class Course:
@@ -48,6 +53,7 @@ class Course:
             wanted = "a folder with instructor/NAME/NAME.ipynb and nbgrader_config.py: a copy of "
             wanted += "notebooks/assignments in the course's repository"
             raise ValueError(f"course must be {wanted}; got {self.folder}.")
+        gradebook.settings(self.folder)
 
     def release(self, name: str) -> Path:
         """Make the student version, without solutions, and enter it into the gradebook."""
@@ -67,8 +73,9 @@ class Course:
     ) -> pd.DataFrame:
         """Grade the submissions that are new or have changed. An interrupted run can be resumed.
 
-        jobs: processes, joblib's `n_jobs`; None takes one per core. again: grade all again. root:
-        even as root. Returns: the report, a row per submission, also written to report_NAME.csv.
+        jobs: processes, each on a core of its own as far as there are; None takes one per core, 0
+            marks in this process. again: grade all again. root: even as root.
+        Returns: the report, a row per submission, also written to report_NAME.csv.
         Raises: Refused if the sandbox does not hold; FileNotFoundError if nothing is released.
         """
         sandbox.check_ready(root=root)
@@ -81,16 +88,13 @@ class Course:
         todo = [
             one for one in folders.items() if again or not self._is_graded(name, *one, conditions)
         ]
-        jobs = min(jobs or os.cpu_count(), max(len(todo), 1))
-        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        # Workers inherit this, and leave Ctrl-C to the one that started them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            marked = parallel(delayed(self._mark)(assignment, *one) for one in todo)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        jobs = os.cpu_count() if jobs is None else jobs
+        if todo and jobs:
+            marked = self._side_by_side(assignment, dict(todo), min(jobs, len(todo)))
+        else:
+            marked = (self._mark(assignment, *one) for one in todo)
         students = itertools.chain(folders.keys() - dict(todo).keys(), marked)
-        problems = {}
+        problems = self._misplaced(name)
         try:
             for student in tqdm(students, name, len(folders), disable=not progress):
                 try:
@@ -98,11 +102,9 @@ class Course:
                 except Exception as error:  # which must not keep the others from their grades
                     problems[student] = f"entering it failed: {error}"[:1000]
         except KeyboardInterrupt:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # joblib's, that work was for nothing
-                marked.close()  # ends the workers
+            marked.close()  # ends the workers
             raise Interrupted("Interrupted. Run the same command again to resume.") from None
-        return self._report(name, list(folders), problems)
+        return self._report(name, [*folders, *(problems.keys() - folders)], problems)
 
     def feedback(self, name: str) -> list[Path]:
         """Make the pages that students get back, and return their paths.
@@ -111,20 +113,54 @@ class Course:
         """
         students = [path.parent.name for path in (self.folder / "autograded").glob(f"*/{name}")]
         if students:
-            gradebook.convert(self.folder, gradebook.SafeFeedback, name)
+            gradebook.convert(self.folder, GenerateFeedback, name)
         return [self.folder / "feedback" / one / name / f"{name}.html" for one in sorted(students)]
 
     def export(self) -> list[Path]:
         """Write grades.csv (one row per student) and the same for Canvas and Moodle to import."""
         return gradebook.export(self.folder)
 
+    def _side_by_side(
+        self, assignment: Assignment, todo: Mapping[str, Path], jobs: int
+    ) -> Iterator[str]:
+        """Mark submissions in processes, each of which can die alone. Yields: who is marked."""
+        fresh = multiprocessing.get_context("spawn")
+        cores = fresh.Queue()
+        for core in itertools.islice(itertools.cycle(sorted(os.sched_getaffinity(0))), jobs):
+            cores.put(core)
+        pool = ProcessPool(jobs, initializer=_prepare, initargs=[cores], context=fresh)
+        longest = 60 + 10 * assignment.limits.total_seconds
+        # Workers inherit this, and leave Ctrl-C to the one that started them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            marked = {
+                pool.schedule(self._mark, [assignment, *one], timeout=longest): one[0]
+                for one in todo.items()
+            }
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        try:
+            for future in as_completed(marked):
+                student = marked[future]
+                try:
+                    future.result()
+                except (ProcessExpired, TimeoutError) as error:
+                    why = f"grading it failed, and is tried again: its process ended ({error!r})"
+                    about = {"student": gradebook.name_of(student), "failed": why}
+                    self._write_record(assignment.name, student, about)
+                yield student
+        finally:
+            pool.stop()
+            pool.join()
+
     def _mark(self, assignment: Assignment, student: str, folder: Path) -> str:
         """Mark one submission and write down the results. Returns: the student."""
-        if multiprocessing.current_process().name != "MainProcess":
-            # A worker ends when the grader is killed, and its sandbox ends with it.
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
         record, notebook = mark(assignment, folder)
-        record |= {"student": unquote(student), "handed in": _submission_time(folder)}
+        time, odd = _submission_time(folder)
+        record |= {"student": gradebook.name_of(student), "handed in": time}
+        record["notes"] += odd
+        if notebook is not None:
+            record["marked"] = gradebook.digest(notebook)
         target = self._notebook(f"marked/{student}", assignment.name)
         try:
             if notebook is not None:
@@ -133,7 +169,8 @@ class Course:
                 target.with_name("timestamp.txt").write_text(record["handed in"])
             self._write_record(assignment.name, student, record)
         except Exception as error:  # such as a name that is too long for a file's
-            print(f"{unquote(student)}: {type(error).__name__}: {error}", file=sys.stderr)
+            name = gradebook.name_of(student)
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
         return student
 
     def _enter(self, name: str, student: str) -> None:
@@ -157,7 +194,7 @@ class Course:
 
     def _is_graded(self, name: str, student: str, folder: Path, conditions: dict) -> bool:
         record = self._record(name, student)
-        now = (conditions, _submission_time(folder))
+        now = (conditions, _submission_time(folder)[0])
         if (record.get("against"), record.get("handed in")) != now:
             return False
         try:
@@ -174,7 +211,9 @@ class Course:
             possible = sum(exercise["points"] for exercise in exercises)
             reasons = [record.get("quarantined"), record.get("failed"), problems.get(student)]
             texts = "; ".join(filter(None, reasons)), "; ".join(record.get("notes", []))
-            rows.append((unquote(student), name, score, possible, *texts, record.get("seconds")))
+            rows.append(
+                (gradebook.name_of(student), name, score, possible, *texts, record.get("seconds"))
+            )
         columns = ["student", "assignment", "points", "of", "quarantined", "notes", "seconds"]
         report = pd.DataFrame(rows, columns=columns).sort_values("student", ignore_index=True)
         with atomic(self.folder / f"report_{name}.csv") as draft:
@@ -208,25 +247,62 @@ class Course:
         folders = [path for path in sorted(submitted.iterdir()) if not path.is_symlink()]
         return {student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
 
+    def _misplaced(self, name: str) -> dict[str, str]:
+        """Return why there is nothing to grade in a student's folder that is not empty."""
+        reasons = {}
+        for path in sorted((self.folder / "submitted").iterdir()):
+            if path.name.startswith(".") and path.is_file():  # the system's
+                continue
+            try:
+                there = sorted(p.name for p in path.iterdir() if p.name not in self.names)
+            except OSError as error:
+                reasons[student_id(path.name)] = f"its folder cannot be read: {error.strerror}"
+                continue
+            if path.is_symlink():
+                reasons[student_id(path.name)] = "its folder is a link"
+            elif there and not os.path.lexists(path / name):
+                found = ", ".join(there)[:200]
+                reasons[student_id(path.name)] = f"no folder {name}; there is {found}"
+        return reasons
+
     def _record(self, name: str, student: str) -> dict:
         path = self.folder / "records" / name / f"{student}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # damaged ones are made again
+            return {}
 
     def _write_record(self, name: str, student: str, record: dict) -> None:
         with atomic(self.folder / "records" / name / f"{student}.json") as draft:
             draft.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def _submission_time(folder: Path) -> str:
+def _prepare(cores: multiprocessing.Queue) -> None:
+    """Make a worker one that ends with its grader, keeps to a core, and cannot take all memory."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    core = cores.get()
+    cores.put(core)  # for one that takes the place of a worker that died
+    os.sched_setaffinity(0, {core})  # its sandbox's too: a hog takes no other's time
+
+
+def _submission_time(folder: Path) -> tuple[str, list[str]]:
+    """Return when a submission was handed in, as nbgrader writes it, and notes about its time."""
     try:
-        text = intake.read_bytes(folder, "timestamp.txt")[:100].decode().strip()
-        parse_utc(text)
-    except (ValueError, ArithmeticError):
-        return ""
-    return text
+        text = intake.read_bytes(folder, "timestamp.txt")[:100].decode("utf-8-sig").strip()
+    except ValueError:  # there is none
+        return "", []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", dates.UnknownTimezoneWarning)
+            time = dates.parse(text)
+    except (ValueError, OverflowError, dates.UnknownTimezoneWarning):
+        return "", [f"its timestamp cannot be read, and counts as none: {text!r}"]
+    time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC"), []
 
 
 def student_id(folder: str) -> str:
-    """Return a folder's name with what nbgrader would misread as %XX; `unquote` reads it back."""
-    special = r"[%*?\[\]{}+/\\\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$"
+    """Return a folder's name with what nbgrader or its pages would misread as %XX."""
+    special = r"[%*?\[\]{}+/\\<>&\"'\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$"
     return re.sub(special, lambda c: "".join(f"%{b:02X}" for b in os.fsencode(c[0])), folder)

@@ -1,6 +1,8 @@
 """nbgrader's part in grading a class: its converters, its gradebook, and tables of points."""
 
+import hashlib
 import io
+import json
 import logging
 import re
 import warnings
@@ -8,11 +10,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pandas as pd
+from nbconvert.exporters import HTMLExporter
+from nbformat import NotebookNode
 from nbgrader.api import Gradebook
-from nbgrader.converters import GenerateFeedback
 from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
-from traitlets.config import PyFileConfigLoader
+from nbgrader.preprocessors import NbGraderPreprocessor
+from sqlalchemy.engine import make_url
+from traitlets.config import Config, PyFileConfigLoader
 
 from mtl_course.base import atomic
 
@@ -30,15 +35,62 @@ _POLICY = (
 )
 
 
-class SafeFeedback(GenerateFeedback):
-    """nbgrader's feedback, on pages that run no script and request nothing from other servers."""
+_STEPS = (  # of nbgrader's autograding: none runs any code
+    "mtl_course.grading.gradebook.OnlyMarked",
+    *(f"nbgrader.preprocessors.{s}"
+      for s in ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")),
+)  # fmt: skip
 
-    def write_single_notebook(self, output: str, resources: dict) -> None:
-        """Write a page with its policy. Raises: RuntimeError if there is no place for it."""
-        page, heads = re.subn("<head>", f"<head>{_POLICY}", output, count=1)
+
+def configure(c: Config) -> None:
+    """Make a class's `nbgrader_config.py` safe, whichever command or button of nbgrader's reads it.
+
+    Autograding enters the points that this package's grader wrote down, and runs nothing; pages of
+    feedback run no script.
+    """
+    c.Autograde.sanitize_preprocessors = []
+    c.Autograde.autograde_preprocessors = list(_STEPS)
+    c.GenerateFeedback.exporter_class = "mtl_course.grading.gradebook.SafePages"
+
+
+class OnlyMarked(NbGraderPreprocessor):
+    """Lets a notebook into the gradebook that the grader has marked, as it marked it."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """Return both unchanged. Raises: ValueError for a notebook that the grader did not make."""
+        about = resources["nbgrader"]
+        folder = Path(make_url(about["db_url"]).database).parent / "records"
+        path = folder / about["assignment"] / f"{about['student']}.json"
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if record.get("marked") != digest(nb):
+            raise ValueError(
+                f"{about['student']}: this is no notebook that the grader marked. "
+                "Put submissions into submitted/, and run python -m mtl_course grading grade."
+            )
+        return nb, resources
+
+
+def digest(notebook: NotebookNode) -> str:
+    """Return a digest of what points are read from: texts, outputs, and nbgrader's own marks."""
+    parts = [(c.source, c.get("outputs"), c.metadata.get("nbgrader")) for c in notebook.cells]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class SafePages(HTMLExporter):
+    """Pages that run no script and request nothing from other servers."""
+
+    def from_notebook_node(self, nb: NotebookNode, *args, **how) -> tuple[str, dict]:
+        """Return a page with its policy. Raises: RuntimeError if there is no place for it."""
+        page, resources = super().from_notebook_node(nb, *args, **how)
+        page, heads = re.subn("<head>", f"<head>{_POLICY}", page, count=1)
         if not heads:
             raise RuntimeError("nbgrader made a page without a head, which is not safe")
-        super().write_single_notebook(page, resources)
+        return page, resources
+
+
+def name_of(student: str) -> str:
+    """Return the name behind nbgrader's id; names that differ stay different."""
+    return unquote(student, errors="backslashreplace")
 
 
 def opened(folder: Path) -> Gradebook:
@@ -46,18 +98,25 @@ def opened(folder: Path) -> Gradebook:
     return Gradebook(f"sqlite:///{folder / 'gradebook.db'}")
 
 
+def settings(folder: Path) -> Config:
+    """Return a class's settings of nbgrader. Raises: ValueError if these would not be safe."""
+    config = PyFileConfigLoader("nbgrader_config.py", str(folder)).load_config()
+    if tuple(config.Autograde.get("autograde_preprocessors", ())) != _STEPS:
+        raise ValueError(
+            f"course: nbgrader's own buttons would run students' code by {folder}/"
+            "nbgrader_config.py. Copy that of notebooks/assignments anew; it calls configure(c)."
+        )
+    return config
+
+
 def convert(folder: Path, converter: type[BaseConverter], name: str, student: str = "*") -> None:
     """Run one of nbgrader's converters on the notebooks of one student, or of all.
 
     Raises: RuntimeError with nbgrader's log if it fails for anybody.
     """
-    config = PyFileConfigLoader("nbgrader_config.py", str(folder)).load_config()
+    config = settings(folder)
     place = {"root": str(folder), "db_url": f"sqlite:///{folder / 'gradebook.db'}"}
     config.CourseDirectory.update(**place, assignment_id=name, student_id=student)
-    config.HTMLExporter.template_name = "feedback"
-    config.Autograde.sanitize_preprocessors = []
-    steps = ("SaveAutoGrades", "AssignLatePenalties", "CheckCellMetadata")  # none runs any code
-    config.Autograde.autograde_preprocessors = [f"nbgrader.preprocessors.{s}" for s in steps]
     log = io.StringIO()
     logger = logging.Logger("nbgrader")  # of its own: this is no news for the terminal
     logger.addHandler(logging.StreamHandler(log))
@@ -80,12 +139,12 @@ def export(folder: Path) -> list[Path]:
     """
     with opened(folder) as book:
         people = [
-            (unquote(one.id), one.first_name, one.last_name, one.email, one.lms_user_id)
+            (name_of(one.id), one.first_name, one.last_name, one.email, one.lms_user_id)
             for one in book.students
         ]
         names = [assignment.name for assignment in book.assignments]
         scores = [
-            (unquote(one.student_id), name, one.score - one.late_submission_penalty,
+            (name_of(one.student_id), name, one.score - one.late_submission_penalty,
              one.needs_manual_grade)
             for name in names
             for one in book.assignment_submissions(name)
@@ -101,7 +160,10 @@ def export(folder: Path) -> list[Path]:
     points = marks.pivot_table("points", "student", "name", "last").clip(lower=0).round(2)
     points = points.reindex(index=table.index, columns=names)
     for kind, columns in _COLUMNS.items():
-        chosen = pd.concat([table[list(columns)].rename(columns=columns), points], axis=1)
+        people = table[list(columns)].rename(columns=columns)
+        # A spreadsheet would compute what begins so.
+        people = people.replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
+        chosen = pd.concat([people, points], axis=1)
         with atomic(folder / f"{kind}.csv") as draft:
             chosen.to_csv(draft, index=False, encoding="utf-8")
     return [folder / f"{kind}.csv" for kind in _COLUMNS]

@@ -47,8 +47,10 @@ def read_bytes(folder: Path, name: str) -> bytes:
             raise Quarantined("its folder is a link")
         handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            if not stat.S_ISREG((about := os.fstat(handle)).st_mode):
                 raise Quarantined(f"{name} is no file")
+            if about.st_nlink > 1:  # perhaps to the solution
+                raise Quarantined(f"{name} is a hard link: hand in a copy")
             raw = file.read(FILE_LIMIT + 1)
     except OSError as error:
         link = error.errno in (errno.ELOOP, errno.EMLINK)
@@ -63,11 +65,13 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
     """Return the released notebook with the answers in `cells`, and notes for the assistant.
 
     Of answer cells with one name (copied, or split) those are kept, in order, whose text is not the
-    released one. A code cell that the student added follows the cell that it followed. A missing
+    released one. A code cell that the student added follows the cell that it followed; text that
+    was added below a written answer is part of it. A missing
     answer cell is left empty: its released text would undo one in a cell of the student's own.
     """
     notes: set[str] = set()
     originals = {_grade_id(cell): cell for cell in released.cells if _grade_id(cell)}
+    written = {n for n, c in originals.items() if c.cell_type == "markdown" and is_solution(c)}
     answers: dict[str, list[str]] = {}
     added: dict[str | None, list[str]] = {}  # by the cell before it
     previous = None
@@ -75,8 +79,10 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
         name, text = _grade_id(cell), _text(cell)
         fits = text is not None and len(text) <= _TEXT_LIMIT
         if name not in originals:
-            if cell.get("cell_type") == "code" and text and fits:
+            if text and fits and cell.get("cell_type") == "code":
                 added.setdefault(previous, []).append(text)
+            elif text and fits and cell.get("cell_type") == "markdown" and previous in written:
+                answers.setdefault(previous, []).append(text)
             continue
         previous = name
         if not is_solution(originals[name]):

@@ -29,7 +29,7 @@ from mtl_course.base import HOME
 from mtl_course.grading import wire
 
 _SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
-_FILES = ("/etc/hosts", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
+_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
 _BWRAP = """
 bwrap --unshare-all --unshare-user --disable-userns --cap-drop ALL --uid 1000 --gid 1000
 --hostname sandbox --die-with-parent --new-session --clearenv
@@ -41,11 +41,14 @@ bwrap --unshare-all --unshare-user --disable-userns --cap-drop ALL --uid 1000 --
 --dir /tmp/home --chdir /tmp/home
 """  # one thread: there is a sandbox per core
 # Memory that belongs to no process counts as nobody's: memfd_create, memfd_secret, shmget, msgget
-# and semget are refused. By machine: its number in an audit's terms, and theirs.
+# and semget are refused. So are add_key, request_key and keyctl, since all sandboxes share one
+# session's keys; and io_uring_setup, by which other calls could be made unseen. By machine: its
+# number in an audit's terms, theirs, and that of socket.
 _CALLS = {
-    "x86_64": (0xC000003E, (319, 447, 29, 68, 64)),
-    "aarch64": (0xC00000B7, (279, 447, 194, 186, 190)),
+    "x86_64": (0xC000003E, (319, 447, 29, 68, 64, 248, 249, 250, 425), 41),
+    "aarch64": (0xC00000B7, (279, 447, 194, 186, 190, 217, 218, 219, 425), 198),
 }
+_FAMILIES = (1, 2, 10, 16)  # of sockets that may be made: local, IPv4, IPv6 and netlink
 _WATCH_INTERVAL = 0.2  # seconds between looks at the clock and the memory
 
 
@@ -69,6 +72,11 @@ class Limits:
     disk: int = 256_000_000  # bytes, in memory; gone with the sandbox
     output: int = 200_000  # characters that are kept of a cell's output
     message: int = 12_000_000  # bytes of a reply; a longer one ends the sandbox
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0; got {value}.")
 
 
 def check_ready(*, root: bool = False) -> None:
@@ -125,22 +133,30 @@ def _start(code: str, limits: Limits, **pipes: int) -> subprocess.Popen:
     # Page tables and socket buffers are counted as no process's memory.
     bounds += ["--as=16000000000", "--nofile=256", "--core=0"]
     inside = ["prlimit", *bounds, "--", sys.executable, "-c", code]
-    with tempfile.TemporaryFile() as calls:
+    with tempfile.TemporaryFile() as calls, tempfile.TemporaryFile() as options:
         calls.write(_call_filter())
         calls.seek(0)
-        command += ["--seccomp", str(fd := calls.fileno()), *inside]
-        env = {"PATH": os.environ["PATH"]}  # process 1's can be read in there
-        return subprocess.Popen(command, start_new_session=True, pass_fds=[fd], env=env, **pipes)
+        name, *rest = map(str, [*command, "--seccomp", calls.fileno()])
+        options.write("\0".join(rest).encode())
+        options.seek(0)
+        # Of process 1 command and environment can be read in there: no path of the grader's.
+        command, env = [name, "--args", str(options.fileno())], {"PATH": os.environ["PATH"]}
+        command += inside
+        fds = [calls.fileno(), options.fileno()]
+        return subprocess.Popen(command, start_new_session=True, pass_fds=fds, env=env, **pipes)
 
 
 def _call_filter() -> bytes:
     """Return the program that decides in Linux about each system call: see seccomp(2)."""
-    number, calls = _CALLS[platform.machine()]
-    refuse = len(calls) + 1  # steps from the first comparison with a call's number
+    number, calls, socket = _CALLS[platform.machine()]
+    families = len(_FAMILIES)
+    refuse = len(calls) + 2 + families  # steps from the first comparison with a call's number
     steps = [(0x20, 0, 0, 4), (0x15, 1, 0, number), (0x06, 0, 0, 0), (0x20, 0, 0, 0)]
     steps += [(0x35, refuse, 0, 0x40000000)]  # x32, another way to call
     steps += [(0x15, refuse - 1 - k, 0, call) for k, call in enumerate(calls)]
-    steps += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050000 | errno.ENOSYS)]
+    steps += [(0x15, 0, families + 2, socket), (0x20, 0, 0, 16)]  # 16: its first argument
+    steps += [(0x15, families - k, 0, family) for k, family in enumerate(_FAMILIES)]
+    steps += [(0x06, 0, 0, 0x00050000 | errno.ENOSYS), (0x06, 0, 0, 0x7FFF0000)]
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 

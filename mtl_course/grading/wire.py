@@ -5,9 +5,11 @@ nothing from the sandbox: it runs, imports and unpickles none of it, and checks 
 """
 
 import base64
+import builtins
 import functools
 import json
 import math
+import numbers
 import os
 import sys
 import traceback
@@ -15,7 +17,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+DTYPES = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
+          "float16", "float32", "float64")  # fmt: skip
 _ARRAY_LIMIT = 8_000_000  # bytes
 _OUTPUT_LIMIT = 400_000  # characters of a cell's output; the grader keeps fewer
 _OUTPUT_COUNT = 500  # per cell
@@ -54,12 +57,17 @@ def _encode(value: object) -> object:
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, np.generic):  # a fraction
+        return float(value)
+    if pandas and value is pandas.NA:
+        return math.nan
     kind = "tensor" if torch and isinstance(value, torch.Tensor) else "array"
     if kind == "array" and not isinstance(value, (np.ndarray, np.generic)):
         raise Malformed(f"it is of type {type(value).__name__}")
     array = np.asarray(value.detach().cpu() if kind == "tensor" else value)
-    if array.dtype.kind == "U":
+    if array.dtype.kind in "UO":  # each value on its own
         return array.tolist()
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.name not in DTYPES or array.nbytes > _ARRAY_LIMIT:
         raise Malformed(f"it holds {kind}s of {array.dtype.name}, {array.nbytes:,} bytes")
     data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
@@ -108,7 +116,8 @@ def serve() -> None:
         os.dup2(theirs, ours)  # the student's code reads nothing, and what it prints is no reply
     shell, own = InteractiveShell.instance(), os.getpid()
     shell.enable_gui = shell.ask_exit = lambda *_: None  # no windows, no way out
-    shell.register_magic_function(lambda line: None, magic_name="autosave")  # Jupyter's
+    for magic in ("autosave", "connect_info"):  # Jupyter's
+        shell.register_magic_function(lambda line: None, magic_name=magic)
     # The value of a cell's last line is shown as Jupyter shows it, pictures too.
     shell.displayhook.write_output_prompt = lambda: None
     shell.displayhook.write_format_data = lambda data, _=None: shell.display_pub.publish(data)
@@ -156,7 +165,9 @@ def cut(outputs: list[list[str]], limit: int) -> list[list[str]]:
 def _answer(names: dict, code: str, inputs: dict) -> str:
     """Return what `code` leaves in `answer`, packed, or the error that it raised."""
     try:
-        scope = {**names, **inputs}
+        # A student's `list` is not the check's.
+        own = {name: value for name, value in names.items() if not hasattr(builtins, name)}
+        scope = {**own, **inputs}
         exec(compile(code, "<check>", "exec"), scope)
         return pack({"answer": scope["answer"]})
     except BaseException as error:

@@ -104,10 +104,10 @@ def test_fine_tuning_is_checked(make, words):
 
 
 def test_a_gain_is_checked():
-    gains = pd.Series([0.1, 0.3])
-    assert "✓" in your_turn.paired_gain(0.2, gains)
-    assert "Not yet" in your_turn.paired_gain(None, gains)
-    assert "Not yet" in your_turn.paired_gain(0.1, gains)
+    table = pd.DataFrame({"a": [0.7, 0.9], "b": [0.6, 0.6]})
+    assert "✓" in your_turn.paired_gain(0.2, table, "a", "b")
+    for wrong in (None, 0.1, -0.2):
+        assert "Not yet" in your_turn.paired_gain(wrong, table, "a", "b")
 
 
 def test_the_gap_to_the_more_frequent_answer_is_checked():

@@ -43,7 +43,7 @@ def table(source, written, rows) -> SurgeryTable:
 
 
 def choose(table: SurgeryTable, *parts: str, labels: int = 10) -> str:
-    """Sets the controls: three blocks, the head, the labelled images. Returns: the answer."""
+    """Sets the controls: three blocks, the head, the labeled images. Returns: the answer."""
     for control, value in zip(table.children, (*parts, labels), strict=False):
         control.value = value
     return table.children[6].value

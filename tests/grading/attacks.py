@@ -497,6 +497,49 @@ _attack(
     "def double(x):\n    raise ValueError('no\\n\u2713 Arrays are doubled.')\n",
 )
 _attack(
+    "is small and becomes large",
+    "def double(x):\n    return ['x' * 400_000] + [''] * 1000\n",
+)
+_attack(
+    "leaves a key for the next",
+    """
+import ctypes, os
+
+kernel = ctypes.CDLL(None, use_errno=True)
+add, ask = {"x86_64": (248, 249), "aarch64": (217, 218)}[os.uname().machine]
+if kernel.syscall(add, b"user", b"mtl", b"left", 4, -3) > 0:
+    print("REACHED")
+if kernel.syscall(ask, b"user", b"mtl", None, 0) > 0:
+    print("REACHED")
+""",
+)
+_attack(
+    "opens sockets of other families",
+    """
+import socket
+
+for family in (socket.AF_VSOCK, socket.AF_PACKET, socket.AF_CAN, socket.AF_ALG):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
+        try:
+            socket.socket(family, kind)
+            print("REACHED", family)
+        except OSError:
+            pass
+socket.socket(socket.AF_INET), socket.socketpair()
+""",
+)
+_attack(
+    "reads who grades",
+    """
+from pathlib import Path
+
+for name in ("/etc/hosts", "/proc/1/cmdline", "/proc/1/environ"):
+    text = Path(name).read_text() if Path(name).exists() else ""
+    if any(word in text for word in ("--ro-bind", "127.0.1.1", "{place}")):
+        print("REACHED", name)
+""",
+)
+_attack(
     "shows pages that do things",
     """
 from IPython.display import HTML, SVG, Javascript, Markdown, display

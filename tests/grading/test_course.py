@@ -33,7 +33,7 @@ from grader import (
 from notebook_files import NOTEBOOKS, ROOT, code_cells
 
 from mtl_course.__main__ import main
-from mtl_course.grading import gradebook, marking, sandbox
+from mtl_course.grading import course, gradebook, marking, sandbox
 from mtl_course.grading.course import Course
 
 LIVELY = """%matplotlib inline
@@ -186,14 +186,101 @@ def test_a_new_time_is_taken_and_a_roster_goes_with_odd_names(three: Path):
     with gradebook.opened(three) as book:
         book.update_or_create_student("d+e", first_name="Dee", lms_user_id="7")
     small_course.submit(three, "d+e", small_course.filled(three, HALF))
-    (three / "submitted" / "bob" / "small" / "timestamp.txt").write_text("2026-11-25 17:00 UTC")
+    (three / "submitted" / "bob" / "small" / "timestamp.txt").write_text(
+        "\ufeff2026-11-25 18:00 +0100"
+    )
     grade(three)
     Course(three).export()
-    assert record(three, "bob")["handed in"] == "2026-11-25 17:00 UTC"
+    assert record(three, "bob")["handed in"] == "2026-11-25 17:00:00 UTC"
     with gradebook.opened(three) as book:
         assert book.find_submission("small", "bob").timestamp.hour == 17
     canvas = pd.read_csv(three / "canvas.csv", dtype=str).set_index("SIS User ID").loc["d+e"]
     assert canvas[["Student", "ID", "small"]].tolist() == ["Dee", "7", "4.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-11-25 17:00:00.123456 UTC", "2026-11-25 17:00:00 UTC"),
+        ("2026-11-25T17:00:00+0100", "2026-11-25 16:00:00 UTC"),
+        ("2026-11-25 17:00:00 +01:00\n", "2026-11-25 16:00:00 UTC"),
+        ("2026-11-25 17:00", "2026-11-25 17:00:00 UTC"),
+        ("2026-11-25 17:00 PST8", ""),
+        ("2026-11-25 17:00 Europe/Berlin", ""),
+        ("tomorrow", ""),
+    ],
+)
+def test_a_time_is_what_it_says_or_noted(text: str, time: str, tmp_path: Path):
+    (tmp_path / "timestamp.txt").write_text(text)
+    found, notes = course._submission_time(tmp_path)
+    assert found == time
+    assert bool(notes) == (not time)
+
+
+def test_what_is_misplaced_is_in_the_report(new_class: Callable[[str], Path]):
+    place = new_class("misplaced")
+    filled = small_course.filled(place, HONEST)
+    small_course.submit(place, "ann", filled)
+    (place / "submitted" / "bob").mkdir()
+    nbformat.write(filled, place / "submitted" / "bob" / "small.ipynb")
+    nbformat.write(filled, small_course.submit(place, "cid", filled).parent / "x.ipynb")
+    (place / "submitted" / "cid" / "small").rename(place / "submitted" / "cid" / "Small")
+    (place / "submitted" / "dan").symlink_to(place / "submitted" / "ann")
+    (place / "submitted" / "all of them.zip").write_bytes(b"")
+    os.link(
+        place / "instructor" / "small" / "small.ipynb",
+        small_course.submit(place, "eve", b"").joinpath("linked"),
+    )
+    linked = place / "submitted" / "eve" / "small"
+    (linked / "linked").rename(linked / "small.ipynb")
+    grade(place)
+    why = report(place)["quarantined"]
+    assert report(place)["points"]["ann"] == 6 and not why["ann"]
+    assert "no folder small; there is small.ipynb" in why["bob"]
+    assert "Small" in why["cid"]
+    assert "link" in why["dan"] and "hard link" in why["eve"]
+    assert "cannot be read" in why["all of them.zip"]
+
+
+def test_a_damaged_record_is_made_again(three: Path):
+    path = three / "records" / "small" / "ann.json"
+    path.write_text("")
+    grade(three)
+    assert report(three)["points"]["ann"] == 6
+
+
+def test_words_below_a_written_answer_are_part_of_it(new_class: Callable[[str], Path]):
+    place = new_class("words")
+    essay = small_course.filled(place, HONEST)
+    essay.cells.append(nbformat.v4.new_markdown_cell("An essay, in a cell of its own."))
+    small_course.submit(place, "ann", essay)
+    grade(place)
+    assert "An essay, in a cell of its own." in marked(place, "ann").cells[-1].source
+
+
+@pytest.mark.slow
+def test_one_that_takes_the_grader_with_it_costs_nobody_else(new_class: Callable[[str], Path]):
+    """A check of the instructor's that becomes large ends its own process, and is named."""
+    place = new_class("large")
+    checks = place / "instructor" / "small_checks.py"
+    checks.write_text(
+        checks.read_text().replace(
+            "for count in (1, 2, 9):",
+            "if student.call('double', 1) == 3:\n        import os\n        "
+            "os.abort()\n    for count in (1, 2, 9):",
+        )
+    )
+    small_course.submit(place, "ann", small_course.filled(place, HONEST))
+    small_course.submit(
+        place,
+        "bob",
+        small_course.filled(
+            place, HONEST | {"double_answer": "def double(x):\n    return 3 * x\n"}
+        ),
+    )
+    grading("grade", place, "--jobs", 2)
+    assert report(place)["points"]["ann"] == 6
+    assert "process ended" in report(place)["quarantined"]["bob"]
 
 
 @pytest.mark.slow
@@ -308,6 +395,19 @@ def test_without_nbgrader_the_command_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "nbgrader.api", None)
     line = error(capsys, "release", tmp_path)
     assert "nbgrader" in line and 'pip install -e ".[grading]"' in line
+
+
+def test_limits_are_above_zero(released: tuple[Path, str], capsys: pytest.CaptureFixture):
+    assert "seconds" in error(capsys, "grade", released[0], "--root", "--seconds", "-1")
+
+
+def test_a_class_whose_settings_are_not_safe_is_refused(
+    new_class: Callable[[str], Path], capsys: pytest.CaptureFixture
+):
+    place = new_class("unsafe")
+    settings = place / "nbgrader_config.py"
+    settings.write_text(settings.read_text().replace("configure(c)", "pass"))
+    assert "nbgrader_config.py" in error(capsys, "grade", place, "--root")
 
 
 def test_checks_of_other_exercises_are_named(
