@@ -15,7 +15,12 @@ from mtl_course.grading import gradebook
 from mtl_course.grading.course import Course
 
 pytestmark = pytest.mark.slow
-REACHED = "import pathlib\n\npathlib.Path({path!r}).touch()\n"
+REACHED = """import contextlib, pathlib
+
+with contextlib.suppress(OSError):
+    pathlib.Path({path!r}).touch()
+
+"""
 
 
 @pytest.fixture(scope="module")
