@@ -14,7 +14,7 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Split
 from mtl_course.explorers._frame import Explorer, Live, Run, dropdown, output, table
 from mtl_course.networks import Network, blocks, freeze, frozen, reinitialized, trainable
-from mtl_course.studies import interval
+from mtl_course.studies import predicted
 from mtl_course.studies.lesson_01_digits import ZERO_SHOT
 from mtl_course.training import evaluate
 from mtl_course.transfer import LEARNING_RATES, WAYS
@@ -138,8 +138,10 @@ class SurgeryTable(Explorer):
     def _stored(self, choice: _Choice, labels: int) -> str:
         if (stored := self._measured.get((choice.way, labels))) is None:
             return "Not one of the lesson's ways: nothing was measured for it."
-        words = "mean accuracy of {:.3f} (95 % interval {:.3f} to {:.3f}, {} seeds)"
-        return f"The lesson measured a {words.format(*stored)}."
+        return (
+            f"The lesson measured a mean accuracy of {stored.mean:.3f} in {stored.seeds} seeds; "
+            f"19 of 20 further runs should lie in {stored.low:.3f} to {stored.high:.3f}."
+        )
 
     def _train(self, run: Run, choice: _Choice, labels: int) -> str:
         start, number = time.perf_counter(), next(self._presses)
@@ -176,12 +178,14 @@ def _in_words(parts: Sequence[figures.Part]) -> str:
 
 
 def _measure(rows: pd.DataFrame) -> dict[tuple[str, int], _Measured]:
-    """Return the mean accuracy and its 95 % interval, by way of the lesson and number of labels."""
-    cells = dict(iter(rows[rows["way"].isin((*WAYS, ZERO_SHOT))].groupby(["way", "labels"])))
+    """Return the mean accuracy and where another run should land, by way and number of labels."""
+    rows = rows[rows["way"].isin((*WAYS, ZERO_SHOT))]
+    cells = dict(iter(rows.groupby(["way", "labels"])))
     wanted = set(itertools.product(WAYS, {n for way, n in cells if way in WAYS})) or {None}
     if not wanted <= cells.keys() or min(map(len, cells.values())) < 2:
         raise ValueError("rows must hold each way of the lesson, for two seeds or more a cell.")
-    return {key: _Measured(*interval(cell["accuracy"]), len(cell)) for key, cell in cells.items()}
+    table = predicted(rows, ["way", "labels"]).set_index(["way", "labels"])
+    return {key: _Measured(**row) for key, row in table.to_dict("index").items()}
 
 
 def _table(runs: Sequence[tuple]) -> str:
@@ -200,5 +204,5 @@ def _table(runs: Sequence[tuple]) -> str:
         dot = f'<circle cx="{at:.1f}" cy="9" r="4" fill="{figures.COLORS[0]}"/>'
         svg = '<svg aria-hidden="true" width="190" height="18" viewBox="-5 0 190 18">'
         rows.append((*run, f"{accuracy:.3f}", mean, f"{svg}{bar}{dot}</svg>"))
-    caption = "At the right, a dot is your run and a bar the 95 % interval of the lesson's mean."
+    caption = "At the right, a dot is your run, and a bar is where 19 of 20 runs should land."
     return table(f"Your runs. {caption}", heads, rows)

@@ -166,7 +166,10 @@ class Course:
             if notebook is not None:
                 with atomic(target) as draft:
                     nbformat.write(notebook, draft)
-                target.with_name("timestamp.txt").write_text(record["handed in"])
+                timed = target.with_name("timestamp.txt")
+                timed.unlink(missing_ok=True)
+                if record["handed in"]:  # formgrader stumbles over an empty file
+                    timed.write_text(record["handed in"])
             self._write_record(assignment.name, student, record)
         except Exception as error:  # such as a name that is too long for a file's
             name = gradebook.name_of(student)

@@ -82,6 +82,12 @@ def like(net: Net, outputs: int = 2) -> Net:
     return copied
 
 
+def with_head(source: Net, head: nn.Module) -> Net:
+    net = like(source)
+    net.head = head
+    return net
+
+
 def frozen(net: Net) -> Net:
     net.trunk.requires_grad_(False)
     return net
@@ -96,6 +102,8 @@ SOURCE = Net(8)
         (lambda source: like(source), "✓"),
         (lambda source: like(source, 8), "8 outputs"),
         (lambda source: Net(2), "weights that learned A"),
+        (lambda source: with_head(source, nn.Linear(4, 2)), "RuntimeError"),
+        (lambda source: None, "AttributeError"),
         (lambda source: frozen(like(source)), "frozen"),
     ],
 )
