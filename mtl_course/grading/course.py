@@ -266,6 +266,9 @@ class Course:
             elif there and not os.path.lexists(path / name):
                 found = ", ".join(there)[:200]
                 reasons[student_id(path.name)] = f"no folder {name}; there is {found}"
+        for record in sorted((self.folder / "records" / name).glob("*.json")):
+            if record.stem not in reasons.keys() | self._submissions(name).keys():
+                reasons[record.stem] = "what was graded is no longer there; its points stand"
         return reasons
 
     def _record(self, name: str, student: str) -> dict:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 from nbconvert.exporters import HTMLExporter
+from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters.base import BaseConverter
@@ -81,6 +82,9 @@ class SafePages(HTMLExporter):
 
     def from_notebook_node(self, nb: NotebookNode, *args, **how) -> tuple[str, dict]:
         """Return a page with its policy. Raises: RuntimeError if there is no place for it."""
+        # The lexer for IPython takes a time that grows with the square of a line's length.
+        plain = Highlight2HTML(pygments_lexer="python3", parent=self)
+        self.register_filter("highlight_code", plain)
         page, resources = super().from_notebook_node(nb, *args, **how)
         page, heads = re.subn("<head>", f"<head>{_POLICY}", page, count=1)
         if not heads:

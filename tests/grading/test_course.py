@@ -30,6 +30,7 @@ from grader import (
     record,
     report,
 )
+from nbconvert.filters import Highlight2HTML
 from notebook_files import NOTEBOOKS, ROOT, code_cells
 
 from mtl_course.__main__ import main
@@ -233,13 +234,30 @@ def test_what_is_misplaced_is_in_the_report(new_class: Callable[[str], Path]):
     )
     linked = place / "submitted" / "eve" / "small"
     (linked / "linked").rename(linked / "small.ipynb")
+    small_course.submit(place, "fay", filled)
+    grade(place)
+    shutil.rmtree(place / "submitted" / "fay")
     grade(place)
     why = report(place)["quarantined"]
     assert report(place)["points"]["ann"] == 6 and not why["ann"]
+    assert report(place)["points"]["fay"] == 6 and "no longer there" in why["fay"]
     assert "no folder small; there is small.ipynb" in why["bob"]
     assert "Small" in why["cid"]
     assert "link" in why["dan"] and "hard link" in why["eve"]
     assert "cannot be read" in why["all of them.zip"]
+
+
+def test_a_long_line_is_highlighted_in_time_that_grows_with_its_length():
+    """IPython's lexer, nbconvert's own, takes a time that grows with the square of it."""
+    pages = gradebook.SafePages()
+    pages.from_notebook_node(nbformat.v4.new_notebook())
+    ours = pages.environment.filters["highlight_code"]
+    seconds = []
+    for highlight, count in ((Highlight2HTML(pygments_lexer="ipython3"), 4_000), (ours, 8_000)):
+        start = time.monotonic()
+        assert "highlight" in highlight("a." * count + "a")
+        seconds.append(time.monotonic() - start)
+    assert seconds[1] < seconds[0]
 
 
 def test_a_damaged_record_is_made_again(three: Path):
