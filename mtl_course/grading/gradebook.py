@@ -83,8 +83,7 @@ class SafePages(HTMLExporter):
     def from_notebook_node(self, nb: NotebookNode, *args, **how) -> tuple[str, dict]:
         """Return a page with its policy. Raises: RuntimeError if there is no place for it."""
         # The lexer for IPython takes a time that grows with the square of a line's length.
-        plain = Highlight2HTML(pygments_lexer="python3", parent=self)
-        self.register_filter("highlight_code", plain)
+        self.filters = self.filters | {"highlight_code": Highlight2HTML(pygments_lexer="python3")}
         page, resources = super().from_notebook_node(nb, *args, **how)
         page, heads = re.subn("<head>", f"<head>{_POLICY}", page, count=1)
         if not heads:
