@@ -16,15 +16,12 @@ import secrets
 import shutil
 import signal
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import TimeoutError, as_completed
-from datetime import UTC
 from pathlib import Path
 
 import nbformat
 import pandas as pd
-from dateutil import parser as dates
 from nbgrader.api import MissingEntry
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from pebble import ProcessExpired, ProcessPool
@@ -156,7 +153,7 @@ class Course:
     def _mark(self, assignment: Assignment, student: str, folder: Path) -> str:
         """Mark one submission and write down the results. Returns: the student."""
         record, notebook = mark(assignment, folder)
-        time, odd = _submission_time(folder)
+        time, odd = intake.submission_time(folder)
         record |= {"student": gradebook.name_of(student), "handed in": time}
         record["notes"] += odd
         if notebook is not None:
@@ -197,7 +194,7 @@ class Course:
 
     def _is_graded(self, name: str, student: str, folder: Path, conditions: dict) -> bool:
         record = self._record(name, student)
-        now = (conditions, _submission_time(folder)[0])
+        now = (conditions, intake.submission_time(folder)[0])
         if (record.get("against"), record.get("handed in")) != now:
             return False
         try:
@@ -248,7 +245,7 @@ class Course:
         if not submitted.is_dir():
             raise FileNotFoundError(f"{submitted} is missing: it holds STUDENT/{name}.")
         folders = [path for path in sorted(submitted.iterdir()) if not path.is_symlink()]
-        return {student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
+        return {intake.student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
 
     def _misplaced(self, name: str) -> dict[str, str]:
         """Return why there is nothing to grade in a student's folder that is not empty."""
@@ -259,13 +256,15 @@ class Course:
             try:
                 there = sorted(p.name for p in path.iterdir() if p.name not in self.names)
             except OSError as error:
-                reasons[student_id(path.name)] = f"its folder cannot be read: {error.strerror}"
+                reasons[intake.student_id(path.name)] = (
+                    f"its folder cannot be read: {error.strerror}"
+                )
                 continue
             if path.is_symlink():
-                reasons[student_id(path.name)] = "its folder is a link"
+                reasons[intake.student_id(path.name)] = "its folder is a link"
             elif there and not os.path.lexists(path / name):
                 found = ", ".join(there)[:200]
-                reasons[student_id(path.name)] = f"no folder {name}; there is {found}"
+                reasons[intake.student_id(path.name)] = f"no folder {name}; there is {found}"
         for record in sorted((self.folder / "records" / name).glob("*.json")):
             if record.stem not in reasons.keys() | self._submissions(name).keys():
                 reasons[record.stem] = "what was graded is no longer there; its points stand"
@@ -290,25 +289,3 @@ def _prepare(cores: multiprocessing.Queue) -> None:
     core = cores.get()
     cores.put(core)  # for one that takes the place of a worker that died
     os.sched_setaffinity(0, {core})  # its sandbox's too: a hog takes no other's time
-
-
-def _submission_time(folder: Path) -> tuple[str, list[str]]:
-    """Return when a submission was handed in, as nbgrader writes it, and notes about its time."""
-    try:
-        text = intake.read_bytes(folder, "timestamp.txt")[:100].decode("utf-8-sig").strip()
-    except ValueError:  # there is none
-        return "", []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", dates.UnknownTimezoneWarning)
-            time = dates.parse(text)
-    except (ValueError, OverflowError, dates.UnknownTimezoneWarning):
-        return "", [f"its timestamp cannot be read, and counts as none: {text!r}"]
-    time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC"), []
-
-
-def student_id(folder: str) -> str:
-    """Return a folder's name with what nbgrader or its pages would misread as %XX."""
-    special = r"[%*?\[\]{}+/\\<>&\"'\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$"
-    return re.sub(special, lambda c: "".join(f"%{b:02X}" for b in os.fsencode(c[0])), folder)

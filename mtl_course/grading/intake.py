@@ -9,10 +9,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
+import warnings
+from datetime import UTC
 from pathlib import Path
 
 import nbformat
+from dateutil import parser as dates
 from nbformat import NotebookNode
 from nbgrader.utils import is_solution
 
@@ -59,6 +63,28 @@ def read_bytes(folder: Path, name: str) -> bytes:
     if len(raw) > FILE_LIMIT:
         raise Quarantined(f"{name} is larger than {FILE_LIMIT // 1_000_000} MB")
     return raw
+
+
+def submission_time(folder: Path) -> tuple[str, list[str]]:
+    """Return when a submission was handed in, as nbgrader writes it, and notes about its time."""
+    try:
+        text = read_bytes(folder, "timestamp.txt")[:100].decode("utf-8-sig").strip()
+    except ValueError:  # there is none
+        return "", []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", dates.UnknownTimezoneWarning)
+            time = dates.parse(text)
+    except (ValueError, OverflowError, dates.UnknownTimezoneWarning):
+        return "", [f"its timestamp cannot be read, and counts as none: {text!r}"]
+    time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC"), []
+
+
+def student_id(folder: str) -> str:
+    """Return a folder's name with what nbgrader or its pages would misread as %XX."""
+    special = r"[%*?\[\]{}+/\\<>&\"'\x00-\x1f\x7f\ud800-\udfff]|^[\s.]|\s$"
+    return re.sub(special, lambda c: "".join(f"%{b:02X}" for b in os.fsencode(c[0])), folder)
 
 
 def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, list[str]]:

@@ -19,7 +19,6 @@ from grader import HALF, HONEST, grading, marked, processes, record, report
 from notebook_files import code_cells
 
 from mtl_course.grading import intake
-from mtl_course.grading.course import student_id
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +144,7 @@ def test_names_that_are_not_utf8_stay_apart(graded: Path):
 @pytest.mark.parametrize("name", attacks.ATTACKS)
 def test_attacks_earn_what_their_honest_part_earned(graded: Path, name: str):
     wanted, _ = attacks.ATTACKS[name]
-    found = record(graded, student_id(f"attack: {name}"))
+    found = record(graded, intake.student_id(f"attack: {name}"))
     assert found["exercises"]["mean"]["score"] == 2, found["exercises"]["mean"]["parts"]
     assert found["exercises"]["double"]["score"] == wanted - 2, found["exercises"]["double"]
     assert report(graded)["points"][f"attack: {name}"] == wanted
@@ -153,7 +152,7 @@ def test_attacks_earn_what_their_honest_part_earned(graded: Path, name: str):
 
 @pytest.mark.parametrize("name", attacks.ATTACKS)
 def test_attacks_get_nowhere(graded: Path, name: str):
-    notebook = marked(graded, student_id(f"attack: {name}"))
+    notebook = marked(graded, intake.student_id(f"attack: {name}"))
     said = [out.get("text", "") for cell in code_cells(notebook) for out in cell.outputs]
     assert not [text for text in said if re.search("^REACHED", text, flags=re.MULTILINE)]
     assert sum(map(len, said)) < 1_000_000
@@ -173,7 +172,7 @@ def test_garbage_is_quarantined_and_says_why(graded: Path, student: str):
     assert report(graded)["quarantined"][student]
     grades = pd.read_csv(graded / "grades.csv", keep_default_na=False).set_index("student")
     assert grades["small"][student] == "", "no grade, which is not a grade of 0"
-    assert not (graded / "feedback" / student_id(student)).exists()
+    assert not (graded / "feedback" / intake.student_id(student)).exists()
 
 
 def test_what_cannot_be_kept_costs_nobody_else(graded: Path):

@@ -34,7 +34,7 @@ from nbconvert.filters import Highlight2HTML
 from notebook_files import NOTEBOOKS, ROOT, code_cells
 
 from mtl_course.__main__ import main
-from mtl_course.grading import course, gradebook, marking, sandbox
+from mtl_course.grading import gradebook, intake, marking, sandbox
 from mtl_course.grading.course import Course
 
 LIVELY = """%matplotlib inline
@@ -213,7 +213,7 @@ def test_a_new_time_is_taken_and_a_roster_goes_with_odd_names(three: Path):
 )
 def test_a_time_is_what_it_says_or_noted(text: str, time: str, tmp_path: Path):
     (tmp_path / "timestamp.txt").write_text(text)
-    found, notes = course._submission_time(tmp_path)
+    found, notes = intake.submission_time(tmp_path)
     assert found == time
     assert bool(notes) == (not time)
 
