@@ -216,6 +216,8 @@ def test_runs_with_other_parameters(path: Path):
     [
         ("01_transfer", {"seed": 7, "labels": "many"}, {"labels": 30}),
         ("03_multi_task", {"seed": 7, "images": 300}, {"images": 300}),
+        ("evidence/01_transfer", {"seed": 7}, {}),
+        ("evidence/03_multi_task", {"seed": 7}, {}),
     ],
 )
 def test_a_lesson_goes_on_with_what_it_can_use(name: str, parameters: dict, taken: dict):

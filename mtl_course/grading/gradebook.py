@@ -1,5 +1,6 @@
 """nbgrader's part in grading a class: its converters, its gradebook, and tables of points."""
 
+import copy
 import hashlib
 import io
 import json
@@ -104,7 +105,8 @@ def opened(folder: Path) -> Gradebook:
 def settings(folder: Path) -> Config:
     """Return a class's settings of nbgrader. Raises: ValueError if these would not be safe."""
     config = PyFileConfigLoader("nbgrader_config.py", str(folder)).load_config()
-    if tuple(config.Autograde.get("autograde_preprocessors", ())) != _STEPS:
+    configure(safe := copy.deepcopy(config))
+    if config != safe:
         raise ValueError(
             f"course: nbgrader's own buttons would run students' code by {folder}/"
             "nbgrader_config.py. Copy that of notebooks/assignments anew; it calls configure(c)."

@@ -533,9 +533,10 @@ _attack(
     """
 from pathlib import Path
 
-for name in ("/etc/hosts", "/proc/1/cmdline", "/proc/1/environ"):
-    text = Path(name).read_text() if Path(name).exists() else ""
-    if any(word in text for word in ("--ro-bind", "127.0.1.1", "{place}")):
+if Path("/etc/hosts").exists():
+    print("REACHED")
+for name in ("/proc/1/cmdline", "/proc/1/environ"):
+    if any(word in Path(name).read_text() for word in ("--ro-bind", "{place}")):
         print("REACHED", name)
 """,
 )

@@ -278,27 +278,25 @@ def test_words_below_a_written_answer_are_part_of_it(new_class: Callable[[str], 
 
 @pytest.mark.slow
 def test_one_that_takes_the_grader_with_it_costs_nobody_else(new_class: Callable[[str], Path]):
-    """A check of the instructor's that becomes large ends its own process, and is named."""
-    place = new_class("large")
+    """A check that ends its process, or becomes large, is named; each worker keeps to a core."""
+    place = new_class("alone")
     checks = place / "instructor" / "small_checks.py"
-    checks.write_text(
-        checks.read_text().replace(
-            "for count in (1, 2, 9):",
-            "if student.call('double', 1) == 3:\n        import os\n        "
-            "os.abort()\n    for count in (1, 2, 9):",
-        )
+    harm = (
+        "found = student.call('double', 1)\n    if found == 3:\n        import os\n"
+        "        os.abort()\n    if found == 4:\n        bytearray(10**10)\n"
     )
-    small_course.submit(place, "ann", small_course.filled(place, HONEST))
-    small_course.submit(
-        place,
-        "bob",
-        small_course.filled(
-            place, HONEST | {"double_answer": "def double(x):\n    return 3 * x\n"}
-        ),
-    )
+    loop = "    for count in (1, 2, 9):"
+    checks.write_text(checks.read_text().replace(loop, f"    {harm}{loop}"))
+    cores = "import os\n\nprint(len(os.sched_getaffinity(0)), 'core')\n\n\n"
+    for student, factor in (("ann", 2), ("bob", 3), ("cid", 4)):
+        double = f"{cores}def double(x):\n    return {factor} * x\n"
+        answers = HONEST | {"double_answer": double}
+        small_course.submit(place, student, small_course.filled(place, answers))
     grading("grade", place, "--jobs", 2)
     assert report(place)["points"]["ann"] == 6
     assert "process ended" in report(place)["quarantined"]["bob"]
+    assert "MemoryError" in report(place)["notes"]["cid"]
+    assert "1 core" in str(code_cells(marked(place, "ann"))[1].outputs)
 
 
 @pytest.mark.slow
@@ -419,12 +417,19 @@ def test_limits_are_above_zero(released: tuple[Path, str], capsys: pytest.Captur
     assert "seconds" in error(capsys, "grade", released[0], "--root", "--seconds", "-1")
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("without", "pass"),
+        ("pages", "configure(c)\nc.GenerateFeedback.exporter_class = 'nbconvert.HTMLExporter'"),
+    ],
+)
 def test_a_class_whose_settings_are_not_safe_is_refused(
-    new_class: Callable[[str], Path], capsys: pytest.CaptureFixture
+    new_class: Callable[[str], Path], capsys: pytest.CaptureFixture, name: str, line: str
 ):
-    place = new_class("unsafe")
+    place = new_class(f"unsafe {name}")
     settings = place / "nbgrader_config.py"
-    settings.write_text(settings.read_text().replace("configure(c)", "pass"))
+    settings.write_text(settings.read_text().replace("configure(c)", line))
     assert "nbgrader_config.py" in error(capsys, "grade", place, "--root")
 
 

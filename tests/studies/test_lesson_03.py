@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mtl_course import networks, scenes, training
+from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.studies import common, lesson_03
 
@@ -16,6 +17,14 @@ def test_the_scenes_of_a_seed_are_separate_draws(monkeypatch):
     pictures = [p.numpy().tobytes() for r in (one, other) for d in r[:2] for p in d.images]
     assert len(set(pictures)) == 2 * (64 + 96)
     assert one.effort.shape == one.train.labels.shape
+
+
+def test_the_network_that_ships_answers_well():
+    """As the ten of its study, on scenes that none of them has seen."""
+    test = scenes.draw(1_000, seed=derive_seed(3, "unseen"), jobs=1)
+    scores = lesson_03.answers(lesson_03.pretrained(), test)
+    assert scores["accuracy"] > 0.88
+    assert min(scores[task] for task in scenes.THE_FOUR) > 0.75
 
 
 def test_a_softmax_says_one_thing_and_tuned_thresholds_say_more():
