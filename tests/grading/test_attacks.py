@@ -136,6 +136,11 @@ def test_names_come_back_as_they_were(graded: Path, student: str):
         assert table.set_index(column)["small"][shown] == "4.0"
 
 
+def test_no_name_is_html_on_formgraders_pages(graded: Path):
+    for part in ("marked", "autograded", "feedback"):
+        assert not [path for path in (graded / part).iterdir() if set(path.name) & set("<>&\"'")]
+
+
 def test_names_that_are_not_utf8_stay_apart(graded: Path):
     points = report(graded)["points"]
     assert (points["latin \\xe9"], points["latin \\xe8"]) == (4, 6)

@@ -39,6 +39,7 @@ from mtl_course.grading.course import Course
 
 LIVELY = """%matplotlib inline
 %autosave 60
+%connect_info
 import asyncio, logging, sys, warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
