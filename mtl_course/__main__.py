@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     add("course", help="the folder of the class")
     add("names", nargs="*", help="assignments; all of them if none is named")
     add("--jobs", type=int, help="processes (grade); default: one a core")
-    add("--seconds", type=float, default=20.0, help="for a cell or an answer (20)")
-    add("--total-seconds", type=float, default=150.0, help="for a notebook (150)")
+    add("--seconds", type=float, default=20.0, help="of computing for a cell or an answer (20)")
+    add("--total-seconds", type=float, default=150.0, help="of computing for a notebook (150)")
     add("--again", action="store_true", help="grade what is graded already, too")
     add("--root", action="store_true", help="grade although you are root")
     return parser
@@ -194,7 +194,7 @@ def _grading(asked: argparse.Namespace) -> Iterator[str]:
         from mtl_course.grading.course import Course
     except ModuleNotFoundError as error:
         raise ValueError(f'{error}. Install: python -m pip install -e ".[grading]"') from error
-    from mtl_course.grading.sandbox import Limits
+    from mtl_course.grading.sandbox import Limits, counted_by
 
     course = Course(asked.course)
     if asked.step == "export":
@@ -209,6 +209,7 @@ def _grading(asked: argparse.Namespace) -> Iterator[str]:
             limits = Limits(seconds=asked.seconds, total_seconds=asked.total_seconds)
             how = {"jobs": asked.jobs, "again": asked.again, "root": asked.root}
             graded = course.grade(name, limits=limits, **how)
+            yield f"{name}: the memory of submissions was counted by {counted_by()}."
             out = graded["quarantined"] != ""
             if len(noted := graded[out | (graded["notes"] != "")]):
                 yield noted.to_string(index=False)

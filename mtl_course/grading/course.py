@@ -22,7 +22,6 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-from nbgrader.api import MissingEntry
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from pebble import ProcessExpired, ProcessPool
 from tqdm.auto import tqdm
@@ -53,8 +52,15 @@ class Course:
         gradebook.settings(self.folder)
 
     def release(self, name: str) -> Path:
-        """Make the student version, without solutions, and enter it into the gradebook."""
+        """Make the student version, without solutions, and enter it into the gradebook.
+
+        The texts of earlier ones are kept: who hands in one of those has edited nothing.
+        """
         released = self._notebook("student", name)
+        if released.is_file():
+            texts = intake.texts(nbformat.read(released, as_version=4), self._earlier(name))
+            with atomic(self.folder / "releases" / f"{name}.json") as draft:
+                draft.write_text(json.dumps(texts, indent=1), encoding="utf-8")
         gradebook.convert(self.folder, GenerateAssignment, name)
         return released
 
@@ -81,7 +87,7 @@ class Course:
             if not sandbox.hides(path):
                 raise sandbox.Refused(f"{path} would be seen in the sandbox: move the course away.")
         conditions, _ = assignment.conditions(), assignment.exercises()
-        folders = self._submissions(name)
+        folders = intake.submissions(self.folder / "submitted", name)
         todo = [
             one for one in folders.items() if again or not self._is_graded(name, *one, conditions)
         ]
@@ -91,7 +97,7 @@ class Course:
         else:
             marked = (self._mark(assignment, *one) for one in todo)
         students = itertools.chain(folders.keys() - dict(todo).keys(), marked)
-        problems = self._misplaced(name)
+        problems = self._misplaced(name, folders)
         try:
             for student in tqdm(students, name, len(folders), disable=not progress):
                 try:
@@ -144,6 +150,7 @@ class Course:
                 except (ProcessExpired, TimeoutError) as error:
                     why = f"grading it failed, and is tried again: its process ended ({error!r})"
                     about = {"student": gradebook.name_of(student), "failed": why}
+                    about |= self._kept(assignment.name, student)
                     self._write_record(assignment.name, student, about)
                 yield student
         finally:
@@ -155,6 +162,7 @@ class Course:
         record, notebook = mark(assignment, folder)
         time, odd = intake.submission_time(folder)
         record |= {"student": gradebook.name_of(student), "handed in": time}
+        record |= self._kept(assignment.name, student)
         record["notes"] += odd
         if notebook is not None:
             record["marked"] = gradebook.digest(notebook)
@@ -181,15 +189,13 @@ class Course:
         if record.get("entered") or "failed" in record:  # the old points of a failed one stand
             return
         if "quarantined" in record:
-            with gradebook.opened(self.folder) as book:
-                try:
-                    book.remove_submission(name, student)
-                except MissingEntry:
-                    book.update_or_create_student(student)
+            marks = gradebook.remove(self.folder, name, student)
+            record = {"by hand": marks} | record  # unless some are kept already
             for step in ("marked", "autograded", "feedback"):
                 shutil.rmtree(self.folder / step / student / name, ignore_errors=True)
         else:
             gradebook.convert(self.folder, Autograde, name, student)
+            gradebook.mark_by_hand(self.folder, name, student, record.pop("by hand", []))
         self._write_record(name, student, record | {"entered": True})
 
     def _is_graded(self, name: str, student: str, folder: Path, conditions: dict) -> bool:
@@ -231,44 +237,27 @@ class Course:
         if not checks.is_file():
             raise FileNotFoundError(f"{checks} is missing: write its checks.")
         with gradebook.opened(self.folder) as book:
-            entered = name in [assignment.name for assignment in book.assignments]
-        if not entered or not released.is_file():
+            due = {one.name: str(one.duedate or "") for one in book.assignments}
+        if name not in due or not released.is_file():
             raise FileNotFoundError(f"{name} is not in the gradebook: release it first.")
         seed = self.folder / "seed.txt"
         if not seed.exists():
             with atomic(seed) as draft:
                 draft.write_text(f"{secrets.randbelow(2**31)}\n")
-        return Assignment(name, released, checks, int(seed.read_text()), limits)
+        number, earlier = int(seed.read_text()), self._earlier(name)
+        return Assignment(name, released, checks, number, limits, due[name], earlier)
 
-    def _submissions(self, name: str) -> dict[str, Path]:
-        submitted = self.folder / "submitted"
-        if not submitted.is_dir():
-            raise FileNotFoundError(f"{submitted} is missing: it holds STUDENT/{name}.")
-        folders = [path for path in sorted(submitted.iterdir()) if not path.is_symlink()]
-        return {intake.student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
+    def _earlier(self, name: str) -> dict[str, list[str]]:
+        """Return the texts that cells had in earlier releases, by their ids."""
+        path = self.folder / "releases" / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def _misplaced(self, name: str) -> dict[str, str]:
-        """Return why there is nothing to grade in a student's folder that is not empty."""
-        reasons = {}
-        for path in sorted((self.folder / "submitted").iterdir()):
-            if path.name.startswith(".") and path.is_file():  # the system's
-                continue
-            try:
-                there = sorted(p.name for p in path.iterdir() if p.name not in self.names)
-            except OSError as error:
-                reasons[intake.student_id(path.name)] = (
-                    f"its folder cannot be read: {error.strerror}"
-                )
-                continue
-            if path.is_symlink():
-                reasons[intake.student_id(path.name)] = "its folder is a link"
-            elif there and not os.path.lexists(path / name):
-                found = ", ".join(there)[:200]
-                reasons[intake.student_id(path.name)] = f"no folder {name}; there is {found}"
-        for record in sorted((self.folder / "records" / name).glob("*.json")):
-            if record.stem not in reasons.keys() | self._submissions(name).keys():
-                reasons[record.stem] = "what was graded is no longer there; its points stand"
-        return reasons
+    def _misplaced(self, name: str, folders: Mapping[str, Path]) -> dict[str, str]:
+        """Return, by student, what lies in the wrong place, or is no longer there."""
+        reasons = intake.misplaced(self.folder / "submitted", name, self.names)
+        graded = {path.stem for path in (self.folder / "records" / name).glob("*.json")}
+        gone = "what was graded is no longer there; its points stand"
+        return dict.fromkeys(sorted(graded - folders.keys()), gone) | reasons
 
     def _record(self, name: str, student: str) -> dict:
         path = self.folder / "records" / name / f"{student}.json"
@@ -276,6 +265,10 @@ class Course:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # damaged ones are made again
             return {}
+
+    def _kept(self, name: str, student: str) -> dict:
+        """Return what a new record takes from the old one: marks that wait for a submission."""
+        return {k: v for k, v in self._record(name, student).items() if k == "by hand"}
 
     def _write_record(self, name: str, student: str, record: dict) -> None:
         with atomic(self.folder / "records" / name / f"{student}.json") as draft:

@@ -1,20 +1,27 @@
 """nbgrader's part in grading a class: its converters, its gradebook, and tables of points."""
 
+import contextlib
 import copy
 import hashlib
+import html
 import io
 import json
 import logging
 import re
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pandas as pd
+from jinja2 import pass_context
+from latex2mathml.converter import convert_to_element
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
@@ -30,6 +37,13 @@ _COLUMNS = {  # of each exported table, and their names there
                "email": "SIS Login ID", "section": "Section"},
     "moodle": {"student": "ID number", "first": "First name", "last": "Last name",
                "email": "Email address"},
+}  # fmt: skip
+_BY_HAND = {"grade": ("manual_score", "extra_credit"), "comment": ("manual_comment",)}
+_FORMULA_LIMIT = 2_000  # characters
+_ATTRIBUTES = {  # of MathML, that lead nowhere
+    "xmlns", "display", "displaystyle", "accent", "stretchy", "fence", "form", "separator",
+    "lspace", "rspace", "minsize", "maxsize", "movablelimits", "mathvariant", "linethickness",
+    "columnalign", "columnspacing", "rowspacing", "scriptlevel", "width", "height", "depth",
 }  # fmt: skip
 _POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
@@ -53,6 +67,7 @@ def configure(c: Config) -> None:
     c.Autograde.sanitize_preprocessors = []
     c.Autograde.autograde_preprocessors = list(_STEPS)
     c.GenerateFeedback.exporter_class = "mtl_course.grading.gradebook.SafePages"
+    c.Execute.kernel_name = "none, since these notebooks are students'"  # for `nbgrader validate`
 
 
 class OnlyMarked(NbGraderPreprocessor):
@@ -79,7 +94,13 @@ def digest(notebook: NotebookNode) -> str:
 
 
 class SafePages(HTMLExporter):
-    """Pages that run no script and request nothing from other servers."""
+    """Pages that run no script and request nothing from other servers. Formulas are MathML."""
+
+    @pass_context
+    def markdown2html(self, context: Mapping, source: str) -> str:
+        """Return Markdown as HTML."""
+        pictures = context.get("cell", {}).get("attachments", {})
+        return MarkdownWithMath(_Renderer(escape=False, attachments=pictures)).render(source)
 
     def from_notebook_node(self, nb: NotebookNode, *args, **how) -> tuple[str, dict]:
         """Return a page with its policy. Raises: RuntimeError if there is no place for it."""
@@ -92,9 +113,64 @@ class SafePages(HTMLExporter):
         return page, resources
 
 
+class _Renderer(IPythonRenderer):
+    def inline_math(self, body: str) -> str:
+        return _formula(body, "inline", f"${body}$")
+
+    def block_math(self, body: str) -> str:
+        return _formula(body, "block", f"$${body}$$")
+
+
+def _formula(tex: str, display: str, otherwise: str) -> str:
+    """Return a formula as MathML, or where that cannot be made the text `otherwise`."""
+    try:
+        if len(tex) > _FORMULA_LIMIT:
+            raise ValueError("too long")
+        root = convert_to_element(tex, display=display)
+        for element in root.iter():
+            # The library leaves text as it was written, which might be a tag.
+            element.text = html.unescape(element.text or "")
+            for odd in element.attrib.keys() - _ATTRIBUTES:
+                del element.attrib[odd]
+        return ElementTree.tostring(root, encoding="unicode")
+    except Exception:  # whatever a formula that is none brings about in there
+        return html.escape(otherwise)
+
+
 def name_of(student: str) -> str:
     """Return the name behind nbgrader's id; names that differ stay different."""
     return unquote(student, errors="backslashreplace")
+
+
+def remove(folder: Path, name: str, student: str) -> list[dict]:
+    """Remove a student's points. Returns: what was marked by hand, for `mark_by_hand`."""
+    marks = []
+    with opened(folder) as book:
+        try:
+            for notebook in book.find_submission(name, student).notebooks:
+                for kind, entries in (("grade", notebook.grades), ("comment", notebook.comments)):
+                    for one in entries:
+                        by_hand = {field: getattr(one, field) for field in _BY_HAND[kind]}
+                        if any(value is not None for value in by_hand.values()):
+                            marks.append({"of": kind, "at": (one.name, notebook.name)} | by_hand)
+            book.remove_submission(name, student)
+        except MissingEntry:
+            book.update_or_create_student(student)
+    return marks
+
+
+def mark_by_hand(folder: Path, name: str, student: str, marks: Iterable[Mapping]) -> None:
+    """Enter marks that `remove` returned, to be looked at again: the answer is another."""
+    with opened(folder) as book:
+        for mark in marks:
+            find = {"grade": book.find_grade, "comment": book.find_comment}[mark["of"]]
+            with contextlib.suppress(MissingEntry):  # of an exercise that there is no longer
+                entry = find(*mark["at"], name, student)
+                for field in _BY_HAND[mark["of"]]:
+                    setattr(entry, field, mark[field])
+                if mark["of"] == "grade":
+                    entry.needs_manual_grade = True
+        book.db.commit()
 
 
 def opened(folder: Path) -> Gradebook:

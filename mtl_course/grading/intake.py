@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import warnings
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 
@@ -27,6 +28,39 @@ _TEXT_LIMIT = 20_000  # characters of a cell
 
 class Quarantined(ValueError):
     """A submission cannot be graded. The text tells the teaching assistant why."""
+
+
+def submissions(submitted: Path, name: str) -> dict[str, Path]:
+    """Return the folders that hold a submission of this assignment, by student.
+
+    Raises: FileNotFoundError if nothing was collected.
+    """
+    if not submitted.is_dir():
+        raise FileNotFoundError(f"{submitted} is missing: it holds STUDENT/{name}.")
+    folders = [path for path in sorted(submitted.iterdir()) if not path.is_symlink()]
+    return {student_id(p.name): p / name for p in folders if os.path.lexists(p / name)}
+
+
+def misplaced(submitted: Path, name: str, names: Sequence[str]) -> dict[str, str]:
+    """Return why there is nothing to grade in a student's folder that is not empty.
+
+    names: of all assignments.
+    """
+    reasons = {}
+    for path in sorted(submitted.iterdir()):
+        if path.name.startswith(".") and path.is_file():  # the system's
+            continue
+        student = student_id(path.name)
+        try:
+            there = sorted(p.name for p in path.iterdir() if p.name not in names)
+        except OSError as error:
+            reasons[student] = f"its folder cannot be read: {error.strerror}"
+            continue
+        if path.is_symlink():
+            reasons[student] = "its folder is a link"
+        elif there and not os.path.lexists(path / name):
+            reasons[student] = f"no folder {name}; there is {', '.join(there)[:200]}"
+    return reasons
 
 
 def read(folder: Path, name: str) -> tuple[list[dict], str]:
@@ -87,9 +121,21 @@ def student_id(folder: str) -> str:
     return re.sub(special, lambda c: "".join(f"%{b:02X}" for b in os.fsencode(c[0])), folder)
 
 
-def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, list[str]]:
+def texts(released: NotebookNode, earlier: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the texts that nbgrader's cells have in this release, or had in earlier ones."""
+    found = {name: list(before) for name, before in earlier.items()}
+    for cell in released.cells:
+        if (name := _grade_id(cell)) and cell.source not in found.setdefault(name, []):
+            found[name].append(cell.source)
+    return found
+
+
+def rebuild(
+    released: NotebookNode, cells: list[dict], earlier: Mapping[str, Sequence[str]] = {}
+) -> tuple[NotebookNode, list[str]]:
     """Return the released notebook with the answers in `cells`, and notes for the assistant.
 
+    earlier: texts of earlier releases, from `texts`: a cell that has one was not edited.
     Of answer cells with one name (copied, or split) those are kept, in order, whose text is not the
     released one. A code cell that the student added follows the cell that it followed; text that
     was added below a written answer is part of it. A missing
@@ -97,6 +143,7 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
     """
     notes: set[str] = set()
     originals = {_grade_id(cell): cell for cell in released.cells if _grade_id(cell)}
+    unwritten = texts(released, earlier)
     written = {n for n, c in originals.items() if c.cell_type == "markdown" and is_solution(c)}
     answers: dict[str, list[str]] = {}
     added: dict[str | None, list[str]] = {}  # by the cell before it
@@ -112,7 +159,7 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
             continue
         previous = name
         if not is_solution(originals[name]):
-            if text != originals[name].source:
+            if text not in unwritten[name]:
                 notes.add(f"{name} was edited, and stands as released")
         elif fits:
             if name in answers:
@@ -127,13 +174,13 @@ def rebuild(released: NotebookNode, cells: list[dict]) -> tuple[NotebookNode, li
         name = _grade_id(cell)
         more = added.get(name, []) if name else []
         if is_solution(cell):
-            texts = [text for text in answers.get(name, []) if text != cell.source]
+            own = [text for text in answers.get(name, []) if text not in unwritten[name]]
             if name not in answers:
                 notes.add(f"{name} is missing")
             if cell.cell_type == "markdown":
-                cell.source = "\n\n".join(texts) or cell.source
-            elif texts or name not in answers:
-                cell.source, more = "".join(texts[:1]), texts[1:] + more
+                cell.source = "\n\n".join(own) or cell.source
+            elif own or name not in answers:
+                cell.source, more = "".join(own[:1]), own[1:] + more
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         rebuilt.cells += [cell, *map(nbformat.v4.new_code_cell, more)]

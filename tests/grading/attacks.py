@@ -159,6 +159,77 @@ print("REACHED" if written > 900_000_000 else "")
 """,
 )
 
+_attack(
+    "takes memory that is nobody's",
+    """
+import mmap, os
+
+held = []
+for source in (-1, os.open("/dev/zero", os.O_RDWR)):
+    try:
+        for _ in range(50):
+            held.append(mmap.mmap(source, 25_000_000))
+            held[-1].write(bytes(25_000_000))
+            held[-1].madvise(mmap.MADV_DONTNEED)
+        print("REACHED")
+    except OSError:
+        pass
+""",
+)
+_attack(
+    "fills the system's tables with empty files",
+    """
+import os
+
+for number in range(450_000):
+    os.close(os.open(f"/tmp/{number}", os.O_CREAT | os.O_WRONLY))
+print("REACHED")
+""",
+)
+_attack(
+    "fills sockets",
+    """
+import socket, time
+
+held = []
+for _ in range(100):
+    held += socket.socketpair()
+    held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10**9)
+    held[-1].setblocking(False)
+    try:
+        while True:
+            held[-1].send(bytes(100_000))
+    except OSError:
+        pass
+time.sleep(1)
+print("REACHED")
+""",
+)
+_attack(
+    "keeps every core busy",
+    """
+import os, time
+
+for _ in range(55):
+    if os.fork() == 0:
+        while True:
+            pass
+time.sleep(1000)
+""",
+)
+_attack(
+    "leaves its core",
+    """
+import os
+
+try:
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    print("REACHED")
+except OSError:
+    pass
+""",
+)
+
 # ------------------------------------------------------------------ reading, writing, calling
 
 _attack(

@@ -10,6 +10,8 @@ import copy
 import functools
 import importlib.util
 import linecache
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -298,6 +300,14 @@ def test_checking_names_what_it_waits_for(capsys):
     student.execute("with checking('accuracy'):\n    predict(1, 2)\n", "/ipykernel_x/check.py")
     told = capsys.readouterr().out
     assert told == "accuracy: waits for predict, which is not written yet.\n"
+
+
+def test_without_assertions_nothing_passes():
+    """`python -O` leaves them out."""
+    code = "from mtl_course.grading import visible\nwith visible.checking('a'):\n    assert 0\n"
+    code += "print(visible.passed())"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert done.stdout == "a: not checked, since Python runs with -O.\n{'a': False}\n"
 
 
 def test_an_interrupt_goes_on():

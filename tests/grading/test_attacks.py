@@ -59,6 +59,9 @@ def graded(folder: Path, released: tuple[Path, str]) -> Iterator[Path]:
     hand_in(
         "raises", HONEST | {"mean_answer": "def mean(values):\n    return len(values) / None\n"}
     )
+    busy = "import time\n\n\ndef double(x):\n    end = time.process_time() + 1\n"
+    busy += "    while time.process_time() < end:\n        pass\n    return 2 * x\n"
+    hand_in("attack: keeps every core busy, its neighbor", HONEST | {"double_answer": busy})
     for student in ODD_NAMES:
         hand_in(student, HALF)
     hand_in("n" * 250, HALF)
@@ -95,7 +98,7 @@ def graded(folder: Path, released: tuple[Path, str]) -> Iterator[Path]:
                 code = code.replace(token, str(value))
             hand_in(f"attack: {name}", HONEST | {"double_answer": code})
         # An honest cell takes milliseconds, and what never ends must be waited for.
-        grading("grade", place, "--jobs", 3, "--seconds", 3)
+        grading("grade", place, "--jobs", 3, "--seconds", 3)  # more than there are cores
         listening.setblocking(False)
         with pytest.raises(BlockingIOError):
             listening.accept()
@@ -120,6 +123,11 @@ def test_honest_submissions_get_what_they_earned(graded: Path):
     points = report(graded)["points"]
     assert points[["full", "half", "nothing"]].tolist() == [6, 4, 0]
     assert set(report(graded)["of"]) == {6, 0}
+
+
+def test_a_busy_machine_takes_no_points(graded: Path):
+    """Each answer takes one second of computing of three, beside 55 others that compute."""
+    assert report(graded)["points"]["attack: keeps every core busy, its neighbor"] == 6
 
 
 def test_an_error_is_told_with_the_students_line(graded: Path):
@@ -212,7 +220,7 @@ def test_feedback_tells_what_failed_and_never_the_reference(graded: Path):
     assert "The mean of some numbers is theirs." in text
     assert "entries are wrong" in text
     pages = list((graded / "feedback").glob("*/small/small.html"))
-    assert len(pages) == 9 + len(ODD_NAMES) + len(attacks.ATTACKS)
+    assert len(pages) == 10 + len(ODD_NAMES) + len(attacks.ATTACKS)
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for hidden in ("values.mean()", "student.call", "draw.normal", "of_whole_numbers"):

@@ -51,7 +51,7 @@ def scores(place: Path) -> dict[str, float]:
 
 def nbgrader(place: Path, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *words, "--force"], cwd=place, text=True,
+        [sys.executable, "-m", "nbgrader", *words], cwd=place, text=True,
         capture_output=True, timeout=600,
     )  # fmt: skip
     return done.stdout + done.stderr
@@ -69,14 +69,20 @@ def unharmed(place: Path, before: dict[str, float]) -> None:
 def test_its_commands_change_nothing(place: Path):
     before = scores(place)
     assert before == {"ann": 6, "bob": 4, "empty": 0, "trace": 6}
-    said = nbgrader(place, "autograde", "small")
+    said = nbgrader(place, "autograde", "small", "--force")
     assert "no notebook that the grader marked" in said, said
     unharmed(place, before)
     shutil.rmtree(place / "feedback")
-    nbgrader(place, "generate_feedback", "small")
+    nbgrader(place, "generate_feedback", "small", "--force")
     assert (place / "feedback" / "ann" / "small" / "small.html").exists()
     unharmed(place, before)
     assert report(place)["points"].to_dict() == before
+
+
+def test_validating_runs_nothing(place: Path):
+    said = nbgrader(place, "validate", "marked/trace/small/small.ipynb")
+    assert "these notebooks are students'" in said and "passes all the tests" not in said
+    unharmed(place, scores(place))
 
 
 def test_formgraders_buttons_change_nothing(place: Path, tmp_path: Path):

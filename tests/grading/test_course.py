@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from grader import (
     environment,
     grade,
     grading,
+    have_a_sandbox,
     marked,
     processes,
     record,
@@ -166,6 +168,72 @@ def test_a_mark_by_hand_outlives_another_grading(three: Path):
     Course(three).export()
     grades = pd.read_csv(three / "grades.csv", keep_default_na=False).set_index("student")
     assert float(grades["small"]["eve"]) == 8.5
+
+
+def test_a_broken_upload_leaves_what_was_marked_by_hand(new_class: Callable[[str], Path]):
+    place = new_class("broken upload")
+    answers = small_course.filled(place, HONEST | {"why": "Because it is twice as much."})
+    notebook = small_course.submit(place, "ann", answers) / "small.ipynb"
+    grade(place)
+    with gradebook.opened(place) as book:
+        mark = book.find_grade("why", "small", "small", "ann")
+        mark.manual_score, mark.extra_credit, mark.needs_manual_grade = 2.5, 0.5, False
+        book.find_comment("why", "small", "small", "ann").manual_comment = "Well said."
+        book.db.commit()
+    whole = notebook.read_bytes()
+    for broken in (b"{", b""):  # twice
+        notebook.write_bytes(broken)
+        assert grade(place)["quarantined"].tolist() != [""]
+    Course(place).export()
+    assert pd.read_csv(place / "grades.csv")["small"].isna().all(), "an old score is not kept"
+    notebook.write_bytes(whole)
+    grade(place)
+    with gradebook.opened(place) as book:
+        mark = book.find_grade("why", "small", "small", "ann")
+        assert (mark.manual_score, mark.extra_credit, mark.needs_manual_grade) == (2.5, 0.5, True)
+        comment = book.find_comment("why", "small", "small", "ann")
+        assert comment.manual_comment == "Well said."
+        assert book.find_submission("small", "ann").score == 9
+        mark.needs_manual_grade = False
+        book.db.commit()
+    grade(place)
+    with gradebook.opened(place) as book:
+        assert not book.find_grade("why", "small", "small", "ann").needs_manual_grade
+
+
+def test_who_has_an_earlier_release_has_edited_nothing(new_class: Callable[[str], Path]):
+    place = new_class("released again")
+    early = small_course.filled(place, HALF | {"why": "I say so."})
+    early.cells[-1].source = "YOUR ANSWER HERE"
+    small_course.submit(place, "ann", early)
+    edited = copy.deepcopy(early)
+    edited.cells[0].source = "import os as np"
+    small_course.submit(place, "bob", edited)
+    source = place / "instructor" / "small" / "small.ipynb"
+    for typo in ("import numpy  as np", "import numpy as np  # once"):
+        notebook = nbformat.read(source, as_version=4)
+        notebook.cells[0].source = typo
+        nbformat.write(notebook, source)
+        Course(place).release("small")
+    graded = grade(place).set_index("student")
+    assert graded["points"].tolist() == [4, 4]
+    assert graded["notes"]["ann"] == ""
+    assert graded["notes"]["bob"] == "setup was edited, and stands as released"
+    assert code_cells(marked(place, "ann"))[0].source == "import numpy as np  # once"
+
+
+def test_a_due_date_that_was_moved_moves_the_penalty(new_class: Callable[[str], Path]):
+    place = new_class("due")
+    with (place / "nbgrader_config.py").open("a") as settings:
+        settings.write("c.LateSubmissionPlugin.penalty_method = 'zero'\n")
+    folder = small_course.submit(place, "ann", small_course.filled(place, HALF))
+    (folder / "timestamp.txt").write_text("2026-11-25 17:00:00 UTC")
+    for hour, points in ((16, 0), (18, 4), (16, 0)):
+        with gradebook.opened(place) as book:
+            book.update_or_create_assignment("small", duedate=f"2026-11-25 {hour}:00:00 UTC")
+        grade(place)
+        Course(place).export()
+        assert pd.read_csv(place / "grades.csv")["small"].tolist() == [points]
 
 
 def test_a_grader_that_fails_takes_nobodys_points(three: Path, monkeypatch: pytest.MonkeyPatch):
@@ -371,6 +439,35 @@ def test_without_a_sandbox_nothing_is_run(
     assert not (place / "records").exists() and not (place / "marked").exists()
 
 
+def test_an_installation_that_the_sandbox_cannot_see_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As `pip install --user` makes it, or a clone in a folder with a colon."""
+    have_a_sandbox()
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "hides", lambda path: "IPython" in str(path))
+        with pytest.raises(sandbox.Refused, match=r"no IPython.*--user.*-m venv"):
+            sandbox.check_ready(root=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "HOME", tmp_path / "a:b")
+        with pytest.raises(sandbox.Refused, match="without a colon"):
+            sandbox.check_ready(root=True)
+
+
+def test_formulas_are_shown_and_carry_nothing(new_class: Callable[[str], Path]):
+    place = new_class("formulas")
+    words = r"So $\frac{1}{m}$, $$\sum_i x_i$$ and $\text{&lt;img src=x&gt;<b} \class{z}{y}$, 5 $."
+    answers = HONEST | {"why": words}
+    small_course.submit(place, "ann", small_course.filled(place, answers))
+    grade(place)
+    (page,) = Course(place).feedback("small")
+    text = page.read_text(encoding="utf-8")
+    assert re.search("<mfrac>.*<mn>1</mn>.*<mi>m</mi>.*</mfrac>", text)
+    assert 'display="block"' in text
+    assert r"$\frac" not in text and "5 $." in text
+    assert "<img src" not in text and 'class="z"' not in text
+
+
 def test_a_class_that_the_sandbox_would_see_is_refused():
     assert not sandbox.hides(ROOT / "mtl_course" / "class")
     assert not sandbox.hides(Path("/usr/share/class"))
@@ -409,7 +506,7 @@ def test_without_nbgrader_the_command_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     monkeypatch.delitem(sys.modules, "mtl_course.grading.course")
-    monkeypatch.setitem(sys.modules, "nbgrader.api", None)
+    monkeypatch.setitem(sys.modules, "nbgrader.converters", None)
     line = error(capsys, "release", tmp_path)
     assert "nbgrader" in line and 'pip install -e ".[grading]"' in line
 
