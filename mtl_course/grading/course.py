@@ -2,7 +2,8 @@
 
 Its folder holds ``nbgrader_config.py``, ``instructor/NAME/NAME.ipynb`` (nbgrader's source) and
 ``NAME_checks.py`` (hidden), ``student/NAME/NAME.ipynb`` (released), ``submitted/STUDENT/NAME``.
-Grading adds ``gradebook.db``, ``seed.txt``, ``records``, ``marked``, ``autograded`` and reports.
+Grading adds ``gradebook.db``, ``seed.txt``, ``records``, ``marked``, ``autograded`` and reports;
+releasing again adds ``releases``, the texts of earlier ones.
 """
 
 import ctypes
