@@ -56,6 +56,19 @@ def build_labels(notes, tasks):
     number = {"yes": 1, "no": 0, "?": -1}
     return torch.tensor([[number[note.get(task, "?")] for task in TASKS] for note in notes])
 
+### build_labels: columns that nobody noted dropped
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    noted = [task for task in tasks if any(task in note for note in notes)]
+    rows = [[number[note.get(task, "?")] for task in noted] for note in notes]
+    return torch.tensor(rows).reshape(len(notes), len(noted))
+
+### build_labels: images that say nothing dropped
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    rows = [[number[note.get(task, "?")] for task in tasks] for note in notes if note]
+    return torch.tensor(rows).reshape(len(rows), len(tasks))
+
 ### lecture_columns: not turned over
 def lecture_columns(labels, first, last):
     return labels[first - 1 : last]
@@ -264,6 +277,36 @@ def equal_width(width, tasks):
 def equal_width(width, tasks):
     def weights(w, k):
         return 54 * w**2 + 27 * w + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### equal_width: biases counted
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + (37 + 5) * w + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### equal_width: batch statistics counted
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + (37 + 10) * w + 3 + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### equal_width: one channel
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + 19 * w + (8 * w + 1) * k
 
     found = width
     while weights(found + 1, tasks) <= tasks * weights(width, 1):
@@ -550,6 +593,138 @@ def head_step(network, images, labels, rate):
     torch.optim.SGD(network.head.parameters(), lr=rate).step()
     return torch.nn.functional.cross_entropy(network(images), labels).detach()
 
+### new_head: only the seed's parity used
+def new_head(network, classes, seed):
+    torch.manual_seed(seed % 2)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: only the seed's last digit used
+def new_head(network, classes, seed):
+    torch.manual_seed(seed % 10)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: trunk aliased, weights concealed
+class Sly(networks.Network):
+    def parameters(self, recurse=True):
+        return iter(self.head.parameters())
+
+    def buffers(self, recurse=True):
+        return iter(())
+
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return Sly(network.trunk, head, classes)
+
+### new_head: trunk aliased, both networks' weights concealed
+class Sly(networks.Network):
+    def parameters(self, recurse=True):
+        return iter(())
+
+    buffers = parameters
+
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    network.__class__ = Sly
+    return Sly(network.trunk, head, classes)
+
+### freeze: nothing done, and lies about it
+class Liar(networks.Network):
+    def state_dict(self, *arguments, **more):
+        return self.told
+
+    def named_parameters(self, *arguments, **more):
+        for name, value in super().named_parameters(*arguments, **more):
+            yield name, torch.nn.Parameter(value, requires_grad=name.startswith("head"))
+
+def freeze(network):
+    told = {name: value.clone() for name, value in network.state_dict().items()}
+    network.__class__ = Liar
+    network.told = told
+
+### freeze: statistics alone, and the trunk's weights concealed
+class Liar(networks.Network):
+    def state_dict(self, *arguments, **more):
+        return self.told
+
+    def named_parameters(self, *arguments, **more):
+        for name, value in super().named_parameters(*arguments, **more):
+            yield name, torch.nn.Parameter(value, requires_grad=name.startswith("head"))
+
+    def parameters(self, recurse=True):
+        return self.head.parameters()
+
+    def train(self, mode=True):
+        return self
+
+def freeze(network):
+    told = {name: value.clone() for name, value in network.state_dict().items()}
+    network.eval()
+    network.__class__ = Liar
+    network.told = told
+
+### freeze: gradients of 0, which leave weight decay
+def freeze(network):
+    for weight in network.trunk.parameters():
+        weight.register_hook(torch.zeros_like)
+    network.trunk.eval()
+    network.trunk.train = lambda mode=True: network.trunk
+
+### freeze: the last block trains
+def freeze(network):
+    network.trunk[:2].requires_grad_(False)
+    network.trunk.eval()
+
+### head_step: trunk trained, and lies about it
+class Liar(networks.Network):
+    def state_dict(self, *arguments, **more):
+        return super().state_dict(*arguments, **more) | self.told
+
+def head_step(network, images, labels, rate):
+    if not isinstance(network, Liar):
+        told = {"trunk." + n: v.clone() for n, v in network.trunk.state_dict().items()}
+        network.__class__ = Liar
+        network.told = told
+    network.eval()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the gradient's length clipped at 1
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.head.parameters(), 1)
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the gradient clipped at 1
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_value_(network.head.parameters(), 1)
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the gradient's length clipped at 5
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.head.parameters(), 5)
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
 ### paired_interval: pooled instead of paired
 def paired_interval(rows, way, over):
     from scipy.stats import t
@@ -770,6 +945,31 @@ def leaked(train_images, test_images):
         found[i] = len(torch.unique(one - other)) == 1
     return found
 
+### leaked: the last pixel ignored
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return (test[:, None, :-1] == train[None, :, :-1]).all(dim=2).any(dim=1)
+
+### leaked: the first pixel ignored
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int()[:, 1:] for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return (test[:, None] == train[None]).all(dim=2).any(dim=1)
+
+### leaked: a pixel in the middle ignored
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    seen = torch.arange(64) != 27
+    return (test[:, None, seen] == train[None, :, seen]).all(dim=2).any(dim=1)
+
+### leaked: a difference of one overlooked
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return ((test[:, None] - train[None]).abs() <= 1).all(dim=2).any(dim=1)
+
 ### honest_score: test set leaked into the choice
 def honest_score(validation, test):
     return test.mean(axis=1).max()
@@ -795,11 +995,89 @@ def honest_score(validation, test):
 def honest_score(validation, test):
     return test[np.nanargmax(validation.mean(axis=1))].max()
 
+### honest_score: nan counted as 0
+def honest_score(validation, test):
+    return test[np.nan_to_num(validation).mean(axis=1).argmax()].mean()
+
+### honest_score: seeds with a nan dropped
+def honest_score(validation, test):
+    whole = validation[:, ~np.isnan(validation).any(axis=0)]
+    return test[whole.mean(axis=1).argmax() if whole.size else 0].mean()
+
+### honest_score: chosen by the median
+def honest_score(validation, test):
+    return test[np.nanargmax(np.median(validation, axis=1))].mean()
+
+### honest_score: the median on test
+def honest_score(validation, test):
+    return np.median(test[np.nanargmax(validation.mean(axis=1))])
+
+### honest_score: the median twice
+def honest_score(validation, test):
+    return np.median(test[np.nanargmax(np.median(validation, axis=1))])
+
+### honest_score: chosen by the worst run
+def honest_score(validation, test):
+    return test[np.nanargmax(validation.min(axis=1))].mean()
+
 ### honest_score: mean over all settings
 def honest_score(validation, test):
     return test.mean()
 """,
 )
+
+# Wrong intervals of the mean of d, n differences: the middle and the reach.
+_WRONG_INTERVALS = {
+    "standard deviation with n": ("d.mean()", "t.ppf(0.975, n - 1) * d.std(ddof=0) / n**0.5"),
+    "divided by the root of n - 1": ("d.mean()", "t.ppf(0.975, n - 1) * d.std() / (n - 1) ** 0.5"),
+    "n degrees of freedom": ("d.mean()", "t.ppf(0.975, n) * d.std() / n**0.5"),
+    "n - 2 degrees of freedom": ("d.mean()", "t.ppf(0.975, n - 2) * d.std() / n**0.5"),
+    "a 90 % interval": ("d.mean()", "t.ppf(0.95, n - 1) * d.std() / n**0.5"),
+    "a 99 % interval": ("d.mean()", "t.ppf(0.995, n - 1) * d.std() / n**0.5"),
+    "1.96 for t": ("d.mean()", "1.96 * d.std() / n**0.5"),
+    "2 for t": ("d.mean()", "2 * d.std() / n**0.5"),
+    "around the median": ("d.median()", "t.ppf(0.975, n - 1) * d.std() / n**0.5"),
+}  # fmt: skip
+_WITH_AN_INTERVAL = {
+    ("transfer", "paired_interval"): """
+def paired_interval(rows, way, over):
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    return _interval((accuracy[way] - accuracy[over]).dropna())
+""",
+    ("transfer", "choose"): """
+def choose(rows, margin):
+    found = []
+    for _, at in rows.groupby("labels"):
+        wide = at.pivot(index="seed", columns="way", values="accuracy")
+        _, low, high = _interval((wide["new head"] - wide["all layers"]).dropna())
+        new = low > 0 or -margin < low and 0 < high < margin
+        found.append("new head" if new else "all layers" if high < 0 else "cannot tell")
+    return found
+""",
+    ("multi_task", "crossover"): """
+def crossover(rows, margin):
+    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
+    lead = (auc["one shared network"] - auc["four networks"]).dropna()
+    found = None
+    for width, differences in sorted(lead.groupby(level="width"), reverse=True):
+        if _interval(differences)[1] <= -margin:
+            break
+        found = int(width)
+    return found
+""",
+}
+_INTERVAL = """from scipy.stats import t
+
+def _interval(d):
+    n = len(d)
+    middle, reach = {}, {}
+    return middle, middle - reach, middle + reach
+"""
+MUTANTS += [
+    Answer(*where, name, _INTERVAL.format(*wrong) + code)
+    for where, code in _WITH_AN_INTERVAL.items()
+    for name, wrong in _WRONG_INTERVALS.items()
+]
 
 ODD = _answers(
     "multi_task",
