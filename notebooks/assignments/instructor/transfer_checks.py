@@ -264,9 +264,9 @@ def _steps(student: Student, draw: np.random.Generator) -> Iterator[tuple]:
 
     In the last network features are large, and so are gradients: clipping them shows.
     """
-    for rate in (0.1, 0.4, 0.03, 0.2, 0.0005):
-        classes, training, moved, loss = int(draw.integers(2, 11)), rate != 0.03, 0.0, 0.0
-        while not (moved > 0.02 and loss < 5):  # no dead network, and no logits out of bounds
+    for rate in (0.1, 0.4, 0.06, 0.2, 0.0005):
+        classes, training, moved, loss = int(draw.integers(2, 11)), rate != 0.06, 0.0, 0.0
+        while not (moved > 0.01 and loss < 8):  # no dead network, and no logits out of bounds
             network = _network(draw, classes, int(draw.integers(1, 4)))
             sent = _sent(draw, network, training)
             if rate == 0.0005:
