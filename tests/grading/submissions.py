@@ -56,6 +56,19 @@ def build_labels(notes, tasks):
     number = {"yes": 1, "no": 0, "?": -1}
     return torch.tensor([[number[note.get(task, "?")] for task in TASKS] for note in notes])
 
+### build_labels: columns that nobody noted dropped
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    noted = [task for task in tasks if any(task in note for note in notes)]
+    rows = [[number[note.get(task, "?")] for task in noted] for note in notes]
+    return torch.tensor(rows).reshape(len(notes), len(noted))
+
+### build_labels: images that say nothing dropped
+def build_labels(notes, tasks):
+    number = {"yes": 1, "no": 0, "?": -1}
+    rows = [[number[note.get(task, "?")] for task in tasks] for note in notes if note]
+    return torch.tensor(rows).reshape(len(rows), len(tasks))
+
 ### lecture_columns: not turned over
 def lecture_columns(labels, first, last):
     return labels[first - 1 : last]
@@ -264,6 +277,36 @@ def equal_width(width, tasks):
 def equal_width(width, tasks):
     def weights(w, k):
         return 54 * w**2 + 27 * w + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### equal_width: biases counted
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + (37 + 5) * w + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### equal_width: batch statistics counted
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + (37 + 10) * w + 3 + (8 * w + 1) * k
+
+    found = width
+    while weights(found + 1, tasks) <= tasks * weights(width, 1):
+        found += 1
+    return found
+
+### equal_width: one channel
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w**2 + 19 * w + (8 * w + 1) * k
 
     found = width
     while weights(found + 1, tasks) <= tasks * weights(width, 1):
@@ -550,6 +593,138 @@ def head_step(network, images, labels, rate):
     torch.optim.SGD(network.head.parameters(), lr=rate).step()
     return torch.nn.functional.cross_entropy(network(images), labels).detach()
 
+### new_head: only the seed's parity used
+def new_head(network, classes, seed):
+    torch.manual_seed(seed % 2)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: only the seed's last digit used
+def new_head(network, classes, seed):
+    torch.manual_seed(seed % 10)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: trunk aliased, weights concealed
+class Sly(networks.Network):
+    def parameters(self, recurse=True):
+        return iter(self.head.parameters())
+
+    def buffers(self, recurse=True):
+        return iter(())
+
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return Sly(network.trunk, head, classes)
+
+### new_head: trunk aliased, both networks' weights concealed
+class Sly(networks.Network):
+    def parameters(self, recurse=True):
+        return iter(())
+
+    buffers = parameters
+
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    network.__class__ = Sly
+    return Sly(network.trunk, head, classes)
+
+### freeze: nothing done, and lies about it
+class Liar(networks.Network):
+    def state_dict(self, *arguments, **more):
+        return self.told
+
+    def named_parameters(self, *arguments, **more):
+        for name, value in super().named_parameters(*arguments, **more):
+            yield name, torch.nn.Parameter(value, requires_grad=name.startswith("head"))
+
+def freeze(network):
+    told = {name: value.clone() for name, value in network.state_dict().items()}
+    network.__class__ = Liar
+    network.told = told
+
+### freeze: statistics alone, and the trunk's weights concealed
+class Liar(networks.Network):
+    def state_dict(self, *arguments, **more):
+        return self.told
+
+    def named_parameters(self, *arguments, **more):
+        for name, value in super().named_parameters(*arguments, **more):
+            yield name, torch.nn.Parameter(value, requires_grad=name.startswith("head"))
+
+    def parameters(self, recurse=True):
+        return self.head.parameters()
+
+    def train(self, mode=True):
+        return self
+
+def freeze(network):
+    told = {name: value.clone() for name, value in network.state_dict().items()}
+    network.eval()
+    network.__class__ = Liar
+    network.told = told
+
+### freeze: gradients of 0, which leave weight decay
+def freeze(network):
+    for weight in network.trunk.parameters():
+        weight.register_hook(torch.zeros_like)
+    network.trunk.eval()
+    network.trunk.train = lambda mode=True: network.trunk
+
+### freeze: the last block trains
+def freeze(network):
+    network.trunk[:2].requires_grad_(False)
+    network.trunk.eval()
+
+### head_step: trunk trained, and lies about it
+class Liar(networks.Network):
+    def state_dict(self, *arguments, **more):
+        return super().state_dict(*arguments, **more) | self.told
+
+def head_step(network, images, labels, rate):
+    if not isinstance(network, Liar):
+        told = {"trunk." + n: v.clone() for n, v in network.trunk.state_dict().items()}
+        network.__class__ = Liar
+        network.told = told
+    network.eval()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD(network.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the gradient's length clipped at 1
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.head.parameters(), 1)
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the gradient clipped at 1
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_value_(network.head.parameters(), 1)
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
+### head_step: the gradient's length clipped at 5
+def head_step(network, images, labels, rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.head.parameters(), 5)
+    torch.optim.SGD(network.head.parameters(), lr=rate).step()
+    return loss.detach()
+
 ### paired_interval: pooled instead of paired
 def paired_interval(rows, way, over):
     from scipy.stats import t
@@ -770,6 +945,31 @@ def leaked(train_images, test_images):
         found[i] = len(torch.unique(one - other)) == 1
     return found
 
+### leaked: the last pixel ignored
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return (test[:, None, :-1] == train[None, :, :-1]).all(dim=2).any(dim=1)
+
+### leaked: the first pixel ignored
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int()[:, 1:] for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return (test[:, None] == train[None]).all(dim=2).any(dim=1)
+
+### leaked: a pixel in the middle ignored
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    seen = torch.arange(64) != 27
+    return (test[:, None, seen] == train[None, :, seen]).all(dim=2).any(dim=1)
+
+### leaked: a difference of one overlooked
+def leaked(train_images, test_images):
+    train, test = (x.flatten(1).int() for x in (train_images, test_images))
+    train, test = train - train[:, :1], test - test[:, :1]
+    return ((test[:, None] - train[None]).abs() <= 1).all(dim=2).any(dim=1)
+
 ### honest_score: test set leaked into the choice
 def honest_score(validation, test):
     return test.mean(axis=1).max()
@@ -795,11 +995,89 @@ def honest_score(validation, test):
 def honest_score(validation, test):
     return test[np.nanargmax(validation.mean(axis=1))].max()
 
+### honest_score: nan counted as 0
+def honest_score(validation, test):
+    return test[np.nan_to_num(validation).mean(axis=1).argmax()].mean()
+
+### honest_score: seeds with a nan dropped
+def honest_score(validation, test):
+    whole = validation[:, ~np.isnan(validation).any(axis=0)]
+    return test[whole.mean(axis=1).argmax() if whole.size else 0].mean()
+
+### honest_score: chosen by the median
+def honest_score(validation, test):
+    return test[np.nanargmax(np.median(validation, axis=1))].mean()
+
+### honest_score: the median on test
+def honest_score(validation, test):
+    return np.median(test[np.nanargmax(validation.mean(axis=1))])
+
+### honest_score: the median twice
+def honest_score(validation, test):
+    return np.median(test[np.nanargmax(np.median(validation, axis=1))])
+
+### honest_score: chosen by the worst run
+def honest_score(validation, test):
+    return test[np.nanargmax(validation.min(axis=1))].mean()
+
 ### honest_score: mean over all settings
 def honest_score(validation, test):
     return test.mean()
 """,
 )
+
+# Wrong intervals of the mean of d, n differences: the middle and the reach.
+_WRONG_INTERVALS = {
+    "standard deviation with n": ("d.mean()", "t.ppf(0.975, n - 1) * d.std(ddof=0) / n**0.5"),
+    "divided by the root of n - 1": ("d.mean()", "t.ppf(0.975, n - 1) * d.std() / (n - 1) ** 0.5"),
+    "n degrees of freedom": ("d.mean()", "t.ppf(0.975, n) * d.std() / n**0.5"),
+    "n - 2 degrees of freedom": ("d.mean()", "t.ppf(0.975, n - 2) * d.std() / n**0.5"),
+    "a 90 % interval": ("d.mean()", "t.ppf(0.95, n - 1) * d.std() / n**0.5"),
+    "a 99 % interval": ("d.mean()", "t.ppf(0.995, n - 1) * d.std() / n**0.5"),
+    "1.96 for t": ("d.mean()", "1.96 * d.std() / n**0.5"),
+    "2 for t": ("d.mean()", "2 * d.std() / n**0.5"),
+    "around the median": ("d.median()", "t.ppf(0.975, n - 1) * d.std() / n**0.5"),
+}  # fmt: skip
+_WITH_AN_INTERVAL = {
+    ("transfer", "paired_interval"): """
+def paired_interval(rows, way, over):
+    accuracy = rows.pivot(index="seed", columns="way", values="accuracy")
+    return _interval((accuracy[way] - accuracy[over]).dropna())
+""",
+    ("transfer", "choose"): """
+def choose(rows, margin):
+    found = []
+    for _, at in rows.groupby("labels"):
+        wide = at.pivot(index="seed", columns="way", values="accuracy")
+        _, low, high = _interval((wide["new head"] - wide["all layers"]).dropna())
+        new = low > 0 or -margin < low and 0 < high < margin
+        found.append("new head" if new else "all layers" if high < 0 else "cannot tell")
+    return found
+""",
+    ("multi_task", "crossover"): """
+def crossover(rows, margin):
+    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
+    lead = (auc["one shared network"] - auc["four networks"]).dropna()
+    found = None
+    for width, differences in sorted(lead.groupby(level="width"), reverse=True):
+        if _interval(differences)[1] <= -margin:
+            break
+        found = int(width)
+    return found
+""",
+}
+_INTERVAL = """from scipy.stats import t
+
+def _interval(d):
+    n = len(d)
+    middle, reach = {}, {}
+    return middle, middle - reach, middle + reach
+"""
+MUTANTS += [
+    Answer(*where, name, _INTERVAL.format(*wrong) + code)
+    for where, code in _WITH_AN_INTERVAL.items()
+    for name, wrong in _WRONG_INTERVALS.items()
+]
 
 ODD = _answers(
     "multi_task",
@@ -1004,6 +1282,152 @@ def crossover(rows, margin):
     bad = low.index[low <= -margin]
     rest = low.index[low.index > bad.max()] if len(bad) else low.index
     return None if rest.empty else float(rest.min())
+
+### build_labels: an array of objects
+def build_labels(notes, tasks):
+    word = {"yes": 1, "no": 0}
+    return np.array([[word.get(n.get(k), UNKNOWN) for k in tasks] for n in notes], dtype=object)
+
+### build_labels: tuples, by a generator
+def build_labels(notes, tasks):
+    def row(note):
+        for task in tasks:
+            said = note.get(task, "?")
+            yield -1 if said == "?" else int(said == "yes")
+
+    return tuple(tuple(row(note)) for note in notes)
+
+### build_labels: a table of nullable numbers
+def build_labels(notes, tasks):
+    rows = [[{"yes": 1, "no": 0}.get(note.get(task)) for task in tasks] for note in notes]
+    table = pd.DataFrame(rows, columns=pd.Index(list(tasks), dtype=object), dtype="Int64")
+    return table.fillna(UNKNOWN)
+
+### lecture_columns: a table
+def lecture_columns(labels, first, last):
+    return pd.DataFrame(labels.numpy(), index=range(1, len(labels) + 1)).loc[first:last].T
+
+### lecture_columns: numbers gathered, in floating point
+def lecture_columns(labels, first, last):
+    wanted = torch.arange(first, last + 1) - 1
+    return labels.float().T.index_select(1, wanted)
+
+### lecture_columns: comprehension over tasks
+def lecture_columns(labels, first, last):
+    m, tasks = labels.shape
+    return [[int(labels[i, j]) for i in range(m) if first <= i + 1 <= last] for j in range(tasks)]
+
+### predict: numpy's where
+def predict(logits, threshold):
+    z = np.asarray(logits, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        return np.where(1 / (1 + np.exp(-z)) > threshold, 1, 0)
+
+### predict: a table of booleans
+def predict(logits, threshold):
+    return pd.DataFrame(torch.sigmoid(logits).numpy()).gt(threshold)
+
+### predict: the tanh's half, in place
+def predict(logits, threshold):
+    answers = torch.zeros_like(logits, dtype=torch.uint8)
+    answers[(torch.tanh(logits.double() / 2) + 1) / 2 > threshold] = 1
+    return answers
+
+### masked_loss: masked arrays
+def masked_loss(logits, labels):
+    y = np.ma.masked_equal(labels.numpy().astype(float), UNKNOWN)
+    z = logits.numpy().astype(float)
+    total = (np.logaddexp(0, z) - y * z).sum()
+    return 0.0 if total is np.ma.masked else float(total) / len(z)
+
+### masked_loss: scipy, task by task
+from scipy.special import log_expit
+
+def masked_loss(logits, labels):
+    total = np.float64(0)
+    for z, y in zip(logits.double().numpy().T, labels.numpy().T):
+        total -= log_expit(z[y == 1]).sum() + log_expit(-z[y == 0]).sum()
+    return total / labels.shape[0]
+
+### masked_gradient: torch.func
+def masked_gradient(logits, labels):
+    def loss(z):
+        known = labels != UNKNOWN
+        return (torch.nn.functional.softplus(z) - labels * z)[known].sum() / len(z)
+
+    return torch.autograd.functional.jacobian(loss, logits)
+
+### masked_gradient: a table, by scipy
+from scipy.special import expit
+
+def masked_gradient(logits, labels):
+    y = pd.DataFrame(labels.numpy())
+    push = pd.DataFrame(expit(logits.double().numpy())) - y
+    return push.mask(y == UNKNOWN, 0.0) / len(y)
+
+### accuracy: scikit-learn, a tuple
+from sklearn.metrics import accuracy_score
+
+def accuracy(logits, labels):
+    def one(z, y):
+        known = y >= 0
+        return accuracy_score(y[known], (z > 0)[known]) if known.any() else np.nan
+
+    return tuple(one(z, y) for z, y in zip(logits.numpy().T, labels.numpy().T))
+
+### accuracy: masked arrays
+def accuracy(logits, labels):
+    y = np.ma.masked_less(labels.numpy(), 0)
+    return ((logits.numpy() > 0) == (y == 1)).mean(axis=0).astype(float).filled(np.nan)
+
+### equal_width: halving
+def equal_width(width, tasks):
+    def weights(w, k):
+        return 54 * w * w + 37 * w + k * (8 * w + 1)
+
+    low, high = width, width * tasks + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if weights(middle, tasks) <= tasks * weights(width, 1):
+            low = middle
+        else:
+            high = middle
+    return low
+
+### equal_width: whole numbers' root, the heads' biases left out on both sides
+from math import isqrt
+
+def equal_width(width, tasks):
+    b, room = 37 + 8 * tasks, tasks * (54 * width * width + 45 * width)
+    return (isqrt(b * b + 216 * room) - b) // 108
+
+### equal_width: a table of all widths, numpy's integer
+def equal_width(width, tasks):
+    w = np.arange(1, width * tasks + 1)
+    size = pd.Series(54 * w**2 + 37 * w + (8 * w + 1) * tasks, index=w)
+    return size.index[size <= tasks * (54 * width**2 + 45 * width + 1)].max()
+
+### crossover: scipy's paired test, from the widest down
+from scipy import stats
+
+def crossover(rows, margin):
+    table = rows.set_index(["way", "width", "seed"])["auc"].unstack("way").dropna()
+    answer = None
+    for width in sorted(table.index.unique("width"))[::-1]:
+        at = table.loc[width]
+        found = stats.ttest_rel(at["one shared network"], at["four networks"])
+        if not found.confidence_interval(confidence_level=0.95).low > -margin:
+            return answer
+        answer = int(width)
+    return answer
+
+### crossover: running minimum
+def crossover(rows, margin):
+    wide = rows.pivot_table(index=["width", "seed"], columns="way", values="auc").dropna()
+    lead = wide["one shared network"] - wide["four networks"]
+    low = lead.groupby("width").apply(lambda d: studies.interval(d.to_numpy())[1])
+    fine = (low.sort_index(ascending=False) > -margin).cummin()
+    return min((int(w) for w in fine.index[fine]), default=None)
 """,
 ) + _answers(
     "transfer",
@@ -1199,5 +1623,332 @@ def honest_score(validation, test):
 def honest_score(validation, test):
     v = pd.DataFrame(validation).dropna().mean(axis=1)
     return pd.DataFrame(test).mean(axis=1)[v.idxmax()]
+
+### new_head: built anew, and the trunk's state loaded
+def new_head(network, classes, seed):
+    blank = torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    data = datasets.Dataset(*blank, classes=tuple(classes))
+    new = networks.classifier(data, width=network.trunk[0][0].out_channels, seed=seed)
+    new.trunk.load_state_dict(network.trunk.state_dict())
+    return new
+
+### new_head: numpy's random numbers
+def new_head(network, classes, seed):
+    draw = np.random.default_rng(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    head.weight.data = torch.from_numpy(draw.normal(0, 0.1, head.weight.shape)).float()
+    head.bias.data = torch.from_numpy(draw.uniform(-0.1, 0.1, len(classes))).float()
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### new_head: saved and loaded
+import io
+
+def new_head(network, classes, seed):
+    torch.save(network.trunk, file := io.BytesIO())
+    file.seek(0)
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    return networks.Network(torch.load(file, weights_only=False), head, classes)
+
+### new_head: a network of one's own kind, frozen, in evaluation mode
+class Transferred(networks.Network):
+    def __init__(self, old, names, seed):
+        generator = torch.Generator().manual_seed(seed)
+        head = torch.nn.Linear(old.head.in_features, len(names))
+        torch.nn.init.xavier_uniform_(head.weight, generator=generator)
+        torch.nn.init.uniform_(head.bias, generator=generator)
+        super().__init__(copy.deepcopy(old.trunk), head, names)
+
+def new_head(network, classes, seed):
+    new = Transferred(network, list(classes), seed).eval()
+    new.trunk.requires_grad_(False)
+    return new
+
+### new_head: Python's random numbers, one by one
+import random
+
+def new_head(network, classes, seed):
+    dice = random.Random(seed)
+    new = copy.deepcopy(network)
+    features = new.head.in_features
+    new.head = torch.nn.Linear(features, len(classes), bias=True)
+    with torch.no_grad():
+        for row in new.head.weight:
+            for k in range(features):
+                row[k] = dice.gauss(0, 1) / features**0.5
+        new.head.bias.fill_(0)
+    new.names = list(classes)
+    return new
+
+### new_head: the course's own
+def new_head(network, classes, seed):
+    blank = torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    return networks.new_head(network, datasets.Dataset(*blank, classes=tuple(classes)), seed)
+
+### new_head: the new network takes the trunk, the old one keeps a copy
+def new_head(network, classes, seed):
+    trunk, network.trunk = network.trunk, copy.deepcopy(network.trunk)
+    torch.manual_seed(seed)
+    return networks.Network(trunk, torch.nn.Linear(network.head.in_features, len(classes)), classes)
+
+### new_head: orthogonal rows
+def new_head(network, classes, seed):
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(network.head.in_features, len(classes))
+    torch.nn.init.orthogonal_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    return networks.Network(copy.deepcopy(network.trunk), head, classes)
+
+### freeze: the course's own
+def freeze(network):
+    return networks.freeze(network.trunk)
+
+### freeze: a lambda, module by module
+freeze = lambda network: network.trunk.apply(lambda part: part.requires_grad_(False).train(False))
+
+### freeze: by names
+def freeze(network):
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(not name.startswith("trunk."))
+    for name, part in network.named_modules():
+        if name.startswith("trunk"):
+            part.training = False
+
+### freeze: a class that stays in evaluation mode
+class Frozen(networks.Network):
+    def train(self, mode=True):
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+def freeze(network):
+    network.__class__ = Frozen
+    network.trunk.requires_grad_(False)
+    network.train(network.training)
+
+### freeze: a trunk that runs without gradients, and never trains
+def freeze(network):
+    trunk = network.trunk.eval()
+    trunk.forward = torch.no_grad()(trunk.forward)
+    trunk.train = lambda mode=True: trunk
+
+### freeze: features detached by a hook
+def freeze(network):
+    network.trunk.eval()
+    network.trunk.register_forward_hook(lambda module, images, features: features.detach())
+    network.trunk.train = lambda mode=True: network.trunk
+
+### freeze: a frozen copy in the trunk's place
+def freeze(network):
+    network.trunk = copy.deepcopy(network.trunk).eval().requires_grad_(False)
+    return network
+
+### freeze: weights made buffers
+def freeze(network):
+    for part in network.trunk.modules():
+        part.train(False)
+        part.train = lambda mode=True, part=part: part
+        for name, weight in list(part.named_parameters(recurse=False)):
+            delattr(part, name)
+            part.register_buffer(name, weight.detach().clone())
+
+### head_step: the gradient by torch.func, then everything as it was
+def head_step(network, images, labels, rate):
+    mode, head = network.training, dict(network.head.named_parameters())
+    with torch.no_grad():
+        features = network.eval().trunk(datasets.normalise(images))
+
+    def loss(weights):
+        logits = torch.func.functional_call(network.head, weights, (features,))
+        return torch.nn.functional.cross_entropy(logits, labels)
+
+    gradients, before = torch.func.grad_and_value(loss)({k: v.detach() for k, v in head.items()})
+    with torch.no_grad():
+        for name, weight in head.items():
+            weight -= rate * gradients[name]
+    network.train(mode)
+    return before
+
+### head_step: features in inference mode, copied
+def head_step(network, images, labels, rate):
+    network.eval()
+    with torch.inference_mode():
+        x = network.trunk(datasets.normalise(images))
+    loss = torch.nn.functional.nll_loss(network.head(x.clone()).log_softmax(-1), labels)
+    network.head.zero_grad()
+    loss.backward()
+    for weight in network.head.parameters():
+        weight.data = weight.data - rate * weight.grad
+    return loss.item()
+
+### head_step: a new head in the old one's place
+def head_step(network, images, labels, rate):
+    freeze(network)
+    head = copy.deepcopy(network.head).double()
+    features = network.trunk(datasets.normalise(images)).double()
+    loss = torch.nn.functional.cross_entropy(head(features), labels)
+    loss.backward()
+    with torch.no_grad():
+        for weight in head.parameters():
+            weight.add_(weight.grad, alpha=-rate)
+            weight.grad = None
+    network.head = head.float()
+    return loss.detach()
+
+### head_step: numpy
+def head_step(network, images, labels, rate):
+    network.eval()
+    with torch.no_grad():
+        x = network.trunk(datasets.normalise(images)).numpy().astype(np.float64)
+    W, b = (weight.detach().numpy() for weight in network.head.parameters())
+    y = labels.numpy()
+    z = x @ W.T + b
+    z -= z.max(axis=1, keepdims=True)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    loss = -np.log(p[range(len(y)), y]).mean()
+    push = (p - np.eye(len(b))[y]) / len(y)
+    W -= (rate * push.T @ x).astype(np.float32)
+    b -= (rate * push.sum(axis=0)).astype(np.float32)
+    return loss
+
+### head_step: trunk frozen, and freed again
+def head_step(network, images, labels, rate):
+    flags = [(weight, weight.requires_grad) for weight in network.parameters()]
+    modes = [(part, part.training) for part in network.modules()]
+    freeze(network)
+    optimiser = torch.optim.SGD([w for w in network.parameters() if w.requires_grad], lr=rate)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    for weight, flag in flags:
+        weight.requires_grad_(flag)
+    for part, mode in modes:
+        part.training = mode
+    return loss.detach()
+
+### head_step: statistics put back after a pass that never reads the batch's
+def head_step(network, images, labels, rate):
+    norms = [part for part in network.trunk.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for part in norms:
+        part.eval()
+    logits = network.head(network.trunk(datasets.normalise(images)).detach())
+    loss = -(logits.softmax(1)[torch.arange(len(labels)), labels]).log().mean()
+    pushes = torch.autograd.grad(loss, list(network.head.parameters()))
+    for weight, push in zip(network.head.parameters(), pushes):
+        weight.requires_grad_(False).sub_(push, alpha=rate).requires_grad_(True)
+    for part in norms:
+        part.train()
+    return loss.reshape(()).tolist()
+
+### paired_interval: scipy's interval, a dict's values
+from scipy import stats
+
+def paired_interval(rows, way, over):
+    seeds = {}
+    for _, row in rows.iterrows():
+        seeds.setdefault(row.seed, {})[row.way] = row.accuracy
+    d = np.array([told[way] - told[over] for told in seeds.values() if {way, over} <= {*told}])
+    low, high = stats.t.interval(0.95, len(d) - 1, loc=d.mean(), scale=stats.sem(d))
+    return list({"mean": d.mean(), "low": low, "high": high}.values())
+
+### paired_interval: a column of a table
+def paired_interval(rows, way, over):
+    table = rows.set_index(["seed", "way"]).accuracy.unstack()
+    d = (table[way] - table[over]).dropna()
+    reach = studies.interval(d)[2] - d.mean()
+    return pd.Series({"mean": d.mean(), "low": d.mean() - reach, "high": d.mean() + reach})
+
+### paired_interval: the standard library
+import statistics
+from scipy import stats
+
+def paired_interval(rows, way, over):
+    table = rows.set_index("seed")
+    a, b = (table.accuracy[table.way == name].to_dict() for name in (way, over))
+    d = [a[seed] - b[seed] for seed in a if seed in b]
+    mean, reach = statistics.fmean(d), statistics.stdev(d) / len(d) ** 0.5
+    reach *= stats.t(len(d) - 1).ppf(1 - 0.05 / 2)
+    return mean, mean - reach, mean + reach
+
+### verdict: match
+def verdict(low, high, margin):
+    match (low > 0, high < 0, max(abs(low), abs(high)) < margin):
+        case (True, _, _):
+            return "supported"
+        case (_, True, _):
+            return "opposite"
+        case (_, _, True):
+            return "no difference"
+    return "cannot tell"
+
+### verdict: numpy's select
+def verdict(low, high, margin):
+    words = ["supported", "opposite", "no difference"]
+    return np.select([low > 0, high < 0, (low > -margin) & (high < margin)], words, "cannot tell")
+
+### choose: a column by labels
+def choose(rows, margin):
+    def one(at):
+        a, b = (at[at.way == w].set_index("seed").accuracy for w in ("new head", "all layers"))
+        _, low, high = studies.interval((a - b).dropna())
+        if high < 0:
+            return "all layers"
+        return "cannot tell" if low <= 0 and not (-margin < low and high < margin) else "new head"
+
+    return pd.Series({n: one(rows[rows.labels == n]) for n in sorted(set(rows.labels))})
+
+### choose: numpy's where, an array of objects
+from scipy import stats
+
+def choose(rows, margin):
+    wide = rows.pivot(index=["labels", "seed"], columns="way", values="accuracy")
+    d = (wide["new head"] - wide["all layers"]).dropna().groupby("labels")
+    reach = d.sem() * stats.t.ppf(0.975, d.count() - 1)
+    low, high = d.mean() - reach, d.mean() + reach
+    new = (low > 0) | ((low > -margin) & (high < margin) & (high > 0))
+    return np.where(new, "new head", np.where(high < 0, "all layers", "cannot tell")).astype(object)
+
+### leaked: steps from pixel to pixel
+def leaked(train_images, test_images):
+    def steps(images):
+        return [tuple(row) for row in np.diff(images.numpy().reshape(-1, 64).astype(int)).tolist()]
+
+    known = set(steps(train_images))
+    return pd.Series([row in known for row in steps(test_images)])
+
+### leaked: no spread of the differences, one test image at a time
+def leaked(train_images, test_images):
+    found = torch.zeros(len(test_images), dtype=torch.bool)
+    for i, image in enumerate(test_images.double()):
+        apart = (train_images.double() - image).flatten(1)
+        found[i] = bool((apart.var(dim=1) == 0).any())
+    return found
+
+### leaked: the darkest pixel made 0, bytes compared
+def leaked(train_images, test_images):
+    dark = lambda images: {i: (x - x.min()).numpy().tobytes() for i, x in enumerate(images)}
+    known = set(dark(train_images).values())
+    return tuple(light in known for light in dark(test_images).values())
+
+### honest_score: the best of pairs
+def honest_score(validation, test):
+    whole = [k for k, row in enumerate(validation) if not np.isnan(row).any()]
+    return max((validation[k].sum() / len(test[k]), test[k].mean()) for k in whole)[1]
+
+### honest_score: the standard library
+import statistics
+
+def honest_score(validation, test):
+    scores = {}
+    for v, t in zip(validation.tolist(), test.tolist()):
+        if all(x == x for x in v):
+            scores[statistics.fmean(v)] = statistics.fmean(t)
+    return scores[max(scores)]
+
+### honest_score: sorted, in a tensor of one's own
+def honest_score(validation, test):
+    order = np.argsort(np.where(np.isnan(validation).any(1), -np.inf, validation.mean(1)))
+    return torch.tensor(test).mean(dim=1)[int(order[-1])]
 """,
 )
