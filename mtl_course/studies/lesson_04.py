@@ -89,7 +89,7 @@ _UNKNOWN = Study(
         *cells(way=TREATMENTS, hidden=HIDDEN, fraction=[0.25, 0.5, 0.8, 0.95]),
         *cells(way=[LONGER], hidden=HIDDEN[:1], fraction=[0.5, 0.8]),
     ],
-    source=roads, train=_unknown, seeds=range(10), golden="scenes",
+    source=roads, train=_unknown, seeds=range(10), golden="scenes", over="mask", score="auc",
     settings=SETTINGS | {"rates": RATES},
 )  # fmt: skip
 STUDIES = {
