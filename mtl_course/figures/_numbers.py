@@ -23,28 +23,44 @@ def curves(
     x: str,
     ways: Sequence[str],
     *,
-    score: str = "accuracy",
+    score: str | Sequence[str] = "accuracy",
     labels: Mapping[str, str] | None = None,
     logarithmic: bool = True,
+    lines: Mapping[str, tuple[float, str]] | None = None,
 ) -> Figure:
     """Draw the mean of `score` against `x`, one line a way, with 95 % intervals.
 
     rows: one row a trained network, with columns way, seed, `x` and `score`. A cell of fewer than
-        two scores has no interval and is left out. labels: what the axes say, by column.
+        two scores has no interval and is left out. score: several have a panel each.
+    labels: what the axes say, by column. lines: by score, a dashed line: its height and its name.
     """
-    labels, tables = labels or {}, {}
-    for way in ways:
-        cells = rows[rows["way"] == way].dropna(subset=score).groupby(x)[score]
-        table = _intervals({value: cell for value, cell in cells if len(cell) > 1})
-        tables[way] = table.rename_axis(x).reset_index()
-    figure, (axes,) = subplots(9.0, 5.2)
-    apart = 0.025 if logarithmic else 0.006 * np.ptp(rows[x])
-    _along(axes, tables, x, apart, logarithmic, capsize=3)
-    names = {"xlabel": labels.get(x, x), "ylabel": labels.get(score, score)}
-    axes.set(**names)
-    lines = "; ".join(f"{way}: {_in_words(table, x, '.3f')}" for way, table in tables.items())
-    text = "{ylabel} against {xlabel}, with 95 % intervals.".format(**names)
-    return described(figure, f"{text} {lines}.")
+    labels, lines, scores = labels or {}, lines or {}, [score] if isinstance(score, str) else score
+    figure, boxes = subplots(9.0, 5.2, ncols=len(scores))
+    apart, texts = 0.025 if logarithmic else 0.006 * np.ptp(rows[x]), []
+    for axes, each in zip(boxes, scores, strict=True):
+        tables = {}
+        for way in ways:
+            cells = rows[rows["way"] == way].dropna(subset=each).groupby(x)[each]
+            table = _intervals({value: cell for value, cell in cells if len(cell) > 1})
+            tables[way] = table.rename_axis(x).reset_index()
+        names = {"xlabel": labels.get(x, x), "ylabel": labels.get(each, each)}
+        text = "{ylabel} against {xlabel}, with 95 % intervals".format(**names)
+        if each in lines:
+            height, name = lines[each]
+            axes.axhline(height, color="0.25", linestyle="--", linewidth=1.4)
+            place = {"xy": (rows[x].min(), height), "xytext": (-8, -4)}
+            axes.annotate(name, **place, textcoords="offset points", va="top", fontsize=11)
+            text += f" and a dashed line at {height:.3f}: {' '.join(name.split())}"
+        _along(axes, tables, x, apart, logarithmic, capsize=3)
+        axes.set(**names)
+        means = "; ".join(f"{way}: {_in_words(table, x, '.3f')}" for way, table in tables.items())
+        texts.append(f"{text}. {means}.")
+    if len(scores) > 1:  # one legend for all panels
+        handles = boxes[0].get_legend_handles_labels()
+        for axes in boxes:
+            axes.get_legend().remove()
+        figure.legend(*handles, loc="outside upper center", ncols=3, fontsize=11, frameon=False)
+    return described(figure, " ".join(texts))
 
 
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:

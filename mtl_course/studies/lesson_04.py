@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import torch
 
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset, hide
 from mtl_course.networks import Network
+from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import common
 from mtl_course.studies.common import STEPS, WIDTH, Scores, Study, cells
 from mtl_course.studies.lesson_03 import SETTINGS, TOO_FEW, Roads, answers, roads
@@ -79,6 +81,24 @@ def _unknown(
         scores = answers(common.completed(network), roads.test)
     whole_images = int((data.labels != UNKNOWN).all(dim=1).sum())
     return {**scores, "steps": steps, "whole_images": whole_images}
+
+
+def along(rows: pd.DataFrame, hidden: str) -> pd.DataFrame:
+    """Return the rows of one way to hide, and for each treatment those where nothing is hidden."""
+    start = [rows[rows["hidden"] == ALL_KNOWN].assign(way=way) for way in TREATMENTS]
+    return pd.concat([*start, rows[rows["hidden"] == hidden]])
+
+
+def usual(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what always giving the more frequent answer gets right on each seed's test, by task.
+
+    A network that never says yes is right as often as the answer is 0, so its row tells how often
+    that is; the test of a seed without such a network is drawn again.
+    """
+    never = rows[rows["yes"] == 0].drop_duplicates("seed").set_index("seed")[list(THE_FOUR)]
+    for seed in sorted(set(rows["seed"]) - set(never.index)):
+        never.loc[seed] = (common.draw_test(seed).labels == 0).double().mean(dim=0).tolist()
+    return never.where(never > 0.5, 1 - never).sort_index()
 
 
 _UNKNOWN = Study(
