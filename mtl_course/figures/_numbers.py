@@ -48,8 +48,8 @@ def curves(
         if each in lines:
             height, name = lines[each]
             axes.axhline(height, color="0.25", linestyle="--", linewidth=1.4)
-            place = {"xy": (rows[x].min(), height), "xytext": (-8, -4)}
-            axes.annotate(name, **place, textcoords="offset points", va="top", fontsize=11)
+            place = {"xy": (rows[x].min(), height), "xytext": (-8, 3)}
+            axes.annotate(name, **place, textcoords="offset points", va="bottom", fontsize=11)
             text += f" and a dashed line at {height:.3f}: {' '.join(name.split())}"
         _along(axes, tables, x, apart, logarithmic, capsize=3)
         axes.set(**names)

@@ -83,22 +83,46 @@ def _unknown(
     return {**scores, "steps": steps, "whole_images": whole_images}
 
 
+AXES = {
+    "fraction": "share of labels unknown",
+    "auc": "AUC, mean of four tasks",
+    "accuracy": "accuracy, mean of four tasks",
+    "yes": "how often the network says yes",
+}
+
+
 def along(rows: pd.DataFrame, hidden: str) -> pd.DataFrame:
     """Return the rows of one way to hide, and for each treatment those where nothing is hidden."""
     start = [rows[rows["hidden"] == ALL_KNOWN].assign(way=way) for way in TREATMENTS]
     return pd.concat([*start, rows[rows["hidden"] == hidden]])
 
 
-def usual(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what always giving the more frequent answer gets right on each seed's test, by task.
+def no_answers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return how often the answer is 0 in each seed's test, by task, a row a seed.
 
-    A network that never says yes is right as often as the answer is 0, so its row tells how often
-    that is; the test of a seed without such a network is drawn again.
+    A network that never says yes is right just as often, so its row tells; the test of a seed
+    without such a network is drawn again.
     """
     never = rows[rows["yes"] == 0].drop_duplicates("seed").set_index("seed")[list(THE_FOUR)]
     for seed in sorted(set(rows["seed"]) - set(never.index)):
         never.loc[seed] = (common.draw_test(seed).labels == 0).double().mean(dim=0).tolist()
-    return never.where(never > 0.5, 1 - never).sort_index()
+    return never.sort_index()
+
+
+def usual(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of always giving the more frequent answer, by task, a row a seed."""
+    no = no_answers(rows)
+    return no.where(no > 0.5, 1 - no)
+
+
+def lines(rows: pd.DataFrame) -> dict[str, tuple[float, str]]:
+    """Return what each score is without learning, for `figures.curves`."""
+    frequent = "always the\nmore frequent\nanswer"
+    return {
+        "auc": (0.5, "guessing"),
+        "accuracy": (float(usual(rows).to_numpy().mean()), frequent),
+        "yes": (float(1 - no_answers(rows).to_numpy().mean()), "how often yes is true"),
+    }
 
 
 _UNKNOWN = Study(
