@@ -79,7 +79,7 @@ def answers(
         text, fill, ink = _CELLS[label]
         lower.add_patch(Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5"))
         style = {"color": ink, "ha": "center", "va": "center"}
-        lower.text(i + 0.5, j + middle, text, **style)
+        lower.text(i + 0.5, j + middle, text, fontsize=13, **style)
         if notes is not None:
             lower.text(i + 0.5, j + 0.67, notes[i][j], fontsize=12, linespacing=1.1, **style)
     lower.set(ylim=(tasks + 0.03, -0.03), yticks=np.arange(tasks) + 0.5, yticklabels=data.tasks)
