@@ -112,7 +112,7 @@ def test_two_scores_have_a_panel_each_with_its_dashed_line():
         assert [text.get_text() for text in axes.texts] == [name]
         assert height in [line.get_ydata()[0] for line in axes.lines]
         mean = rows[rows["way"] == "a"].groupby("labels")[score].mean()
-        np.testing.assert_allclose(axes.containers[0].lines[0].get_ydata(), mean)
+        assert axes.containers[0].lines[0].get_ydata().tolist() == pytest.approx(mean.tolist())
         assert f"{score} against labels, with 95 % intervals and a dashed line" in figure.alt
     assert "at 0.250: always the same." in figure.alt
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]

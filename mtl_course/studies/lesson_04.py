@@ -119,7 +119,7 @@ def lines(rows: pd.DataFrame) -> dict[str, tuple[float, str]]:
     """Return what each score is without learning, for `figures.curves`."""
     frequent = "always the\nmore frequent\nanswer"
     return {
-        "auc": (0.5, "guessing"),
+        "auc": (0.5, "coin toss"),
         "accuracy": (float(usual(rows).to_numpy().mean()), frequent),
         "yes": (float(1 - no_answers(rows).to_numpy().mean()), "how often yes is true"),
     }

@@ -214,9 +214,10 @@ class Said:
         }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), zip(NOTEBOOKS, (Said.lesson, Said.evidence), strict=True)
-)
+CHECKED = list(zip(NOTEBOOKS, (Said.lesson, Said.evidence), strict=True))
+
+
+@pytest.mark.parametrize(("name", "said"), CHECKED)
 def test_what_is_said_of_the_rows_is_in_them(name, said, rows):
     cells = read(NOTEBOOKS[name]).cells
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
