@@ -15,8 +15,7 @@ from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
 _SMOOTH = 25  # steps whose losses are averaged
-# A legend inside would hide an interval.
-_ABOVE = {"loc": "outside upper center", "ncols": 3, "fontsize": 11, "frameon": False}
+_ABOVE = {"loc": "outside upper center", "ncols": 3, "fontsize": 11, "frameon": False}  # a legend
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
@@ -148,9 +147,8 @@ def dots(
     chosen: the value, in the first panel, whose single gains are drawn: those stored, `seeds`, and
         those that were trained in front of the reader, `here`.
     """
-    n = len(panels)
-    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout="none", sharey=True)
-    figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
+    figure, boxes = subplots(6.4 * len(panels), 3.8, ncols=len(panels), layout="none", sharey=True)
+    figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
         numbers = table.index.str.replace(",", "").str.isdigit().all()
