@@ -186,7 +186,7 @@ def test_a_gradient_with_gaps_is_checked(roads):
 
     for gradient, words in (
         (masked, "✓"),
-        (residual, "'?'"),
+        (residual, "pulls where"),
         (lambda *both: masked(*both) * 64, "64 times"),
         (lambda *both: masked(*both).sum(), "shape"),
         (lambda *both: None, "shape"),
