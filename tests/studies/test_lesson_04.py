@@ -170,7 +170,7 @@ class Said:
             "the mask wins, at 50 % and at 80 %": self.verdicts("guess it", lesson_04.LONGER)
             == ["opposite", "opposite"],
             "calling '?' 0 beats dropping images by AUC": aucs[1] > aucs[2],
-            "By accuracy it loses to them, and even to the dashed line": accuracy[0]
+            "but loses to it by accuracy, and even lies below the dashed line": accuracy[0]
             < min(accuracy[1], lines["accuracy"]),
             "yes is right about half of the time": abs(lines["yes"] - 0.5) < 0.05,
             "At one half it hardly ever says yes": zeros[0.5] < 0.1,
