@@ -368,6 +368,8 @@ NO_TENSORS = {
     "explorers.above_usual": "reads rows",
     "explorers.paired_gain": "reads rows",
     "explorers.fine_tuning": "checks a student's cell, on the CPU",
+    "explorers.masked_gradient": "checks a student's cell, on the CPU",
+    "explorers.thresholds": "checks a student's cell, on the CPU",
     "explorers.vectorised_loss": "checks a student's cell, on the CPU",
 } | {
     f"figures.{name}": "draws numbers and tables" for name in (

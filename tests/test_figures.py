@@ -103,6 +103,28 @@ def test_curves_leave_out_cells_without_an_interval():
     assert axes.get_xscale() == "linear"
 
 
+def test_two_scores_have_a_panel_each_with_its_dashed_line():
+    rows = _rows().assign(auc=lambda r: r["accuracy"] + 0.1)
+    lines = {"auc": (0.5, "guessing"), "accuracy": (0.25, "always the\nsame")}
+    figure = figures.curves(rows, "labels", ["a", "b"], score=["auc", "accuracy"], lines=lines)
+    for axes, (score, (height, name)) in zip(figure.axes, lines.items(), strict=True):
+        assert axes.get_ylabel() == score
+        assert [text.get_text() for text in axes.texts] == [name]
+        assert height in [line.get_ydata()[0] for line in axes.lines]
+        mean = rows[rows["way"] == "a"].groupby("labels")[score].mean()
+        assert axes.containers[0].lines[0].get_ydata().tolist() == pytest.approx(mean.tolist())
+        assert f"{score} against labels, with 95 % intervals and a dashed line" in figure.alt
+    assert "at 0.250: always the same." in figure.alt
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_what_stands_in_the_cells_of_y_can_be_read_from_the_last_row():
+    """Three lines a cell, as the label sheet has them, in a room: 11 points of a page's 90 dots."""
+    notes = [["0.76\n▲ -0.066", "0\n0"]] * 3
+    lower = figures.answers(_roads(), notes).axes[1]
+    assert min(text.get_fontsize() for text in lower.texts) >= 11
+
+
 def _roads() -> Dataset:
     images = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
     labels = torch.tensor([[0, 1], [UNKNOWN, 1], [1, 0]], dtype=torch.int8)

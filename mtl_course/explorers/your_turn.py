@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mtl_course.datasets import Dataset
+from mtl_course.datasets import UNKNOWN, Dataset
 from mtl_course.losses import multi_task
 from mtl_course.networks import Network
 
@@ -69,3 +69,38 @@ def above_usual(above: pd.Series, accuracy: pd.Series, usual: pd.Series) -> str:
     if (above - want).abs().max() > 1e-6:
         return "Not yet: it must be the accuracy minus `usual`, task by task."
     return f"{_RIGHT} " + ", ".join(f"{task} {by:+.3f}" for task, by in above.items())
+
+
+def masked_gradient(gradient: Callable[[Tensor, Tensor], Tensor], roads: Dataset) -> str:
+    """Say whether `gradient(logits, labels)` is that of the lecture's loss, with gaps (M4)."""
+    logits = torch.randn(roads.labels.shape, generator=torch.Generator().manual_seed(0))
+    own = logits.clone().requires_grad_()
+    multi_task(own, roads.labels).backward()
+    try:
+        got = gradient(logits, roads.labels)
+    except Exception as error:
+        return f"Not yet: it stopped with {type(error).__name__}: {error}"
+    if not isinstance(got, Tensor) or got.shape != logits.shape:
+        return f"Not yet: it must have the shape of the logits, {tuple(logits.shape)}."
+    if (got[roads.labels == UNKNOWN] != 0).any():
+        return "Not yet: it pulls where the label is '?'; there it must be 0."
+    if not torch.allclose(got, own.grad, atol=1e-6):
+        by = got.norm() / own.grad.norm()
+        return f"Not yet: 0 at each '?', but {by:.3g} times as long as that of the loss."
+    return _RIGHT
+
+
+def thresholds(cuts: Tensor, logits: Tensor, share: Tensor, test: Dataset) -> str:
+    """Say whether the logits exceed `cuts` as often as `share` says, (tasks,); then how accurate.
+
+    logits: of a network for `test`, (m, tasks).
+    """
+    if not isinstance(cuts, Tensor) or cuts.shape != share.shape:
+        return f"Not yet: got {cuts}. One number a task, a tensor of shape {tuple(share.shape)}."
+    for task, wanted, got in zip(
+        test.tasks, share, (logits > cuts).double().mean(dim=0), strict=True
+    ):
+        if abs(got - wanted) > 0.005:
+            return f"Not yet: it says yes to {got:.1%} for {task}, and should to {wanted:.1%}."
+    old, new = (((logits > c) == (test.labels == 1)).double().mean() for c in (0, cuts))
+    return f"{_RIGHT} Its accuracy goes from {old:.3f} to {new:.3f}."

@@ -15,36 +15,44 @@ from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
 _SMOOTH = 25  # steps whose losses are averaged
+_ABOVE = {"loc": "outside upper center", "ncols": 3, "fontsize": 11, "frameon": False}  # a legend
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
 def curves(
-    rows: pd.DataFrame,
-    x: str,
-    ways: Sequence[str],
-    *,
-    score: str = "accuracy",
-    labels: Mapping[str, str] | None = None,
-    logarithmic: bool = True,
-) -> Figure:
+    rows: pd.DataFrame, x: str, ways: Sequence[str], *, score: str | Sequence[str] = "accuracy",
+    labels: Mapping[str, str] | None = None, logarithmic: bool = True,
+    lines: Mapping[str, tuple[float, str]] | None = None,
+) -> Figure:  # fmt: skip
     """Draw the mean of `score` against `x`, one line a way, with 95 % intervals.
 
     rows: one row a trained network, with columns way, seed, `x` and `score`. A cell of fewer than
-        two scores has no interval and is left out. labels: what the axes say, by column.
+        two scores has no interval and is left out. score: several have a panel each.
+    labels: what the axes say, by column. lines: by score, a dashed line: its height and its name.
     """
-    labels, tables = labels or {}, {}
-    for way in ways:
-        cells = rows[rows["way"] == way].dropna(subset=score).groupby(x)[score]
-        table = _intervals({value: cell for value, cell in cells if len(cell) > 1})
-        tables[way] = table.rename_axis(x).reset_index()
-    figure, (axes,) = subplots(9.0, 5.2)
-    apart = 0.025 if logarithmic else 0.006 * np.ptp(rows[x])
-    _along(axes, tables, x, apart, logarithmic, capsize=3)
-    names = {"xlabel": labels.get(x, x), "ylabel": labels.get(score, score)}
-    axes.set(**names)
-    lines = "; ".join(f"{way}: {_in_words(table, x, '.3f')}" for way, table in tables.items())
-    text = "{ylabel} against {xlabel}, with 95 % intervals.".format(**names)
-    return described(figure, f"{text} {lines}.")
+    labels, lines, scores = labels or {}, lines or {}, [score] if isinstance(score, str) else score
+    figure, boxes = subplots(9.0, 5.2, ncols=len(scores))
+    apart, text = 0.025 if logarithmic else 0.006 * np.ptp(rows[x]), ""
+    for axes, score in zip(boxes, scores, strict=True):
+        tables, names = {}, {"xlabel": labels.get(x, x), "ylabel": labels.get(score, score)}
+        for way in ways:
+            cells = rows[rows["way"] == way].dropna(subset=score).groupby(x)[score]
+            table = _intervals({value: cell for value, cell in cells if len(cell) > 1})
+            tables[way] = table.rename_axis(x).reset_index()
+        text += " {ylabel} against {xlabel}, with 95 % intervals".format(**names)
+        if score in lines:
+            height, name = lines[score]
+            axes.axhline(height, color="0.25", linestyle="--", linewidth=1.4)
+            axes.text(rows[x].min(), height, name, va="bottom", ha="left", fontsize=11)
+            text += f" and a dashed line at {height:.3f}: {' '.join(name.split())}"
+        _along(axes, tables, x, apart, logarithmic, capsize=3)
+        axes.set(**names)
+        text += f". {_in_words(tables, x, '.3f')}."
+    if len(scores) > 1:  # one legend for all panels
+        figure.legend(*boxes[0].get_legend_handles_labels(), **_ABOVE)
+        for axes in boxes:
+            axes.get_legend().remove()
+    return described(figure, text)
 
 
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
@@ -53,18 +61,18 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
     axes.axhline(0, color="0.25", linewidth=1.2)
     _along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    lines = "; ".join(f"{name}: {_in_words(table, x, '+.3f')}" for name, table in tables.items())
     text = f"{ylabel} against {xlabel}, with 95 % intervals and a line at 0."
-    return described(figure, f"{text} {lines}.")
+    return described(figure, f"{text} {_in_words(tables, x, '+.3f')}.")
 
 
-def _in_words(table: pd.DataFrame, x: str, form: str) -> str:
-    verdicts = table.get("verdict", pd.Series("", table.index))
-    cells = zip(table[x], table["mean"], verdicts, strict=True)
-    return ", ".join(
-        f"{mean:{form}} at {text_of(at)}{f' ({verdict})' if verdict else ''}"
-        for at, mean, verdict in cells
-    )
+def _in_words(tables: Tables, x: str, form: str) -> str:
+    lines = []
+    for name, table in tables.items():
+        verdicts = [f" ({verdict})" for verdict in table.get("verdict", ())] or [""] * len(table)
+        cells = zip(table["mean"], table[x], verdicts, strict=True)
+        points = (f"{mean:{form}} at {text_of(at)}{verdict}" for mean, at, verdict in cells)
+        lines.append(f"{name}: {', '.join(points)}")
+    return "; ".join(lines)
 
 
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
@@ -80,8 +88,7 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
         _series(axes, i, table, at, label=name, linestyle="none")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
-    style = {"ncols": min(3, len(tables)), "fontsize": 11, "frameon": False}
-    figure.legend(loc="outside upper center", **style)  # inside, it would hide an interval
+    figure.legend(**_ABOVE | {"ncols": min(3, len(tables))})
     return figure
 
 
@@ -100,14 +107,14 @@ def by_task(
         table = _intervals(rows.loc[rows["way"] == way, list(tasks)])
         beside = at + 0.16 * (i - (len(ways) - 1) / 2)
         _series(axes, i, beside, table, label=way, linestyle="none")
-    axes.set_xticks(at, tasks)
-    axes.set(ylabel="accuracy")
+    axes.set(xticks=at, xticklabels=tasks, ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
     means = rows.groupby("way")[list(tasks)].mean().loc[list(ways)]
     means.loc["always the more frequent answer"] = [float(share) for share in usual]
-    series = means.round(2).itertuples()
-    lines = "; ".join(f"{way}: {', '.join(map(str, row))}" for way, *row in series)
-    return described(figure, f"Accuracy on {', '.join(tasks)}, with 95 % intervals. {lines}.")
+    lines = (f"{way}: {', '.join(map(str, row))}" for way, *row in means.round(2).itertuples())
+    return described(
+        figure, f"Accuracy on {', '.join(tasks)}, with 95 % intervals. {'; '.join(lines)}."
+    )
 
 
 def crosses(
@@ -140,9 +147,8 @@ def dots(
     chosen: the value, in the first panel, whose single gains are drawn: those stored, `seeds`, and
         those that were trained in front of the reader, `here`.
     """
-    n = len(panels)
-    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout="none", sharey=True)
-    figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
+    figure, boxes = subplots(6.4 * len(panels), 3.8, ncols=len(panels), layout="none", sharey=True)
+    figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
         numbers = table.index.str.replace(",", "").str.isdigit().all()
@@ -201,11 +207,9 @@ def history(history: pd.DataFrame) -> Figure:
     axes.set(xlabel="step", ylabel="loss in nats", yscale="log")
     axes.legend(fontsize=11, ncols=2, title=f"mean of {_SMOOTH} steps (faint: each step)")
     last, steps = history["loss"].tail(_SMOOTH).mean(), len(history)
-    return described(
-        figure,
-        f"The loss in nats against the step, on a logarithmic scale: {history['loss'].iloc[0]:.2g} "
-        f"in the first step, {last:.2g} in the mean of the last {_SMOOTH} of {steps:,}.",
-    )
+    text = "The loss in nats against the step, on a logarithmic scale: "
+    text += f"{history['loss'].iloc[0]:.2g} in the first step, {last:.2g} in the mean of the last "
+    return described(figure, f"{text}{_SMOOTH} of {steps:,}.")
 
 
 def gain_map(

@@ -65,7 +65,7 @@ def answers(
     """
     images, labels = data.images[:8], data.labels[:8].T.tolist()
     width, tasks = len(images), len(data.tasks)
-    cell, middle = (0.45, 0.5) if notes is None else (0.75, 0.25)  # its height; where its label is
+    cell, middle = (0.45, 0.5) if notes is None else (0.9, 0.22)  # its height; where its label is
     side = 0.95 if width > 4 else 1.9  # inches
     settings = {"nrows": 2, "sharex": True, "height_ratios": [side, cell * tasks], "grid": False}
     figure, (upper, lower) = subplots(1.6 + side * width, 0.15 + side + cell * tasks, **settings)
@@ -79,9 +79,9 @@ def answers(
         text, fill, ink = _CELLS[label]
         lower.add_patch(Rectangle((i + gap, j), 1 - 2 * gap, 1, facecolor=fill, edgecolor="0.5"))
         style = {"color": ink, "ha": "center", "va": "center"}
-        lower.text(i + 0.5, j + middle, text, **style)
+        lower.text(i + 0.5, j + middle, text, fontsize=13, **style)
         if notes is not None:
-            lower.text(i + 0.5, j + 0.68, notes[i][j], fontsize=9, linespacing=1.1, **style)
+            lower.text(i + 0.5, j + 0.67, notes[i][j], fontsize=12, linespacing=1.1, **style)
     lower.set(ylim=(tasks + 0.03, -0.03), yticks=np.arange(tasks) + 0.5, yticklabels=data.tasks)
     titles = [f"$y^{{({i + 1})}}$" for i in range(width)] if titles is None else titles
     lower.set_xticks(np.arange(width) + 0.5, titles)

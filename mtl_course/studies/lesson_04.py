@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import torch
 
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset, hide
 from mtl_course.networks import Network
+from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import common
 from mtl_course.studies.common import STEPS, WIDTH, Scores, Study, cells
 from mtl_course.studies.lesson_03 import SETTINGS, TOO_FEW, Roads, answers, roads
@@ -81,6 +83,48 @@ def _unknown(
     return {**scores, "steps": steps, "whole_images": whole_images}
 
 
+AXES = {
+    "fraction": "share of labels unknown",
+    "auc": "AUC, mean of four tasks",
+    "accuracy": "accuracy, mean of four tasks",
+    "yes": "how often the network says yes",
+}
+
+
+def along(rows: pd.DataFrame, hidden: str) -> pd.DataFrame:
+    """Return the rows of one way to hide, and for each treatment those where nothing is hidden."""
+    start = [rows[rows["hidden"] == ALL_KNOWN].assign(way=way) for way in TREATMENTS]
+    return pd.concat([*start, rows[rows["hidden"] == hidden]])
+
+
+def no_answers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return how often the answer is 0 in each seed's test, by task, a row a seed.
+
+    A network that never says yes is right just as often, so its row tells; the test of a seed
+    without such a network is drawn again.
+    """
+    never = rows[rows["yes"] == 0].drop_duplicates("seed").set_index("seed")[list(THE_FOUR)]
+    for seed in sorted(set(rows["seed"]) - set(never.index)):
+        never.loc[seed] = (common.draw_test(seed).labels == 0).double().mean(dim=0).tolist()
+    return never.sort_index()
+
+
+def usual(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of always giving the more frequent answer, by task, a row a seed."""
+    no = no_answers(rows)
+    return no.where(no > 0.5, 1 - no)
+
+
+def lines(rows: pd.DataFrame) -> dict[str, tuple[float, str]]:
+    """Return what each score is without learning, for `figures.curves`."""
+    frequent = "always the\nmore frequent\nanswer"
+    return {
+        "auc": (0.5, "coin toss"),
+        "accuracy": (float(usual(rows).to_numpy().mean()), frequent),
+        "yes": (float(1 - no_answers(rows).to_numpy().mean()), "how often yes is true"),
+    }
+
+
 _UNKNOWN = Study(
     "Labels that are '?': mask, call it 0, drop the image, or guess?",
     grid=[
@@ -89,7 +133,7 @@ _UNKNOWN = Study(
         *cells(way=TREATMENTS, hidden=HIDDEN, fraction=[0.25, 0.5, 0.8, 0.95]),
         *cells(way=[LONGER], hidden=HIDDEN[:1], fraction=[0.5, 0.8]),
     ],
-    source=roads, train=_unknown, seeds=range(10), golden="scenes",
+    source=roads, train=_unknown, seeds=range(10), golden="scenes", over="mask", score="auc",
     settings=SETTINGS | {"rates": RATES},
 )  # fmt: skip
 STUDIES = {

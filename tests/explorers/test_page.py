@@ -2,10 +2,11 @@
 
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
 from mtl_course import losses, networks, scenes
-from mtl_course.datasets import UNKNOWN
+from mtl_course.datasets import UNKNOWN, hide
 from mtl_course.explorers import page, your_turn
 
 
@@ -172,3 +173,33 @@ def test_a_gain_is_put_in_words(verdict, better):
     found, text = page.answer(pd.Series(gain | {"verdict": verdict}), "every layer", "the new head")
     assert found == better
     assert text == "+0.020 (+0.010 to +0.030) for every layer over the new head, in 10 seeds."
+
+
+def test_a_gradient_with_gaps_is_checked(roads):
+    partly = hide(roads, 0.5, seed=0)
+
+    def residual(logits, labels):
+        return logits.sigmoid() - labels.clamp(min=0).float()
+
+    def masked(logits, labels):
+        return residual(logits, labels) * known(labels) / len(labels)
+
+    for gradient, words in (
+        (masked, "✓"),
+        (residual, "pulls where"),
+        (lambda *both: masked(*both) * 64, "64 times"),
+        (lambda *both: masked(*both).sum(), "shape"),
+        (lambda *both: None, "shape"),
+        (lambda *both: 1 / 0, "ZeroDivisionError"),
+    ):
+        assert words in your_turn.masked_gradient(gradient, partly)
+
+
+def test_thresholds_are_checked(roads):
+    y = (roads.labels == 1).float()
+    logits = y * 2 - 4 + torch.linspace(0, 0.1, len(roads))[:, None]  # in order, and all too low
+    cuts = torch.stack([logits[:, j].quantile(1 - y[:, j].mean()) for j in range(4)])
+    right = your_turn.thresholds(cuts, logits, y.mean(dim=0), roads)
+    assert "✓" in right and f"from {1 - y.mean():.3f} to 1.000" in right
+    for wrong in (None, 0.0, cuts[0], cuts - 3):
+        assert "Not yet" in your_turn.thresholds(wrong, logits, y.mean(dim=0), roads)
