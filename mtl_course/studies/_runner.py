@@ -47,7 +47,9 @@ def cost(name: str) -> str:
     if not path.exists():
         return ""
     rows = pd.read_csv(path)
-    seconds = rows["seconds"].sum() + rows.groupby(["seed", *chosen.shared])["source_seconds"].max().sum()
+    seconds = (
+        rows["seconds"].sum() + rows.groupby(["seed", *chosen.shared])["source_seconds"].max().sum()
+    )
     on_cpu = set(rows["device"]) == {"cpu"}
     return f" ({len(rows)} networks" + f", {seconds / 60:.0f} minutes of one core" * on_cpu + ")"
 
