@@ -30,7 +30,8 @@ def curves(
     """Draw the mean of `score` against `x`, one line a way, with 95 % intervals.
 
     rows: one row a trained network, with columns way, seed, `x` and `score`. A cell of fewer than
-        two scores has no interval and is left out. labels: what the axes say, by column.
+        two scores has no interval and is left out; a way with a gap gets no line. labels: what the
+        axes say, by column.
     """
     labels, tables = labels or {}, {}
     for way in ways:
@@ -42,9 +43,8 @@ def curves(
     _along(axes, tables, x, apart, logarithmic, capsize=3)
     names = {"xlabel": labels.get(x, x), "ylabel": labels.get(score, score)}
     axes.set(**names)
-    lines = "; ".join(f"{way}: {_in_words(table, x, '.3f')}" for way, table in tables.items())
     text = "{ylabel} against {xlabel}, with 95 % intervals.".format(**names)
-    return described(figure, f"{text} {lines}.")
+    return described(figure, f"{text} {_in_words(tables, x, '.3f')}")
 
 
 def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
@@ -53,18 +53,19 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
     axes.axhline(0, color="0.25", linewidth=1.2)
     _along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    lines = "; ".join(f"{name}: {_in_words(table, x, '+.3f')}" for name, table in tables.items())
     text = f"{ylabel} against {xlabel}, with 95 % intervals and a line at 0."
-    return described(figure, f"{text} {lines}.")
+    return described(figure, f"{text} {_in_words(tables, x)}")
 
 
-def _in_words(table: pd.DataFrame, x: str, form: str) -> str:
-    verdicts = table.get("verdict", pd.Series("", table.index))
-    cells = zip(table[x], table["mean"], verdicts, strict=True)
-    return ", ".join(
-        f"{mean:{form}} at {text_of(at)}{f' ({verdict})' if verdict else ''}"
-        for at, mean, verdict in cells
-    )
+def _in_words(tables: Tables, x: str, form: str = "+.3f") -> str:
+    """Return each table's means, with their verdicts if there are any."""
+    lines = []
+    for name, table in tables.items():
+        signs = table["verdict"].map(" ({})".format) if "verdict" in table else [""] * len(table)
+        cells = zip(table[x], table["mean"], signs, strict=True)
+        means = (f"{mean:{form}} at {text_of(at)}{sign}" for at, mean, sign in cells)
+        lines.append(f"{text_of(name)}: {', '.join(means)}")
+    return f"{'; '.join(lines)}."
 
 
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
@@ -80,9 +81,9 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
         _series(axes, i, table, at, label=name, linestyle="none")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
-    style = {"ncols": min(3, len(tables)), "fontsize": 11, "frameon": False}
-    figure.legend(loc="outside upper center", **style)  # inside, it would hide an interval
-    return figure
+    figure.legend(loc="outside upper center", ncols=min(3, len(tables)), fontsize=11, frameon=False)
+    text = f"{xlabel}, with 95 % intervals and a line at 0."
+    return described(figure, f"{text} {_in_words(tables, kind)}")
 
 
 def by_task(
@@ -238,7 +239,8 @@ def gain_map(
     axes.set_yticks(range(rows), map(text_of, means.index))
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(y, y))
     figure.colorbar(image, label=labels.get("mean", "gain"))
-    return figure
+    text = f"A map of gains against {labels.get(x, x)}, for each of: {labels.get(y, y)}."
+    return described(figure, f"{text} {_in_words(dict(iter(table.groupby(y, sort=False))), x)}")
 
 
 def matrices(panels: Mapping[str, pd.DataFrame]) -> Figure:
@@ -272,11 +274,13 @@ def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
 
 def _along(axes: Axes, tables: Tables, x: str, apart: float, logarithmic: bool, **style) -> None:
     """Draw series along their column `x`, side by side: `apart`, or by this share of x."""
+    ticks = sorted(set(pd.concat(tables.values())[x]))
     for i, (name, table) in enumerate(tables.items()):
         step = apart * (i - (len(tables) - 1) / 2)
         at = table[x] * (1 + step) if logarithmic else table[x] + step
-        _series(axes, i, at, table, label=name, **style)
-    ticks = sorted(set(pd.concat(tables.values())[x]))
+        inside = {tick for tick in ticks if table[x].min() < tick < table[x].max()}
+        gaps = {} if inside <= set(table[x]) else {"linestyle": "none"}  # nothing measured there
+        _series(axes, i, at, table, label=name, **style, **gaps)
     if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(ticks, map(text_of, ticks))
