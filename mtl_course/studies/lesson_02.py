@@ -38,7 +38,7 @@ STEPS_OF_B = {30: 300, 100: 300, 300: 300, 1_000: 300, 3_000: 600, 10_000: 1_000
 LARGEST = max(STEPS_OF_A)
 
 # What the size map cannot tell apart: a larger A, and more training on it.
-SIZES_APART, STEPS_APART = (10_000, 100_000), (1_000, 4_000)
+SIZES_APART, STEPS_APART = (10_000, 100_000), (1_000, 2_500)
 
 NOTHING = "nothing"  # T1 and T3, from scratch: there is no A
 ALL = 3  # blocks of the trunk
