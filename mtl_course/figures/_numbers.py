@@ -141,8 +141,8 @@ def dots(
     chosen: the value, in the first panel, whose single gains are drawn: those stored, `seeds`, and
         those that were trained in front of the reader, `here`.
     """
-    n = len(panels)
-    figure, boxes = subplots(6.4 * n, 3.8, ncols=n, layout="none", sharey=True)
+    n, most = len(panels), max(map(len, panels.values()))
+    figure, boxes = subplots(max(6.4, 1.05 * most) * n, 3.8, ncols=n, layout="none", sharey=True)
     figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
