@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
 from mtl_course import losses, networks, scenes
