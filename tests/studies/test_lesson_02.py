@@ -10,7 +10,15 @@ from notebook_files import ROOT, code_cells, read
 
 from mtl_course import networks, scenes, studies
 from mtl_course.base import derive_seed
-from mtl_course.studies import advice, claims, common, headline, lesson_02, lesson_02_digits
+from mtl_course.studies import (
+    advice,
+    claims,
+    common,
+    headline,
+    lesson_02,
+    lesson_02_digits,
+    statistics,
+)
 
 SHIPPED = studies.SHIPPED
 
@@ -244,7 +252,7 @@ def worth(a: int) -> float:
         )
         for way, size in (("all layers", a), ("from scratch", 0))
     ]
-    return studies.exchange_rate(*curves, a, 1_000)[0]
+    return statistics.exchange_rate(*curves, a, 1_000)[0]
 
 
 def kept(block: int, way: str) -> float:
@@ -274,7 +282,7 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "sentence", "numbers"), NUMBERS, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("path", "sentence", "numbers"), NUMBERS, ids=[n[1] for n in NUMBERS])
 def test_a_number_in_the_prose_is_that_of_the_rows(path, sentence, numbers):
     values = [v.found()["mean"] if isinstance(v, claims.Comparison) else v for v in numbers()]
     assert all(values), "not what the rows say"
