@@ -277,8 +277,8 @@ NUMBERS = [
     (EVIDENCE, "random weights keep {:.2f}", lambda: [kept(3, lesson_02.SLOWER)]),
     (EVIDENCE, "two cost {:.2f}, three {:.2f}", lambda: -depth()["thickness"].loc[[2, 3]]),
     (EVIDENCE, "about one for thirteen with 10,000", lambda: [round(1 / worth(10_000)) == 13 or 0]),
-    (EVIDENCE, "about one for five hundred and fifty with the million",
-     lambda: [round(1 / worth(1_000_000), -1) == 550 or 0]),
+    (EVIDENCE, "about one for five hundred and seventy with the million",
+     lambda: [round(1 / worth(1_000_000), -1) == 570 or 0]),
 ]  # fmt: skip
 
 
