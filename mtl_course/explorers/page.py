@@ -61,7 +61,8 @@ def verdicts(
 ) -> None:
     """Display what was claimed, what was measured, and the verdict that the interval gives.
 
-    gains: rows of `studies.gain`, by claim. others: the same with other seeds, in a last column.
+    gains: rows of `studies.gain`, by claim. others: rows of other seeds, for those claims
+        that were repeated, in a last column.
     result: what else the lesson's result holds, for tests.
     """
     from IPython.display import display
@@ -80,8 +81,10 @@ def verdicts(
     escaped = [[html.escape(claim), *cells] for claim, *cells in rows]
     if others is not None:
         heads.append("other seeds")
+        form = "{} {mean:+.3f} ({low:+.3f} to {high:+.3f})"
         for row, claim in zip(escaped, gains, strict=True):
-            again = "{mean:+.3f} ({low:+.3f} to {high:+.3f})".format(**others[claim])
-            row.append(f"{_SIGNS[others[claim]['verdict']]} {again}")
+            other = others.get(claim)
+            said = other is not None and form.format(_SIGNS[other["verdict"]], **other)
+            row.append(said or "not repeated")
     data = {"text/html": table(caption, heads, escaped), "text/plain": text}
     display(data | {RESULT: result | {"verdicts": found}}, raw=True)

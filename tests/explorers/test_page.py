@@ -66,11 +66,13 @@ def test_verdicts_are_a_table_and_a_result(shown):
 def test_verdicts_of_other_seeds_stand_beside_them(shown):
     row = {"mean": 0.03, "low": 0.02, "high": 0.04, "verdict": "supported"}
     again = {"mean": 0.01, "low": -0.02, "high": 0.04, "verdict": "cannot tell"}
-    page.verdicts({"a": pd.Series(row)}, {"a": pd.Series(again)}, seed=3)
+    gains = {name: pd.Series(row) for name in "ab"}
+    page.verdicts(gains, {"a": pd.Series(again)}, seed=3)
     (data,) = shown
+    assert data["text/html"].count("not repeated") == 1
     assert "other seeds" in data["text/html"]
     assert "? +0.010 (-0.020 to +0.040)" in data["text/html"]
-    assert data[page.RESULT]["verdicts"] == {"a": "supported"}
+    assert data[page.RESULT]["verdicts"] == {"a": "supported", "b": "supported"}
 
 
 # ---------------------------------------------------------------------- your turn
