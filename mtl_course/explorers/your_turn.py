@@ -87,7 +87,7 @@ def ranking(auc: Callable[[Tensor, Tensor], float], seed: int = 0) -> str:
 
 
 def dealing(deal: Callable[[Tensor], Tensor], labels: Tensor) -> str:
-    """Say whether `deal(labels)` hands each image the labels of a random image, each row once."""
+    """Say whether `deal(labels)` permutes the rows of `labels`, which is (m, tasks)."""
     try:
         got = deal(labels.clone())
         one, other = (sorted(map(tuple, rows.tolist())) for rows in (got, labels))
