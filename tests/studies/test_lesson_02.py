@@ -261,6 +261,9 @@ def kept(block: int, way: str) -> float:
 
 
 NEAR = ("B itself", "nearly B", "the four")
+APART = claims.LESSONS["02"].expensive
+SIZE = "2,500 steps of A each: 100,000 scenes gain over 10,000"
+STEPS = "100,000 scenes of A each: 2,500 steps gain over 1,000"
 NUMBERS = [
     (LESSON, "B gains {:.3f} there", lambda: [CLAIMS["T2, 1,000,000 → 1,000: A gains"]]),
     (LESSON, "a gain of {:.3f} is left", lambda: [CLAIMS["T2, 1,000,000 → 30,000: A gains"]]),
@@ -269,6 +272,12 @@ NUMBERS = [
     (LESSON, "a loss of {:.3f} is left", lambda: [-kinds()["mean"]["other things"]]),
     (LESSON, "{:.3f} for *pedestrian on the road*",
      lambda: [CLAIMS["given the shipped trunk: pedestrian on the road gains"]]),
+    (LESSON, "100,000 scenes of A gain {:.3f} over 10,000", lambda: [APART[SIZE]]),
+    (EVIDENCE, "100,000 scenes gain {:.3f} over 10,000, and {:.3f} with a new head",
+     lambda: [APART[SIZE], APART[f"new head, {SIZE}"]]),
+    (EVIDENCE, "On 100,000 scenes, 2,500 steps gain {:.3f} over 1,000", lambda: [APART[STEPS]]),
+    (EVIDENCE, "a gain of more than {:.3f} lies outside",
+     lambda: [APART[STEPS.replace("100,000", "10,000")].found()["high"]]),
     (EVIDENCE, "*cost* from scratch {:.3f}",
      lambda: [-million(lesson_02.LONGER, "from scratch")["mean"][1_000]]),
     (EVIDENCE, "they bring it {:.3f}, and put it ahead of the million by {:.3f}",
@@ -363,6 +372,30 @@ def both(claim: str, verdict: str) -> bool:
 def test_what_the_lesson_states_is_what_the_rows_say(sentence):
     assert sentence in prose(LESSON)
     assert STATED[sentence]()
+
+
+def test_size_and_steps_of_a_are_stated_as_the_study_found_them():
+    """Its claims have no other seeds: the lesson says so."""
+    verdicts = {claim: compared.found()["verdict"] for claim, compared in APART.items()}
+    assert verdicts == {
+        SIZE: "supported",
+        SIZE.replace("2,500", "1,000"): "cannot tell",
+        STEPS: "supported",
+        STEPS.replace("100,000", "10,000"): "cannot tell",
+        f"new head, {SIZE}": "supported",
+        f"new head, {STEPS}": "cannot tell",
+    }
+    assert "size helps by itself, in ten seeds that were not repeated" in prose(LESSON)
+    assert "They were not repeated with other seeds" in prose(EVIDENCE)
+
+
+def test_a_network_of_the_new_study_learned_for_as_long_as_its_cell_says(monkeypatch):
+    steps = []
+    monkeypatch.setattr(common, "train", lambda data, seed, count, *_, **__: steps.append(count))
+    for cell in studies.study("steps_of_a").grid:
+        lesson_02.trunk(0, 100, cell["steps_of_a"])
+    lesson_02.trunk(0, 1_000)
+    assert steps == [cell["steps_of_a"] for cell in studies.study("steps_of_a").grid] + [500]
 
 
 def test_no_prediction_is_scored_on_a_verdict_that_other_seeds_lost():
