@@ -145,13 +145,16 @@ def _distance(one: float, other: float) -> float:
 
 
 def _nearest(table: pd.DataFrame, **case: int) -> tuple[dict, float]:
-    """Return the row that is nearest to a case, and its distance in the column farthest off."""
+    """Return the row that is nearest to a case, and its distance in the column farthest off.
 
-    def far(row: dict) -> float:
-        return max(_distance(value, row[key]) for key, value in case.items())
+    Of rows that are as far off there, the one that is nearer in the next column.
+    """
+
+    def far(row: dict) -> list[float]:
+        return sorted((_distance(value, row[key]) for key, value in case.items()), reverse=True)
 
     row = min(table.to_dict("records"), key=far)
-    return row, far(row)
+    return row, far(row)[0]
 
 
 def _as_table(answers: dict[str, tuple]) -> pd.DataFrame:

@@ -54,6 +54,22 @@ QUESTIONS = {  # what A asks about its scenes, from nearest to farthest
 SHUFFLED, SOUNDS, RANDOM = "shuffled pixels", "sounds", "random labels"
 KINDS_OF_A = (*QUESTIONS, RANDOM, SHUFFLED, SOUNDS)
 
+CLAIMED = (  # of `claims`, what the lesson lists
+    "T2, 1,000,000 → 1,000: A gains",
+    "T2, 1,000,000 → 30,000: A gains",
+    "… also over ten times the steps there",
+    "T2 reversed, 1,000 → 30,000: A gains",
+    "… at the rate of from scratch",
+    "2,500 steps of A each: 100,000 scenes gain over 10,000",
+    "B = 100: new head beats all layers",
+    "B = 30,000: new head beats all layers",
+    "T1: shuffled pixels gain",
+    "T1: sounds gain",
+    "T3: B itself gains",
+    "T3: other things gain",
+    "… held frozen",
+)
+
 
 def trunk(seed: int, a: int | str, steps_of_a: int | None = None, *, fit: Fit = fit) -> Network:
     """Return a network that has learned A; of 0 or `NOTHING`, B's own untrained one.
