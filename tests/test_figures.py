@@ -125,6 +125,18 @@ def test_what_stands_in_the_cells_of_y_can_be_read_from_the_last_row():
     assert min(text.get_fontsize() for text in lower.texts) >= 11
 
 
+def test_no_line_is_drawn_where_nothing_was_measured():
+    """Way a has a gap at 100; a way that ends early has none."""
+    cells = [(way, x, seed) for way in "abc" for x in (10, 100, 1_000) for seed in range(3)]
+    rows = pd.DataFrame(cells, columns=["way", "labels", "seed"])
+    rows["accuracy"] = 0.5 + 0.01 * rows["seed"]
+    rows = rows[((rows["way"] != "a") | (rows["labels"] != 100))]
+    rows = rows[((rows["way"] != "c") | (rows["labels"] != 1_000))]
+    axes = figures.curves(rows, "labels", ["a", "b", "c"]).axes[0]
+    styles = [container.lines[0].get_linestyle() for container in axes.containers]
+    assert styles == ["None", "-", "-"]
+
+
 def _roads() -> Dataset:
     images = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
     labels = torch.tensor([[0, 1], [UNKNOWN, 1], [1, 0]], dtype=torch.int8)
@@ -223,6 +235,18 @@ def test_a_ladder_has_a_rung_a_kind_from_the_top():
     assert axes.containers[0].lines[0].get_xdata().tolist() == [0.1, -0.2, 0.0, 0.05]
     low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 0]
     assert (low, high) == pytest.approx((-0.3, 0.3))
+
+
+def test_ladders_and_maps_say_their_numbers_and_verdicts():
+    table = _gains().assign(kind=["w", "x", "y", "z"])
+    ladder = figures.ladder({"one": table, "two": table.iloc[:2]}, "kind", xlabel="gain").alt
+    assert "one: +0.100 at w (supported), -0.200 at x (opposite)" in ladder
+    assert "two: +0.100 at w (supported), -0.200 at x (opposite)." in ladder
+    drawn = figures.gain_map(_gains(), "b", "a", labels={"a": "size of A"}).alt
+    assert "size of A" in drawn
+    assert "20: +0.000 at 1 (no difference), +0.050 at 2 (cannot tell)." in drawn
+    bare = figures.ladder({"one": table.drop(columns="verdict")}, "kind", xlabel="gain").alt
+    assert "+0.100 at w, -0.200 at x" in bare
 
 
 def test_filters_of_three_channels_are_pictures_with_grey_for_nothing():

@@ -137,7 +137,9 @@ def test_file_is_small(path: Path):
 SITTING = {"cells": 45, "words": 2_000, "figures": 7, "tables": 6}
 
 
-@pytest.mark.parametrize("name", ["01_transfer", "03_multi_task", "04_unknown_labels"])
+@pytest.mark.parametrize(
+    "name", ["01_transfer", "02_when_transfer_makes_sense", "03_multi_task", "04_unknown_labels"]
+)
 def test_a_lesson_takes_one_sitting(name: str):
     cells = read(ROOT / "notebooks" / f"{name}.ipynb").cells
     prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
@@ -216,8 +218,10 @@ def test_runs_with_other_parameters(path: Path):
     [
         ("01_transfer", {"seed": 7, "labels": "many"}, {"labels": 30}),
         ("03_multi_task", {"seed": 7, "images": 300}, {"images": 300}),
+        ("02_when_transfer_makes_sense", {"seed": 7, "labels": 1}, {"labels": 300}),
         ("04_unknown_labels", {"seed": 7, "fraction": 0.7}, {"fraction": 0.8}),
         ("evidence/01_transfer", {"seed": 7}, {}),
+        ("evidence/02_when_transfer_makes_sense", {"seed": 7}, {}),
         ("evidence/03_multi_task", {"seed": 7}, {}),
         ("evidence/04_unknown_labels", {"seed": 7}, {}),
     ],

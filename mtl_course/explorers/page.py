@@ -56,10 +56,14 @@ def answer(gain: pd.Series, way: str, over: str) -> tuple[str, str]:
     return better, words.format(**gain, way=way, over=over)
 
 
-def verdicts(gains: Mapping[str, pd.Series], **result: object) -> None:
+def verdicts(
+    gains: Mapping[str, pd.Series], others: Mapping[str, pd.Series] | None = None, **result: object
+) -> None:
     """Display what was claimed, what was measured, and the verdict that the interval gives.
 
-    gains: rows of `studies.gain`, by claim. result: what else the lesson's result holds, for tests.
+    gains: rows of `studies.gain`, by claim. others: rows of other seeds, for those claims
+        that were repeated, in a last column.
+    result: what else the lesson's result holds, for tests.
     """
     from IPython.display import display
 
@@ -71,9 +75,16 @@ def verdicts(gains: Mapping[str, pd.Series], **result: object) -> None:
         for claim, gain in gains.items()
     ]  # fmt: skip
     caption = "Verdicts: ✓ supported, ✗ opposite, = no difference, ? cannot tell."
-    heads = ("claim", "", "verdict", "mean gain", "95 % interval")
+    heads = ["claim", "", "verdict", "mean gain", "95 % interval"]
     found = {claim: verdict for claim, _, verdict, *_ in rows}
     text = "; ".join(f"{claim}: {verdict}" for claim, verdict in found.items())
-    escaped = [(html.escape(claim), *cells) for claim, *cells in rows]
+    escaped = [[html.escape(claim), *cells] for claim, *cells in rows]
+    if others is not None:
+        heads.append("other seeds")
+        form = "{} {mean:+.3f} ({low:+.3f} to {high:+.3f})"
+        for row, claim in zip(escaped, gains, strict=True):
+            other = others.get(claim)
+            said = other is not None and form.format(_SIGNS[other["verdict"]], **other)
+            row.append(said or "not repeated")
     data = {"text/html": table(caption, heads, escaped), "text/plain": text}
     display(data | {RESULT: result | {"verdicts": found}}, raw=True)

@@ -104,3 +104,34 @@ def thresholds(cuts: Tensor, logits: Tensor, share: Tensor, test: Dataset) -> st
             return f"Not yet: it says yes to {got:.1%} for {task}, and should to {wanted:.1%}."
     old, new = (((logits > c) == (test.labels == 1)).double().mean() for c in (0, cuts))
     return f"{_RIGHT} Its accuracy goes from {old:.3f} to {new:.3f}."
+
+
+def ranking(auc: Callable[[Tensor, Tensor], float], seed: int = 0) -> str:
+    """Say whether `auc(logits, labels)` is how often a 1 has the larger logit, among all pairs."""
+    draw = torch.Generator().manual_seed(seed)
+    logits, labels = torch.randn(60, generator=draw), torch.rand(60, generator=draw) < 0.3
+    want = (logits[labels][:, None] > logits[~labels]).double().mean().item()
+    try:
+        got = float(auc(logits, labels.to(torch.int8)))
+    except Exception as error:
+        return f"Not yet: it stopped with {type(error).__name__}: {str(error)[:200]}"
+    if abs(got - want) < 1e-6:
+        return _RIGHT
+    turned = " You have it the wrong way round." if abs(got - (1 - want)) < 1e-6 else ""
+    return f"Not yet: got {got:.4f}, and counting pair by pair gives {want:.4f}.{turned}"
+
+
+def dealing(deal: Callable[[Tensor], Tensor], labels: Tensor) -> str:
+    """Say whether `deal(labels)` permutes the rows of `labels`, which is (m, tasks)."""
+    try:
+        got = deal(labels.clone())
+        one, other = (sorted(map(tuple, rows.tolist())) for rows in (got, labels))
+    except Exception as error:
+        return f"Not yet: it stopped with {type(error).__name__}: {str(error)[:200]}"
+    if got.shape != labels.shape:
+        return f"Not yet: the shape is {tuple(got.shape)}; it was {tuple(labels.shape)}."
+    if torch.equal(got, labels):
+        return "Not yet: every image still has its own labels."
+    if one != other:
+        return "Not yet: these are not the same rows of answers. Permute whole rows, each once."
+    return _RIGHT

@@ -27,7 +27,8 @@ def curves(
     """Draw the mean of `score` against `x`, one line a way, with 95 % intervals.
 
     rows: one row a trained network, with columns way, seed, `x` and `score`. A cell of fewer than
-        two scores has no interval and is left out. score: several have a panel each.
+        two scores has no interval and is left out; a way with a gap gets no line. score: several
+        have a panel each.
     labels: what the axes say, by column. lines: by score, a dashed line: its height and its name.
     """
     labels, lines, scores = labels or {}, lines or {}, [score] if isinstance(score, str) else score
@@ -47,7 +48,7 @@ def curves(
             text += f" and a dashed line at {height:.3f}: {' '.join(name.split())}"
         _along(axes, tables, x, apart, logarithmic, capsize=3)
         axes.set(**names)
-        text += f". {_in_words(tables, x, '.3f')}."
+        text += f". {_in_words(tables, x, '.3f')}"
     if len(scores) > 1:  # one legend for all panels
         figure.legend(*boxes[0].get_legend_handles_labels(), **_ABOVE)
         for axes in boxes:
@@ -62,17 +63,18 @@ def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool
     _along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     text = f"{ylabel} against {xlabel}, with 95 % intervals and a line at 0."
-    return described(figure, f"{text} {_in_words(tables, x, '+.3f')}.")
+    return described(figure, f"{text} {_in_words(tables, x)}")
 
 
-def _in_words(tables: Tables, x: str, form: str) -> str:
+def _in_words(tables: Tables, x: str, form: str = "+.3f") -> str:
+    """Return each table's means, with their verdicts if there are any."""
     lines = []
     for name, table in tables.items():
-        verdicts = [f" ({verdict})" for verdict in table.get("verdict", ())] or [""] * len(table)
-        cells = zip(table["mean"], table[x], verdicts, strict=True)
-        points = (f"{mean:{form}} at {text_of(at)}{verdict}" for mean, at, verdict in cells)
-        lines.append(f"{name}: {', '.join(points)}")
-    return "; ".join(lines)
+        signs = table["verdict"].map(" ({})".format) if "verdict" in table else [""] * len(table)
+        cells = zip(table[x], table["mean"], signs, strict=True)
+        means = (f"{mean:{form}} at {text_of(at)}{sign}" for at, mean, sign in cells)
+        lines.append(f"{text_of(name)}: {', '.join(means)}")
+    return f"{'; '.join(lines)}."
 
 
 def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
@@ -89,7 +91,8 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
     figure.legend(**_ABOVE | {"ncols": min(3, len(tables))})
-    return figure
+    text = f"{xlabel}, with 95 % intervals and a line at 0."
+    return described(figure, f"{text} {_in_words(tables, kind)}")
 
 
 def by_task(
@@ -147,8 +150,9 @@ def dots(
     chosen: the value, in the first panel, whose single gains are drawn: those stored, `seeds`, and
         those that were trained in front of the reader, `here`.
     """
-    figure, boxes = subplots(6.4 * len(panels), 3.8, ncols=len(panels), layout="none", sharey=True)
-    figure.subplots_adjust(0.16 / len(panels), 0.22, 0.99, 0.91, wspace=0.05)
+    n, most = len(panels), max(map(len, panels.values()))
+    figure, boxes = subplots(max(6.4, 1.05 * most) * n, 3.8, ncols=n, layout="none", sharey=True)
+    figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
         numbers = table.index.str.replace(",", "").str.isdigit().all()
@@ -242,7 +246,8 @@ def gain_map(
     axes.set_yticks(range(rows), map(text_of, means.index))
     axes.set(xlabel=labels.get(x, x), ylabel=labels.get(y, y))
     figure.colorbar(image, label=labels.get("mean", "gain"))
-    return figure
+    text = f"A map of gains against {labels.get(x, x)}, for each of: {labels.get(y, y)}."
+    return described(figure, f"{text} {_in_words(dict(iter(table.groupby(y, sort=False))), x)}")
 
 
 def matrices(panels: Mapping[str, pd.DataFrame]) -> Figure:
@@ -276,11 +281,13 @@ def _intervals(cells: Mapping[object, pd.Series]) -> pd.DataFrame:
 
 def _along(axes: Axes, tables: Tables, x: str, apart: float, logarithmic: bool, **style) -> None:
     """Draw series along their column `x`, side by side: `apart`, or by this share of x."""
+    ticks = sorted(set(pd.concat(tables.values())[x]))
     for i, (name, table) in enumerate(tables.items()):
         step = apart * (i - (len(tables) - 1) / 2)
         at = table[x] * (1 + step) if logarithmic else table[x] + step
-        _series(axes, i, at, table, label=name, **style)
-    ticks = sorted(set(pd.concat(tables.values())[x]))
+        inside = {tick for tick in ticks if table[x].min() < tick < table[x].max()}
+        gaps = {} if inside <= set(table[x]) else {"linestyle": "none"}  # nothing measured there
+        _series(axes, i, at, table, label=name, **style, **gaps)
     if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(ticks, map(text_of, ticks))

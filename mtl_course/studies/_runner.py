@@ -47,8 +47,9 @@ def cost(name: str) -> str:
     if not path.exists():
         return ""
     rows = pd.read_csv(path)
-    group = ["seed"] if chosen.shared_by is None else ["seed", chosen.shared_by]
-    seconds = rows["seconds"].sum() + rows.groupby(group)["source_seconds"].max().sum()
+    seconds = (
+        rows["seconds"].sum() + rows.groupby(["seed", *chosen.shared])["source_seconds"].max().sum()
+    )
     on_cpu = set(rows["device"]) == {"cpu"}
     return f" ({len(rows)} networks" + f", {seconds / 60:.0f} minutes of one core" * on_cpu + ")"
 
@@ -96,8 +97,9 @@ def run(
     seeds = sorted({check_count("seeds", seed, least=0) for seed in seeds})
     if not seeds:
         raise ValueError("seeds must hold at least one seed.")
-    if source is not None and chosen.shared_by is not None:
-        raise ValueError(f"source: in {name} each {chosen.shared_by} has a source of its own.")
+    if source is not None and chosen.shared:
+        by = " and ".join(chosen.shared)
+        raise ValueError(f"source: in {name} each {by} has a source of its own.")
     cells = _cells(chosen, only or {})
     wanted = {(seed, *cell.values()): (seed, cell) for cell in cells for seed in seeds}
 

@@ -36,7 +36,8 @@ class Study:
     seeds: the seeds whose rows ship with the course.
     settings: every constant the rows depend on; when one changes, older rows are stale.
     golden: which golden run guards the rows, see the module `golden`.
-    shared_by: a key that `source` takes as well: cells that agree in it share one source.
+    shared_by: a key, or several, that `source` takes as well: cells that agree in them share one
+        source.
     over: the way that the others are set against; None where there is none.
     blank: what stands in the columns that mean nothing to that way; "from scratch" has no A.
     score: what they are compared by.
@@ -49,7 +50,7 @@ class Study:
     seeds: Sequence[int]
     settings: Mapping[str, object]
     golden: str = "digits"
-    shared_by: str | None = None
+    shared_by: str | Sequence[str] | None = None
     over: str | None = None
     blank: Mapping[str, object] = field(default_factory=dict)
     score: str = "accuracy"
@@ -58,6 +59,12 @@ class Study:
     def keys(self) -> list[str]:
         """The columns that name a cell."""
         return list(self.grid[0])
+
+    @property
+    def shared(self) -> list[str]:
+        """The keys that a source depends on, besides the seed."""
+        by = self.shared_by or []
+        return [by] if isinstance(by, str) else list(by)
 
 
 def marks(rows: pd.DataFrame, chosen: Study) -> list[tuple]:

@@ -86,7 +86,7 @@ def side_by_side(
 
 def group_of(chosen: Study, seed: int, cell: Mapping[str, object]) -> tuple:
     """Return what the source of a row depends on, as items: it is ``source(**dict(group))``."""
-    return (("seed", seed), *((key, cell[key]) for key in [chosen.shared_by] if key))
+    return (("seed", seed), *((key, cell[key]) for key in chosen.shared))
 
 
 def _waves(chosen: Study, rows: Sequence[Row], count: int) -> Iterator[list[Row]]:

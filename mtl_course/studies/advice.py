@@ -45,9 +45,7 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
     _check_choice("kinship", kinship, KINSHIPS)
     how = {"way": "all layers", "over": "from scratch", **_CORRECTED}
     size, far = _nearest(studies.gain(studies.run("size_map"), across=["a"], **how), a=a, b=b)
-    kinds = studies.run("relatedness")
-    same = (kinds["task"] == lesson_02.TARGET) & kinds["layers"].isin([0, lesson_02.ALL])
-    kinds = studies.gain(kinds[same], across=["a", "layers"], **how)
+    kinds = by_kind()
     labels = _nearest(kinds, labels=b)[0]["labels"]
     kinds = kinds[kinds["labels"] == labels].set_index("a")
     far_kinds = max(_distance(a, lesson_02.RELATED), _distance(b, labels))
@@ -64,6 +62,22 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
         ),
     }  # fmt: skip
     return _as_table(table)
+
+
+def by_kind(way: str = "all layers", task: str = lesson_02.TARGET) -> pd.DataFrame:
+    """Return what a way gains over from scratch, by what A is: T1 and T3, the whole trunk copied.
+
+    Intervals are corrected for their number. For all layers of `TARGET` the last rows, `NOTHING`,
+    are its control: from scratch at its rate, for as many steps.
+    """
+    rows = studies.run("relatedness", only={"task": [task], "layers": [0, lesson_02.ALL]})
+    how = {"over": "from scratch", "score": "auc"}
+    table = studies.gain(rows, way, across=["a", "layers"], corrected=True, **how)
+    table["a"] = pd.Categorical(table["a"], (*lesson_02.KINDS_OF_A, lesson_02.NOTHING))
+    table = table.sort_values(["a", "labels"]).astype({"a": str})
+    if (way, task) != ("all layers", lesson_02.TARGET):
+        return table
+    return pd.concat([table, studies.gain(rows, lesson_02.SLOWER, **how)], ignore_index=True)
 
 
 def multi_task(
@@ -131,13 +145,16 @@ def _distance(one: float, other: float) -> float:
 
 
 def _nearest(table: pd.DataFrame, **case: int) -> tuple[dict, float]:
-    """Return the row that is nearest to a case, and its distance in the column farthest off."""
+    """Return the row that is nearest to a case, and its distance in the column farthest off.
 
-    def far(row: dict) -> float:
-        return max(_distance(value, row[key]) for key, value in case.items())
+    Of rows that are as far off there, the one that is nearer in the next column.
+    """
+
+    def far(row: dict) -> list[float]:
+        return sorted((_distance(value, row[key]) for key, value in case.items()), reverse=True)
 
     row = min(table.to_dict("records"), key=far)
-    return row, far(row)
+    return row, far(row)[0]
 
 
 def _as_table(answers: dict[str, tuple]) -> pd.DataFrame:

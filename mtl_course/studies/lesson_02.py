@@ -14,7 +14,7 @@ from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, shared
 from mtl_course.studies import common, spectrograms
-from mtl_course.studies.common import WIDTH, Scores, Study, cells
+from mtl_course.studies.common import THOUSAND, WIDTH, Scores, Study, cells
 from mtl_course.studies.headline import FAR
 from mtl_course.training import Fit, fit
 
@@ -37,6 +37,9 @@ STEPS_OF_A = {1_000: 500, 10_000: 1_000, 100_000: 1_500, 1_000_000: 7_812}
 STEPS_OF_B = {30: 300, 100: 300, 300: 300, 1_000: 300, 3_000: 600, 10_000: 1_000, 30_000: 1_000}
 LARGEST = max(STEPS_OF_A)
 
+# What the size map cannot tell apart: a larger A, and more training on it.
+SIZES_APART, STEPS_APART = (10_000, 100_000), (1_000, 2_500)
+
 NOTHING = "nothing"  # T1 and T3, from scratch: there is no A
 ALL = 3  # blocks of the trunk
 RELATED = 30_000  # scenes, or sounds, of A
@@ -51,16 +54,33 @@ QUESTIONS = {  # what A asks about its scenes, from nearest to farthest
 SHUFFLED, SOUNDS, RANDOM = "shuffled pixels", "sounds", "random labels"
 KINDS_OF_A = (*QUESTIONS, RANDOM, SHUFFLED, SOUNDS)
 
+CLAIMED = (  # of `claims`, what the lesson lists
+    "T2, 1,000,000 → 1,000: A gains",
+    "T2, 1,000,000 → 30,000: A gains",
+    "… also over ten times the steps there",
+    "T2 reversed, 1,000 → 30,000: A gains",
+    "… at the rate of from scratch",
+    "2,500 steps of A each: 100,000 scenes gain over 10,000",
+    "B = 100: new head beats all layers",
+    "B = 30,000: new head beats all layers",
+    "T1: shuffled pixels gain",
+    "T1: sounds gain",
+    "T3: B itself gains",
+    "T3: other things gain",
+    "… held frozen",
+)
 
-def trunk(seed: int, a: int | str, *, fit: Fit = fit) -> Network:
+
+def trunk(seed: int, a: int | str, steps_of_a: int | None = None, *, fit: Fit = fit) -> Network:
     """Return a network that has learned A; of 0 or `NOTHING`, B's own untrained one.
 
-    a: a number of scenes with the four answers, or one of `KINDS_OF_A`.
+    a: a number of scenes with the four answers, or one of `KINDS_OF_A`. steps_of_a: None takes
+    those in `STEPS_OF_A`.
     """
     if a in (0, NOTHING):
         return shared([TARGET], width=WIDTH, seed=derive_seed(seed, "B network"))
     data = images_of(seed, a, RELATED) if isinstance(a, str) else images_of(seed, "the four", a)
-    own, steps = derive_seed(seed, "A network"), STEPS_OF_A.get(a, RELATED_STEPS)
+    own, steps = derive_seed(seed, "A network"), steps_of_a or STEPS_OF_A.get(a, RELATED_STEPS)
     return common.train(data, own, steps, common.RATE_OF_A, batch=common.BATCH_OF_A, fit=fit)
 
 
@@ -97,6 +117,12 @@ def _size_map(source: Network, seed: int, a: int, b: int, way: str, *, fit: Fit 
     train = common.draw(b, derive_seed(seed, "B"), [TARGET])
     target = common.adapted(source, train, how, seed, steps, rate, fit=fit)
     return {**common.scored(target, seed, TARGET), "steps": steps}
+
+
+def _apart(
+    source: Network, seed: int, a: int, steps_of_a: int, b: int, way: str, *, fit: Fit = fit
+) -> Scores:
+    return _size_map(source, seed, a, b, way, fit=fit)
 
 
 def _relatedness(
@@ -138,6 +164,20 @@ STUDIES = {
         settings=_SETTINGS | {
             "steps of A": list(STEPS_OF_A.items()), "steps of B": list(STEPS_OF_B.items()),
             "rates": RATES[TARGET], "task": TARGET,
+        },
+    ),
+    "steps_of_a": Study(
+        "Is it A's size that helps B, or how long A was trained?",
+        # At 1,000 steps on 10,000 scenes, all layers stands in the size map.
+        grid=[
+            cell
+            for cell in cells(a=SIZES_APART, steps_of_a=STEPS_APART, b=[THOUSAND], way=_TWO)
+            if (cell["a"], cell["steps_of_a"]) != (min(SIZES_APART), min(STEPS_APART))
+        ],
+        source=trunk, train=_apart, seeds=range(10), golden="dials",
+        shared_by=("a", "steps_of_a"), score="auc",
+        settings=_SETTINGS | {
+            "steps of B": STEPS_OF_B[THOUSAND], "rates": RATES[TARGET], "task": TARGET,
         },
     ),
     "relatedness": Study(

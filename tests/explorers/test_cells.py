@@ -1,5 +1,6 @@
 """Guards mtl_course.explorers.cells, studies.train_row and figures.dots."""
 
+import itertools
 import re
 import time
 
@@ -178,6 +179,17 @@ def test_dots_stand_at_the_chosen_place():
     stored = next(xy for xy in drawn if len(xy) == 2 and set(xy[:, 1]) == {0.15, 0.25})
     assert (abs(stored[:, 0] - 1) < 0.45).all()
     assert any(len(xy) == 1 and xy[0, 1] == 0.4 for xy in drawn)
+
+
+def test_the_names_of_kinds_do_not_collide():
+    widget = cells("relatedness")
+    figure = widget._draw(widget._shown)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(boxes) > 3
+        for one, other in itertools.pairwise(boxes):
+            assert other.x0 - one.x1 > 8  # pixels
 
 
 def test_it_refuses_keys_and_cells_that_are_not_there():

@@ -60,6 +60,19 @@ def test_verdicts_are_a_table_and_a_result(shown):
     }
     for text in ("a &lt; b", "✓", "+0.030", "+0.020 to +0.040", "?", "-0.001"):
         assert text in data["text/html"]
+    assert "other seeds" not in data["text/html"]
+
+
+def test_verdicts_of_other_seeds_stand_beside_them(shown):
+    row = {"mean": 0.03, "low": 0.02, "high": 0.04, "verdict": "supported"}
+    again = {"mean": 0.01, "low": -0.02, "high": 0.04, "verdict": "cannot tell"}
+    gains = {name: pd.Series(row) for name in "ab"}
+    page.verdicts(gains, {"a": pd.Series(again)}, seed=3)
+    (data,) = shown
+    assert data["text/html"].count("not repeated") == 1
+    assert "other seeds" in data["text/html"]
+    assert "? +0.010 (-0.020 to +0.040)" in data["text/html"]
+    assert data[page.RESULT]["verdicts"] == {"a": "supported", "b": "supported"}
 
 
 # ---------------------------------------------------------------------- your turn
@@ -152,6 +165,39 @@ def right(logits, labels):
 )
 def test_a_loss_is_checked(loss, words, roads):
     assert words in your_turn.vectorised_loss(loss, roads)
+
+
+def pairwise(logits, labels):
+    return (logits[labels == 1][:, None] > logits[labels == 0]).double().mean()
+
+
+@pytest.mark.parametrize(
+    ("auc", "words"),
+    [
+        (pairwise, "✓"),
+        (lambda logits, labels: 1 - pairwise(logits, labels), "wrong way round"),
+        (lambda logits, labels: 0.5, "Not yet: got 0.5000"),
+        (lambda logits, labels: 1 / 0, "ZeroDivisionError"),
+        (lambda logits, labels: None, "TypeError"),
+    ],
+)
+def test_an_auc_is_checked(auc, words):
+    assert words in your_turn.ranking(auc)
+
+
+@pytest.mark.parametrize(
+    ("deal", "words"),
+    [
+        (lambda labels: labels[torch.randperm(len(labels))], "✓"),
+        (lambda labels: labels, "its own labels"),
+        (lambda labels: labels.flip(1), "rows of answers"),
+        (lambda labels: labels[torch.zeros(len(labels)).long()], "rows of answers"),
+        (lambda labels: labels[:3], "shape"),
+        (lambda labels: None, "AttributeError"),
+    ],
+)
+def test_dealt_labels_are_checked(deal, words, roads):
+    assert words in your_turn.dealing(deal, roads.labels)
 
 
 def test_a_network_of_the_package_passes(roads):
