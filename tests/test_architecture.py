@@ -134,4 +134,4 @@ def test_the_package_does_not_grow():
     Then came clothes, predictions that wait, cells to fill in and figures with their alt texts.
     """
     count = sum(map(lines, FILES))
-    assert count < 11_090, f"the package has {count:,} lines: what can go?"
+    assert count < 11_550, f"the package has {count:,} lines: what can go?"

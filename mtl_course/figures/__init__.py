@@ -2,13 +2,11 @@
 
 from mtl_course.figures._numbers import (
     by_task,
-    calibration,
     crosses,
     curves,
     dots,
     gain_map,
     gains,
-    history,
     ladder,
     matrices,
 )
@@ -22,4 +20,5 @@ from mtl_course.figures._pictures import (
     sheet,
     surgery,
 )
+from mtl_course.figures._runs import calibration, history
 from mtl_course.figures._style import COLORS, bundle, image, show

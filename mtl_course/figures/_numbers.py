@@ -4,17 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor
 
-from mtl_course.figures._style import COLORS, MARKERS, described, subplots, text_of
+from mtl_course.figures._style import COLORS, MARKERS, described, draw_series, subplots, text_of
 from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
-_SMOOTH = 25  # steps whose losses are averaged
 _ABOVE = {"loc": "outside upper center", "ncols": 3, "fontsize": 11, "frameon": False}  # a legend
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
@@ -87,7 +84,7 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
         at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)
-        _series(axes, i, table, at, label=name, linestyle="none")
+        draw_series(axes, i, table, at, label=name, linestyle="none")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
     figure.legend(**_ABOVE | {"ncols": min(3, len(tables))})
@@ -109,7 +106,7 @@ def by_task(
     for i, way in enumerate(ways):
         table = _intervals(rows.loc[rows["way"] == way, list(tasks)])
         beside = at + 0.16 * (i - (len(ways) - 1) / 2)
-        _series(axes, i, beside, table, label=way, linestyle="none")
+        draw_series(axes, i, beside, table, label=way, linestyle="none")
     axes.set(xticks=at, xticklabels=tasks, ylabel="accuracy")
     axes.legend(loc="best", fontsize=11)
     means = rows.groupby("way")[list(tasks)].mean().loc[list(ways)]
@@ -131,7 +128,7 @@ def crosses(
     figure, (axes,) = subplots(8.0, 5.6)
     line = {"linestyle": "-" if joined else "none", "elinewidth": 1.2, "capsize": 2}
     for i, (name, (x, y)) in enumerate(series.items()):
-        _series(axes, i, x, y, label=name, **line)
+        draw_series(axes, i, x, y, label=name, **line)
         for k, at in enumerate(zip(x["mean"], y["mean"], strict=True) if joined else ()):
             offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
             axes.annotate(text_of(x.index[k]), at, fontsize=11, **offset)
@@ -157,7 +154,7 @@ def dots(
         axes.axhline(0, color="0.25", linewidth=1.2)
         numbers = table.index.str.replace(",", "").str.isdigit().all()
         line = {"linestyle": "-" if numbers else "none", "linewidth": 1.4, "elinewidth": 1.4}
-        _series(axes, 0, range(len(table)), table, **line)
+        draw_series(axes, 0, range(len(table)), table, **line)
         names = table.index.str.replace(" ", "\n")
         axes.set_xticks(range(len(table)), names, fontsize=11, linespacing=0.95)
         axes.set(xlabel=xlabel, xlim=(-0.5, len(table) - 0.5))
@@ -169,51 +166,6 @@ def dots(
     axes.plot(aside, seeds, "o", markersize=5, color="0.35")
     axes.plot([k + 0.2] * len(here), here, MARKERS[3], color=COLORS[1], markersize=8)
     return figure
-
-
-def calibration(probability: Tensor, labels: Tensor, tasks: Sequence[str]) -> Figure:
-    """Draw how often the answer is 1 among images of about the same probability, a panel a task.
-
-    A bin has a 95 % interval (Wilson 1927). Of shape (m, tasks): probability, labels in {0, 1}.
-    """
-    from scipy.stats import binomtest  # here, because it takes half a second
-
-    probability, labels = probability.detach().cpu(), labels.cpu()
-    probability = probability.to(torch.promote_types(probability.dtype, torch.float32))
-    figure, boxes = subplots(2.6 * len(tasks), 3.2, ncols=len(tasks), sharey=True)
-    for j, (axes, task) in enumerate(zip(boxes, tasks, strict=True)):
-        axes.plot([0, 1], [0, 1], color="0.4", linewidth=1)
-        bins = (probability[:, j] * 10).long().clamp(max=9)
-        for inside in (bins == number for number in bins.unique()):
-            yes, n = int(labels[inside, j].sum()), int(inside.sum())
-            low, high = binomtest(yes, n).proportion_ci(method="wilson")
-            share = {"mean": yes / n, "low": min(low, yes / n), "high": max(high, yes / n)}
-            at = [float(probability[inside, j].mean())]
-            _series(axes, j, at, pd.DataFrame([share]), capsize=3)
-        axes.set(title=task, xlabel="probability", xlim=(0, 1), ylim=(0, 1))
-    boxes[0].set_ylabel("how often it is 1")
-    gap = (probability.double().mean(dim=0) - labels.double().mean(dim=0)).tolist()
-    words = ", ".join(f"{task} {by:+.3f}" for task, by in zip(tasks, gap, strict=True))
-    text = "How often the answer is 1 against the probability given, with 95 % intervals and the"
-    text += f" diagonal, a panel a task. Mean probability minus how often it is 1: {words}."
-    return described(figure, text)
-
-
-def history(history: pd.DataFrame) -> Figure:
-    """Draw each step's loss, in nats, faint, and its running mean; with tasks, each task's part."""
-    figure, (axes,) = subplots(7.5, 3.4)
-    names = [name for name in history.columns if name != "loss"] or ["loss"]
-    for name, color, marker in zip(names, COLORS, MARKERS, strict=False):
-        axes.plot(history[name], color=color, alpha=0.2, linewidth=1)
-        mean = history[name].rolling(_SMOOTH, min_periods=1).mean()
-        style = {"marker": marker, "markevery": max(1, len(mean) // 8)} if len(names) > 1 else {}
-        axes.plot(mean, color=color, label=name, **style)
-    axes.set(xlabel="step", ylabel="loss in nats", yscale="log")
-    axes.legend(fontsize=11, ncols=2, title=f"mean of {_SMOOTH} steps (faint: each step)")
-    last, steps = history["loss"].tail(_SMOOTH).mean(), len(history)
-    text = "The loss in nats against the step, on a logarithmic scale: "
-    text += f"{history['loss'].iloc[0]:.2g} in the first step, {last:.2g} in the mean of the last "
-    return described(figure, f"{text}{_SMOOTH} of {steps:,}.")
 
 
 def gain_map(
@@ -287,21 +239,9 @@ def _along(axes: Axes, tables: Tables, x: str, apart: float, logarithmic: bool, 
         at = table[x] * (1 + step) if logarithmic else table[x] + step
         inside = {tick for tick in ticks if table[x].min() < tick < table[x].max()}
         gaps = {} if inside <= set(table[x]) else {"linestyle": "none"}  # nothing measured there
-        _series(axes, i, at, table, label=name, **style, **gaps)
+        draw_series(axes, i, at, table, label=name, **style, **gaps)
     if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(ticks, map(text_of, ticks))
     axes.minorticks_off()
     axes.legend()
-
-
-def _series(axes: Axes, number: int, x: object, y: object, **style) -> None:
-    """Draw a series. x, y: numbers, or a table of means and intervals."""
-    ends = {}
-    for name, values in (("x", x), ("y", y)):
-        ends[name] = values
-        if isinstance(values, pd.DataFrame):
-            ends[name], low, high = (values[column] for column in ("mean", "low", "high"))
-            ends[f"{name}err"] = [ends[name] - low, high - ends[name]]
-    style = {"color": COLORS[number], "marker": MARKERS[number], "capsize": 4} | style
-    axes.errorbar(**ends, **style)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
@@ -122,3 +124,15 @@ def subplots(
     with mpl.rc_context(_STYLE | {"axes.grid": grid}):
         figure = Figure(figsize=(width, height), layout=layout)
         return figure, figure.subplots(squeeze=False, **settings).flatten()
+
+
+def draw_series(axes: Axes, number: int, x: object, y: object, **style) -> None:
+    """Draw a series. x, y: numbers, or a table of means and intervals."""
+    ends = {}
+    for name, values in (("x", x), ("y", y)):
+        ends[name] = values
+        if isinstance(values, pd.DataFrame):
+            ends[name], low, high = (values[column] for column in ("mean", "low", "high"))
+            ends[f"{name}err"] = [ends[name] - low, high - ends[name]]
+    style = {"color": COLORS[number], "marker": MARKERS[number], "capsize": 4} | style
+    axes.errorbar(**ends, **style)
