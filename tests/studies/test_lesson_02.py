@@ -425,7 +425,7 @@ def test_size_and_steps_of_a_are_stated_as_the_study_found_them():
         f"new head, {SIZE}": "supported",
         f"new head, {STEPS}": "cannot tell",
     }
-    assert "size helps by itself, in ten seeds that were not repeated" in prose(LESSON)
+    assert "at 1,000 steps each, ten seeds cannot tell. (Neither was repeated" in prose(LESSON)
     assert "They were not repeated with other seeds" in prose(EVIDENCE)
 
 

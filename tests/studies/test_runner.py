@@ -61,6 +61,25 @@ def test_a_source_can_depend_on_a_key_of_the_grid(monkeypatch, tmp_path):
     assert made == [(0, 10), (1, 10), (2, 10), (2, 30)], "those of one kind stand together"
 
 
+def test_a_source_can_depend_on_several_keys(monkeypatch, tmp_path):
+    made = []
+
+    def source(seed, labels, way, fit):
+        made.append((seed, labels, way))
+
+    def train(source, seed, way, labels, fit):
+        return {"accuracy": 0.5}
+
+    by = ("labels", "way")
+    toy = studies.Study("Which?", GRID, source, train, range(1), {"k": 3}, shared_by=by)
+    monkeypatch.setitem(studies.STUDIES, "toy", toy)
+    monkeypatch.setattr(_runner, "SHIPPED", tmp_path / "shipped")
+    run(tmp_path)
+    assert sorted(made) == sorted((0, cell["labels"], cell["way"]) for cell in GRID)
+    with pytest.raises(ValueError, match="each labels and way has a source of its own"):
+        run(tmp_path, source="one for all")
+
+
 def test_stored_rows_are_read_and_only_missing_ones_trained(fake, store):
     first = run(store, [0, 1])
     fake.trained.clear()
