@@ -267,8 +267,8 @@ def test_shipped_rows_are_complete_and_of_todays_recipe(name):
     assert columns <= set(rows.columns), f"columns {columns - set(rows.columns)}: run {again}"
     if "whole_images" in rows:  # where dropping left too few images, there is no network to score
         dropped = (rows["way"] == "drop the image") & (rows["whole_images"] < lesson_04.TOO_FEW)
-        assert rows.loc[dropped, "accuracy"].isna().all()
-        rows = rows.fillna({"accuracy": dropped.map({True: 0.0})})
+        assert rows.loc[dropped, chosen.score].isna().all()
+        rows = rows.fillna({chosen.score: dropped.map({True: 0.0})})
     assert not rows[sorted(columns)].isna().any(axis=None), f"a row is cut short: run {again}"
     stale = rows[rows["recipe"] != studies.recipe(name)]
     assert stale.empty, (
