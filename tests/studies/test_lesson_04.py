@@ -179,7 +179,7 @@ class Said:
             "yes is right about half of the time": abs(lines["yes"] - 0.5) < 0.05,
             "At one half it hardly ever says yes": zeros[0.5] < 0.1,
             "from 80 % on almost never": max(zeros[0.8], zeros[0.95]) < 0.001,
-            "at 95 % the mask is close to the line": abs(above.mean()) < 0.03,
+            "the mask is close to the line": abs(above.mean()) < 0.03,
             "only for traffic lights clearly above": list(above.index[above > 0.05])
             == ["traffic light"],
             "for pedestrians and cars it is below": list(above.index[above < 0])
