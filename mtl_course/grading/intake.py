@@ -23,7 +23,7 @@ from nbgrader.utils import is_solution
 
 FILE_LIMIT = 20_000_000  # bytes of a submitted notebook; its outputs are dropped
 _CELL_COUNT = 1000
-_TEXT_LIMIT = 20_000  # characters of a cell
+TEXT_LIMIT = 20_000  # characters of a cell
 
 
 class Quarantined(ValueError):
@@ -150,7 +150,7 @@ def rebuild(
     previous = None
     for cell in cells:
         name, text = _grade_id(cell), _text(cell)
-        fits = text is not None and len(text) <= _TEXT_LIMIT
+        fits = text is not None and len(text) <= TEXT_LIMIT
         if name not in originals:
             if text and fits and cell.get("cell_type") == "code":
                 added.setdefault(previous, []).append(text)

@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 from notebook_files import NOTEBOOKS, code_cells, faults, read, result
 from submissions import MUTANTS, ODD, Answer
 
-from mtl_course.grading import visible, wire
+from mtl_course.grading import intake, sandbox, visible, wire
 from mtl_course.grading.checks import Wrong
 
 INSTRUCTOR = NOTEBOOKS / "assignments" / "instructor"
@@ -153,6 +153,18 @@ def test_solutions_stand_in_answer_cells_alone(name: str):
         assert before.startswith("def ") and "Returns:" in before, "the signature and what it means"
     for cell in cells["given"] + cells["check"]:
         assert "SOLUTION" not in cell.source
+
+
+@every_assignment
+def test_students_read_the_limits_that_the_grader_keeps(name: str):
+    limits, text = sandbox.Limits(), "".join(cell.source for cell in source(name).cells)
+    for words in (
+        f"{limits.seconds:.0f} seconds for a cell or for one answer",
+        f"{limits.total_seconds:.0f} seconds for the whole notebook",
+        f"{limits.memory / 1e9:.0f} GB of memory",
+        f"more than {intake.TEXT_LIMIT:,} characters",
+    ):
+        assert words in text
 
 
 @every_assignment
