@@ -456,7 +456,8 @@ def test_an_installation_that_the_sandbox_cannot_see_is_named(
 
 def test_formulas_are_shown_and_carry_nothing(new_class: Callable[[str], Path]):
     place = new_class("formulas")
-    words = r"So $\frac{1}{m}$, $$\sum_i x_i$$ and $\text{&lt;img src=x&gt;<b} \class{z}{y}$, 5 $."
+    words = r"So $\frac{1}{m}$, $$\sum_i x_i$$ and $\text{&lt;img src=x&gt;<b} \class{z}{y}$, "
+    words += r"$\color{red}y$, 5 $."
     answers = HONEST | {"why": words}
     small_course.submit(place, "ann", small_course.filled(place, answers))
     grade(place)
@@ -465,7 +466,7 @@ def test_formulas_are_shown_and_carry_nothing(new_class: Callable[[str], Path]):
     assert re.search("<mfrac>.*<mn>1</mn>.*<mi>m</mi>.*</mfrac>", text)
     assert 'display="block"' in text
     assert r"$\frac" not in text and "5 $." in text
-    assert "<img src" not in text and 'class="z"' not in text
+    assert "<img src" not in text and 'class="z"' not in text and "mathcolor" not in text
 
 
 def test_a_class_that_the_sandbox_would_see_is_refused():
