@@ -100,10 +100,10 @@ def test_pins_satisfy_the_lower_bounds():
 def tracked() -> list[Path]:
     """The files that git keeps or would keep."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:  # not a clone
-        skipped = {".venv", "results", "build", "dist"}
-        return [p for p in ROOT.rglob("*") if p.is_file() and not skipped & set(p.parts)]
+    clone = shutil.which("git") and (ROOT / ".git").exists()
+    done = clone and subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if not done or done.returncode:
+        pytest.skip("only git knows which files are the course's: clone it, with git on the PATH.")
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
