@@ -24,8 +24,7 @@ import mtl_course
 
 README = ROOT / "README.md"
 COMMANDS = {
-    "open": "python -m pip install -r requirements.txt"
-    " && python -m jupyter lab notebooks/00_start_here.ipynb",
+    "open": "python -m pip install -r requirements.txt && python -m mtl_course start",
     "test": 'python -m pip install -r requirements.txt -e ".[test,grading]" && python -m pytest',
 }
 # Spelt so that this file does not name such a path itself.
