@@ -49,9 +49,20 @@ def test_readme_prints_the_command(name: str):
     assert blocks == [COMMANDS[name]]
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/assignments/README.md"]
-)
+def test_readme_is_a_front_door():
+    """The rest has pages beside it; the tests' command comes last."""
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 110 and len(text.split()) <= 1_500
+    assert text.index("command: open") < text.index("## The lessons") < text.index("command: test")
+    beside = {path.name for path in ROOT.glob("*.md")} - {"README.md"}
+    assert not [name for name in beside if f"]({name})" not in text]
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "notebooks").glob("*.md")]
+PAGES = [*PAGES, ROOT / "notebooks" / "assignments" / "README.md"]
+
+
+@pytest.mark.parametrize("name", sorted(path.relative_to(ROOT).as_posix() for path in PAGES))
 def test_local_links_lead_somewhere(name: str):
     text = (ROOT / name).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(\s*<?([^)\s>]+)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
@@ -59,10 +70,11 @@ def test_local_links_lead_somewhere(name: str):
     assert not [t for t in local if t and not ((ROOT / name).parent / unquote(t)).exists()]
 
 
-def test_readme_shows_the_benchmarks_that_are_stored():
+def test_the_page_shows_the_benchmarks_that_are_stored():
     command = [sys.executable, "tests/benchmarks/table.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout in README.read_text(encoding="utf-8"), "put the table into README.md"
+    page = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
+    assert done.stdout in page, "put the table into BENCHMARKS.md"
 
 
 # --------------------------------------------------------------------------------------- versions
