@@ -25,8 +25,8 @@ SAID = {
     "beats training from scratch by {accuracy}": ("01", "10 labels: new head beats from scratch"),
     "fine-tuning, which leads it by {}": ("01", "1,000 labels: all layers beats new head"),
     "differs from training from scratch: {}": ("01", "1,000 labels: all layers beats from scratch"),
-    "worse than from scratch: {auc}": ("02", "T1: sounds gain"),
-    "other things, too: {}": ("02", "T3: other things gain"),
+    "hurts a B of images: {auc}": ("02", "T1: sounds gain"),
+    "other things hurts, too: {}": ("02", "T3: other things gain"),
     "such a trunk costs {}": ("02", "… held frozen"),
     "with a first network gains {over the mask}": (
         "04",
@@ -36,7 +36,8 @@ SAID = {
         "04",
         "half unknown: guessing ranks better than the mask with twice the steps",
     ),
-    "fine-tuning gains {auc}": ("02", "given the shipped trunk: cyclist gains"),
+    "loses a little: {auc}": ("02", "given the shipped trunk: round sign gains"),
+    "we cannot tell: {}": ("02", "given the shipped trunk: cyclist gains"),
 }
 UNITS = {"": "", "auc": " AUC", "accuracy": " accuracy", "over the mask": " AUC over the mask"}
 
