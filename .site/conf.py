@@ -14,9 +14,7 @@ copyright = f"{author}. Prose and pictures CC BY 4.0, code MIT"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
 root_doc = "README"
 include_patterns = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
+    "*.md",
     "assets/clothes/README.md",
     "notebooks/*.ipynb",
     "notebooks/evidence/*.ipynb",
@@ -73,6 +71,9 @@ notebooks/assignments/student/*/*
 :hidden:
 :caption: More
 
+RESULTS
+STUDIES
+BENCHMARKS
 notebooks/INSTRUCTORS
 notebooks/assignments/README
 assets/clothes/README
