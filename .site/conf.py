@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,9 @@ _ACCESS = """addEventListener("DOMContentLoaded", () => {
 html_js_files = [(None, {"body": _ACCESS})]
 html_copy_source = False
 html_show_sourcelink = False
+
+EXPLORERS = Path(__file__).parents[1] / "mtl_course" / "explorers"
+FRONTS = Path(__file__).with_name("fronts.js")
 
 CONTENTS = """
 
@@ -88,6 +92,19 @@ def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += CONTENTS
 
 
+def script(name: str) -> str:
+    """What makes the widgets of one module run in a page; it stands in the page itself, so that a
+    site on a disk will do."""
+    front = EXPLORERS.joinpath(f"{name}.js").read_text(encoding="utf-8")
+    return f'{front}\nconst name = "{name}";\n{FRONTS.read_text(encoding="utf-8")}'
+
+
+def _add_fronts(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """A page's widgets that need no kernel run in it."""
+    for name in sorted({*re.findall(r'data-mtl-front="(\w+)"', context.get("body", ""))}):
+        app.add_js_file(None, body=script(name), type="module")
+
+
 def _tidy(app: Sphinx, error: Exception | None) -> None:
     """A server looks for index.html; and the theme leaves a template behind."""
     if error is None:
@@ -99,4 +116,5 @@ def _tidy(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _add_contents)
+    app.connect("html-page-context", _add_fronts)
     app.connect("build-finished", _tidy)

@@ -21,7 +21,7 @@ after it, *Runtime → Restart session* and run on: Colab had loaded an older pa
 (*Runtime → Change runtime type*) is used where there is one."""
 SET_UP = """\
 %pip install -q --no-deps --src . -e "git+{address}@{branch}#egg=mtl_course"
-%pip install -q -e "./mtl-course[aggregators]" "ipywidgets>=8.1"
+%pip install -q -e "./mtl-course[aggregators]" "ipywidgets>=8.1" "anywidget>=0.11"
 import sys
 
 sys.path.insert(0, "mtl-course")  # this Python started before it was installed"""

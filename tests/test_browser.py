@@ -212,6 +212,35 @@ def test_what_students_do_to_widgets(tab: lab.Tab, server: lab.Server, tmp_path:
     tab.assert_clean()
 
 
+BOTH_WAYS = (
+    TWICE[0],
+    """
+sheet = LabelSheet(roads, torch.zeros(8, 4))
+sheet
+""",
+    "before = sheet.labels[0, 0].item()",
+    """
+assert sheet.labels[0, 0] != before, "the page told the kernel"
+sheet.labels = torch.ones(8, 4)
+""",
+)
+
+
+def test_a_page_and_its_kernel_tell_each_other(tab: lab.Tab, server: lab.Server, tmp_path: Path):
+    """What is pressed in the page, Python has; what Python sets, the page shows."""
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, BOTH_WAYS[:3])))
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "name": "python3"}
+    nbformat.write(notebook, tmp_path / "both.ipynb")
+    lesson = lab.run_all(tab, server, tmp_path / "both.ipynb")
+    sheet = lesson.locator(".mtl-label-sheet")
+    lab.press(sheet, sheet.locator("td button").first, "Space")
+    lesson.locator(".jp-CodeCell").nth(2).locator(".cm-content").fill(BOTH_WAYS[3])
+    tab.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    expect(sheet.locator(".mtl-picture")).to_contain_text("a sum over 32 of 32 entries")
+    expect(sheet.locator("[data-y='1']")).to_have_count(32)
+    tab.assert_clean()
+
+
 MOMENT = (
     """
 from mtl_course.explorers.predict import Prediction

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+import zipfile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -164,6 +165,23 @@ def test_training_imports_little():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_what_the_package_needs(tmp_path: Path):
+    """Its modules for the page, too."""
+    shutil.copytree(ROOT / "mtl_course", tmp_path / "mtl_course")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    code = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    held = set(zipfile.ZipFile(tmp_path / done.stdout.split()[-1]).namelist())
+    there = (ROOT / "mtl_course").rglob("*.[pj]*")
+    needed = {p.relative_to(ROOT).as_posix() for p in there if p.suffix in (".py", ".js")}
+    assert any(name.endswith(".js") for name in needed)
+    assert not needed - held
 
 
 # ------------------------------------------------------------------------------ for instructors
