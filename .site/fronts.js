@@ -1,5 +1,6 @@
 // What stands in for a kernel in the site: each picture of a widget whose module needs none becomes
-// that widget. .site/conf.py puts a module and then these lines into the pages that hold its name.
+// that widget. .site/conf.py puts a module, its name, more of its data and then these lines into the
+// pages that hold it.
 
 /** A widget's model, as anywidget gives one, that nobody else hears of. */
 function alone(state) {
@@ -19,6 +20,7 @@ function alone(state) {
 for (const place of document.querySelectorAll(`[data-mtl-front="${name}"]`)) {
   const el = document.createElement("div");
   el.className = `mtl-explorer mtl-${name.replaceAll("_", "-")}`;
-  render({ model: alone(JSON.parse(place.dataset.mtlState)), el });
+  const state = JSON.parse(place.dataset.mtlState);
+  render({ model: alone({ ...state, data: { ...state.data, ...more } }), el });
   place.replaceWith(el);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -26,11 +27,12 @@ def site() -> ModuleType:
 
 def write(folder: Path, name: str, attributes: str, style: str = LIGHT) -> str:
     """The address of a page in `folder` that holds one widget of the module `name`."""
+    file = (re.findall(r'data-mtl-file="([^"]*)"', attributes) or [""])[0]
     page = folder / f"{name}.html"
     page.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A widget</title>'
         f"<style>{style}</style><main><h1>A widget</h1><div {attributes}>A picture</div></main>"
-        f'<script type="module">{site().script(name)}</script></html>',
+        f'<script type="module">{site().script(name, file)}</script></html>',
         encoding="utf-8",
     )
     return page.as_uri()

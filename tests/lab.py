@@ -270,5 +270,7 @@ def sweep(explorer: sync_api.Locator, pressed: Callable[[], None] = lambda: None
     for control in explorer.locator("button:not(.mtl-live *)").all():
         if control.is_enabled():  # a prediction that was committed is closed
             go(control, "Space")
+    for control in explorer.locator("input[type=range]").all():
+        go(control, "End", "ArrowLeft", "Home")
     for control in explorer.locator("input[type=number]").all():
         go(control, "ArrowUp", "ArrowUp", "ArrowDown")

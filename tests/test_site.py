@@ -168,6 +168,23 @@ def test_widgets_that_need_no_kernel_work_in_it(site: Path, browser, scheme: str
         assert not tab.errors and not tab.foreign
 
 
+@needs_chromium
+@pytest.mark.parametrize("name", ["index.html", "notebooks/01_transfer.html"])
+def test_a_reader_trains_a_head_in_it(site: Path, browser, name: str):
+    """At its front, and in the lesson: nothing is installed, nothing is asked of anybody."""
+    with lab.new_tab(browser) as tab:
+        tab.page.goto((site / name).as_uri())
+        widget = tab.page.locator(".mtl-train-head")
+        before = widget.locator(".mtl-answer").inner_text()
+        widget.locator("input").press("End")
+        said = widget.locator(".mtl-answer").inner_text()
+        assert said != before and "trained here on 1,000 labels" in said
+        assert 0.9 < float(said[:5]) < 1
+        found = axe.Axe().run(tab.page, context={"include": [[".mtl-train-head"]]})
+        assert not found.response["violations"]
+        assert not tab.errors and not tab.foreign
+
+
 # ---------------------------------------------------------------------------------- Colab, Binder
 
 

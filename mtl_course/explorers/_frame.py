@@ -13,6 +13,7 @@ import pandas as pd
 import traitlets
 from torch import Tensor
 
+from mtl_course.base import HOME
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import fit, sum_backward
@@ -86,21 +87,24 @@ class Front(anywidget.AnyWidget):
     """A widget that answers in the page: the module ``{name}.js`` beside this file.
 
     The module runs with a kernel and without one. data: what it shows; value: what its reader
-    changes, here and there. Both are JSON.
+    changes, here and there. Both are JSON. file: of more data, below the course's folder; a page
+    without a kernel holds it once.
     """
 
     data = traitlets.Dict().tag(sync=True)
     value = traitlets.Any().tag(sync=True)
 
-    def __init__(self, name: str, data: dict, value: object) -> None:
-        self.name = name
+    def __init__(self, name: str, data: dict, value: object, file: str = "") -> None:
+        self.name, self._about, self._file = name, data, file
+        more = json.loads((HOME / file).read_text(encoding="utf-8")) if file else {}
         self._esm = Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8")
-        super().__init__(data=data, value=value)
+        super().__init__(data=data | more, value=value)
 
     def attributes(self) -> str:
         """Return what an element of a page needs to become this widget, as HTML attributes."""
-        state = html.escape(json.dumps({"data": self.data, "value": self.value}))
-        return f'data-mtl-front="{self.name}" data-mtl-state="{state}"'
+        state = html.escape(json.dumps({"data": self._about, "value": self.value}))
+        file = f' data-mtl-file="{self._file}"' if self._file else ""
+        return f'data-mtl-front="{self.name}"{file} data-mtl-state="{state}"'
 
 
 def output(kind: str) -> widgets.HTML:
