@@ -14,7 +14,8 @@ const OPENING = "Press an entry of Y: 0 becomes 1, 1 becomes ?, ? becomes 0.";
 // Its own ground where it scrolls under a heading; else the page's colors, light or dark.
 const STYLE = `
 .mtl-sheet { color: var(--jp-content-font-color1, inherit); font-size: 14px; line-height: 1.35;
-  --ground: var(--jp-layout-color0, var(--color-background-primary, Canvas)); max-width: 880px }
+  --ground: var(--jp-layout-color0, var(--color-background-primary, Canvas)); max-width: 880px;
+  box-sizing: border-box; padding: 0 6px 6px }
 .mtl-sheet p { margin: 4px 0 }
 .mtl-sheet .mtl-answer { min-height: 2.7em }
 .mtl-sheet .scroll { overflow-x: auto; padding: 4px; container-type: inline-size }

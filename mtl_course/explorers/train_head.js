@@ -1,5 +1,5 @@
-// Train a head: a slider for the number of labels, and a button for other ones. At each change a new
-// head for task B is trained here, in some milliseconds, on features of A's frozen trunk; its
+// Train a head: a slider for the number of labels, and a button for other ones. At each change a
+// new head for task B is trained here, in some milliseconds, on features of A's frozen trunk; its
 // accuracy falls as a point onto the lesson's curves, and the photographs it gets wrong are shown.
 //
 // data: {curves: by way, rows of [labels, mean, low, high]; kinds; steps; rate; and what
@@ -8,7 +8,7 @@
 
 const COUNTS = [10, 16, 20, 30, 50, 70, 100, 160, 200, 300, 500, 700, 1000];
 const [BATCH, DECAY, WARM] = [64, 1e-4, 0.1]; // of the course's `training.fit`
-const [WIDE, HIGH, LEFT, TOP, RIGHT, BOTTOM] = [560, 330, 52, 12, 14, 44]; // the plot, and its edges
+const [WIDE, HIGH, LEFT, TOP, RIGHT, BOTTOM] = [560, 330, 52, 12, 14, 44]; // plot, and its edges
 const KEY = [WIDE - 268, 208]; // where it says what is what
 const [LOW, UP] = [0.7, 1]; // of its accuracies
 const LOOKS = {
@@ -20,7 +20,7 @@ const [COLUMNS, SIDE, SHOWN] = [50, 52, 8]; // pictures: in a row of the file, t
 
 const STYLE = `
 .mtl-head { color: var(--jp-content-font-color1, inherit); font-size: 14px; line-height: 1.4;
-  max-width: 980px; container-type: inline-size }
+  box-sizing: border-box; max-width: 980px; padding: 0 6px 6px; container-type: inline-size }
 .mtl-head .parts { display: grid; grid-template-columns: 1fr; gap: 8px 24px }
 @container (min-width: 720px) { .mtl-head .parts { grid-template-columns: 5fr 4fr } }
 .mtl-head p { margin: 6px 0; color: inherit }
@@ -36,7 +36,8 @@ const STYLE = `
 .mtl-head .mtl-answer b { font-size: 22px }
 .mtl-head svg { display: block; width: 100%; height: auto }
 .mtl-head svg text { fill: currentColor; font-size: 14px; font-family: inherit }
-.mtl-head .wrong { display: flex; flex-wrap: wrap; gap: 4px; height: ${SIDE + 20}px; overflow: hidden }
+.mtl-head .wrong { display: flex; flex-wrap: wrap; gap: 4px; height: ${SIDE + 20}px;
+  margin-bottom: 6px; overflow: hidden }
 .mtl-head .wrong span { text-align: center; font-size: 12px }
 .mtl-head .wrong i { display: block; width: ${SIDE}px; height: ${SIDE}px; border: 1px solid #767676 }`;
 
@@ -101,8 +102,8 @@ function predict(x, i, head) {
   return 1 / (1 + Math.exp(-z));
 }
 
-// A linear layer of two outputs and softmax see only the difference of the two rows of weights. Their
-// gradients are opposite, so the difference takes AdamW's steps at twice the rate.
+// A linear layer of two outputs and softmax see only the difference of the two rows of weights.
+// Their gradients are opposite, so the difference takes AdamW's steps at twice the rate.
 function train({ x, y }, chosen, wide, { steps, rate, draw }) {
   const random = lottery(draw + 1e6);
   const start = () => (random() - random()) / Math.sqrt(wide); // torch's, for a linear layer
@@ -256,7 +257,8 @@ function render({ model, el }) {
   const controls = make("div", { class: "controls" });
   controls.append(make("label", {}, "Photographs with a label", slider, said), again);
   const mistakes = make("div", { class: "mtl-picture" });
-  mistakes.append(make("p", {}, "Its worst mistakes, and how sure it was:"), ...kinds.flatMap((_, k) => [heads[k], lists[k]]));
+  mistakes.append(make("p", {}, "Its worst mistakes, and how sure it was:"));
+  kinds.forEach((_, k) => mistakes.append(heads[k], lists[k]));
   const parts = make("div", { class: "parts" }, make("div", {}, svg), mistakes);
   // JupyterLab would take the keys for its own commands.
   const whole = make("div", { class: "mtl-head", "data-lm-suppress-shortcuts": "true" });
