@@ -19,7 +19,7 @@ ABOUT = """\
 *On Colab*: the next cell fetches the course and installs it, once in a session. If an import fails
 after it, *Runtime → Restart session* and run on: Colab had loaded an older package before. A GPU
 (*Runtime → Change runtime type*) is used where there is one."""
-SET_UP = '%pip install -q "mtl_course[aggregators] @ git+{address}@{branch}"'
+SET_UP = '%pip install -q "mtl_course[aggregators] @ git+{address}@{branch}" "anywidget>=0.11"'
 PAGE = """\
 # The course without an installation
 

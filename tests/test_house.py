@@ -179,6 +179,7 @@ def test_training_imports_little():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 # ------------------------------------------------------------------------------ for instructors
 
 

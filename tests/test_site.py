@@ -151,6 +151,40 @@ def test_it_can_be_searched(url: str, browser):
         assert not tab.errors and not tab.foreign
 
 
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_widgets_that_need_no_kernel_work_in_it(site: Path, browser, scheme: str):
+    """From a disk, too, where a page may fetch no module."""
+    with lab.new_tab(browser) as tab:
+        tab.page.emulate_media(color_scheme=scheme)
+        tab.page.goto((site / "notebooks" / "04_unknown_labels.html").as_uri())
+        sheet = tab.page.locator(".mtl-label-sheet")
+        before = sheet.locator(".mtl-picture").inner_text()
+        sheet.locator("td button").first.press("Space")
+        assert "pedestrian in scene 1 is now" in sheet.locator(".mtl-answer").inner_text()
+        assert sheet.locator(".mtl-picture").inner_text() != before
+        found = axe.Axe().run(tab.page, context={"include": [[".mtl-label-sheet"]]})
+        assert not found.response["violations"]
+        assert not tab.errors and not tab.foreign
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["index.html", "notebooks/01_transfer.html"])
+def test_a_reader_trains_a_head_in_it(site: Path, browser, name: str):
+    """At its front, and in the lesson: nothing is installed, nothing is asked of anybody."""
+    with lab.new_tab(browser) as tab:
+        tab.page.goto((site / name).as_uri())
+        widget = tab.page.locator(".mtl-train-head")
+        before = widget.locator(".mtl-answer").inner_text()
+        widget.locator("input").press("End")
+        said = widget.locator(".mtl-answer").inner_text()
+        assert said != before and "trained here on 1,000 labels" in said
+        assert 0.9 < float(said[:5]) < 1
+        found = axe.Axe().run(tab.page, context={"include": [[".mtl-train-head"]]})
+        assert not found.response["violations"]
+        assert not tab.errors and not tab.foreign
+
+
 # ---------------------------------------------------------------------------------- Colab, Binder
 
 
