@@ -5,7 +5,7 @@ the study's seeds and with ten others, whose rows ship too. So is a random tenth
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +119,34 @@ def _lesson(claims: Mapping, studies: Sequence, expensive: Mapping = {}, **more:
 _REGISTER = json.loads((HOME / "assets" / "claims.json").read_text(encoding="utf-8"))
 LESSONS = {name: _lesson(**about) for name, about in _REGISTER.items()}
 """By lesson: what it claims, as it stood before its other seeds were trained."""
+
+
+def settled(
+    gains: pd.DataFrame, named: Callable[..., Comparison], rows: Mapping | None = None
+) -> pd.DataFrame:
+    """Return a map of gains whose cells that are claims have the claim's interval and verdict.
+
+    A map of many cells is corrected for their number. A claim was named before it was measured,
+    and is not; it has one verdict, wherever it stands.
+
+    gains: as `studies.gain` returns them. named: the comparison of a row, from its cell's keys.
+    rows: tables by study, to read in place of rows that ship.
+    """
+    found, own = ["seeds", "mean", "low", "high", "verdict", "detectable"], gains.copy()
+    every = [c for lesson in LESSONS.values() for c in (lesson.claims | lesson.expensive).values()]
+    known = {(c.study, str(c.score), *_cells(c)): c for c in every if c.column == "way"}
+    for i, cell in zip(own.index, own.drop(columns=found).to_dict("records"), strict=True):
+        one = named(**cell)
+        if claim := known.get((one.study, str(one.score), *_cells(one))):
+            own.loc[i, found] = claim.found(rows=rows)[found]
+    return own
+
+
+def _cells(one: Comparison) -> tuple[str, str]:
+    """Return both cells of a comparison in words, whatever the order of their keys."""
+    baseline = one.baseline()
+    both = [(one.study, one.cell), *([baseline] if baseline else [])]
+    return tuple(f"{study}: {_in_words(dict(sorted(cell.items())))}" for study, cell in both)
 
 
 def random_sample(lesson: str) -> dict[str, Comparison]:

@@ -92,6 +92,7 @@ COUNTS = {  # of other tasks
     SAME_FAMILY: (3, 9), NOT_NEAREST: (3, 9), OTHER_FAMILIES: (3, 9, 30), RANDOM: (3, 9),
     ALL_FAMILIES: (3, 9, 30, 99),
 }  # fmt: skip
+READ_AS = {NOT_NEAREST: "same family, without the two nearest"}  # in figures and tables
 OTHER_WIDTHS = (2, 4, 16)
 STEPS_A_TASK = 150  # of 64 images
 LONGER_ALONE = "alone, ten times the steps"
