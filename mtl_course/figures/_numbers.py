@@ -94,7 +94,8 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
-        at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)
+        beside = min(0.2, 0.75 / len(tables))  # less than from one kind to the next
+        at = table[kind].map(kinds.index) + beside * (i - (len(tables) - 1) / 2)
         draw_series(axes, i, table, at, label=name, linestyle="none")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))

@@ -92,13 +92,17 @@ COUNTS = {  # of other tasks
     SAME_FAMILY: (3, 9), NOT_NEAREST: (3, 9), OTHER_FAMILIES: (3, 9, 30), RANDOM: (3, 9),
     ALL_FAMILIES: (3, 9, 30, 99),
 }  # fmt: skip
-READ_AS = {NOT_NEAREST: "same family, without the two nearest"}  # in figures and tables
 OTHER_WIDTHS = (2, 4, 16)
 STEPS_A_TASK = 150  # of 64 images
 LONGER_ALONE = "alone, ten times the steps"
 LARGE_BATCHES = "same family, as few steps as alone"
 SAME_IMAGES = "same family, on the same images"
 HIDDEN = "same family, their labels hidden"
+READ_AS = {  # what figures and tables say in place of a way's name in the rows
+    SAME_FAMILY: "related", NOT_NEAREST: "related, without two nearest",
+    LARGE_BATCHES: "related, few steps", SAME_IMAGES: "related, same images",
+    HIDDEN: "related, hidden labels", OTHER_FAMILIES: "unrelated",
+}  # fmt: skip
 OTHER_TASKS_RATES = {  # the best of "companions_tuning"
     ALONE: 1e-2, LONGER_ALONE: 3e-2, SAME_FAMILY: 1e-2, OTHER_FAMILIES: 3e-3, RANDOM: 3e-3,
     ALL_FAMILIES: 1e-2, LARGE_BATCHES: 1e-2, SAME_IMAGES: 1e-3, NOT_NEAREST: 1e-2, HIDDEN: 1e-2,
