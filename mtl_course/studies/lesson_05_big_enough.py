@@ -15,8 +15,8 @@ from mtl_course.training import Fit, fit
 PLATEAU = {4_000: 1_200}  # steps of each network, by the number of scenes
 MARGIN = 0.01  # of AUC, stated before the run: the most that twice the steps may bring
 NETWORKS = {  # the best rate of "big_enough_tuning", by scenes, way and width
-    (4_000, SHARED, 8): 3e-2, (4_000, SHARED, 16): 3e-2, (4_000, SHARED, 32): 1e-2,
-    (4_000, SEPARATE, 8): 3e-2,
+    (4_000, SHARED, 8): 3e-2, (4_000, SHARED, 16): 1e-2, (4_000, SHARED, 32): 1e-2,
+    (4_000, SEPARATE, 8): 1e-2,
 }  # fmt: skip
 RATES = common.RATES_TRIED[1:4]
 
