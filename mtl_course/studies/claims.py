@@ -133,20 +133,20 @@ def settled(
     rows: tables by study, to read in place of rows that ship.
     """
     found, own = ["seeds", "mean", "low", "high", "verdict", "detectable"], gains.copy()
+    mine = [named(**cell) for cell in own.drop(columns=found).to_dict("records")]
     every = [c for lesson in LESSONS.values() for c in (lesson.claims | lesson.expensive).values()]
-    known = {(c.study, str(c.score), *_cells(c)): c for c in every if c.column == "way"}
-    for i, cell in zip(own.index, own.drop(columns=found).to_dict("records"), strict=True):
-        one = named(**cell)
-        if claim := known.get((one.study, str(one.score), *_cells(one))):
+    known = {_pair(c): c for c in every if c.study in {one.study for one in mine}}
+    for i, one in zip(own.index, mine, strict=True):
+        if claim := known.get(_pair(one)):
             own.loc[i, found] = claim.found(rows=rows)[found]
     return own
 
 
-def _cells(one: Comparison) -> tuple[str, str]:
-    """Return both cells of a comparison in words, whatever the order of their keys."""
-    baseline = one.baseline()
-    both = [(one.study, one.cell), *([baseline] if baseline else [])]
-    return tuple(f"{study}: {_in_words(dict(sorted(cell.items())))}" for study, cell in both)
+def _pair(one: Comparison) -> tuple:
+    """Return what two comparisons share that are the same: both cells, in words, and the score."""
+    both = [(one.study, one.cell), one.baseline() or ("", {})]
+    words = (f"{study}: {_in_words(dict(sorted(cell.items())))}" for study, cell in both)
+    return one.score, *words
 
 
 def random_sample(lesson: str) -> dict[str, Comparison]:

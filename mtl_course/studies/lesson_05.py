@@ -111,6 +111,9 @@ def _company(
 # ---------------------------------------------------------------------- M7: how wide
 
 SHARED, SEPARATE = "one shared network", "four networks"
+COMPARED = {  # widths of one network beside four of width 8
+    8: "8\nequal width", 16: "16\nabout equal weights", 32: "32\nbig against small",
+}  # fmt: skip
 SHARED_LONGER = "one shared network, four times the steps"
 WIDTHS = (2, 4, 8, 16, 32)
 SIZES = (1_000, 4_000)
