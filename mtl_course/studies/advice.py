@@ -132,8 +132,8 @@ def _with_images_of_their_own(
     far_labels = _distance(labels, THOUSAND)
     far = max(far, far_labels, _distance(others / (tasks - 1), THOUSAND))
     far_6 = max(far_6, far_labels, _distance(tasks - 1, len(THE_FOUR)), _distance(width, WIDTH))
-    about = f"{m5['count']} others, {kin}, {THOUSAND:,} examples each, width {m5['width']}"
-    with_a = f"{m6['a']:,} with the four answers beside {THOUSAND:,}, width {WIDTH}"
+    about = f"{m5['count']} others, {kin}, {THOUSAND:,} each, width {m5['width']}"
+    with_a = f"{m6['a']:,} with four answers beside {THOUSAND:,}, width {WIDTH}"
     return (m5, about, far), (m6, with_a, far_6), _NOT_MEASURED
 
 

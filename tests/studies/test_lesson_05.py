@@ -314,7 +314,7 @@ def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
     companions, joint, wide = table["nearest measured"]
     assert companions.startswith("9 others, same family")
     assert companions.endswith("width 16")
-    assert joint.startswith("10,000 with the four answers beside 1,000")
+    assert joint.startswith("10,000 with four answers beside 1,000")
     assert wide == "not measured"
     # ten times as many examples as |A| says, nine others beside four
     assert table["times"].tolist()[:2] == [1.0, 2.2]
