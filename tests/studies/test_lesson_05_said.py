@@ -103,9 +103,36 @@ def big(task: int | None = None) -> pd.DataFrame:
     return table.set_index("width")
 
 
+def twice_the_steps() -> pd.Series:
+    """Return what twice the steps bring each network, on the mean over the seeds that have both."""
+    keys = ["way", "width", "seed"]
+    twice, once = (
+        studies.run(name).set_index(keys)["auc"] for name in ("big_enough_plateau", "big_enough")
+    )
+    return (twice - once).dropna().groupby(["way", "width"]).mean()
+
+
+def price() -> pd.Series:
+    """Return how many times what four networks of width 8 cost the one of width 32 does."""
+    table = lesson_05.costs(studies.run("big_enough"), scenes.draw(10, seed=0))
+    return table.loc[(lesson_05.SHARED, 32)] / table.loc[(lesson_05.SEPARATE, 8)]
+
+
 THREE, FASTER = lesson_05.OTHER_THREE, lesson_05.FASTER
 HUNDRED = "M6: 99 of all families help"
 NUMBERS = [
+    (LESSON, "**Equal width: sharing hurts**, by {:.3f}", lambda: [-found(EQUAL_WIDTH)["mean"]]),
+    (LESSON, "sharing still hurts, but little**, by {:.3f}",
+     lambda: [-found(EQUAL_WEIGHTS)["mean"]]),
+    (LESSON, "the one big network wins**, by {:.3f}", lambda: [found(BIG)["mean"]]),
+    (LESSON, "for stop signs the big network is {:.3f} *behind*", lambda: [-big(3)["mean"][32]]),
+    (EVIDENCE, "one network of width 8 is {:.3f} behind. Give",
+     lambda: [-widths(rival=8)["mean"][8]]),
+    (EVIDENCE, "and the one is {:.3f} behind again", lambda: [-found(EQUAL_WIDTH)["mean"]]),
+    (EVIDENCE,
+     "ahead for pedestrians (by {:.3f}, most of the lead of the mean), cars ({:.3f}) and traffic "
+     "lights ({:.3f}), and for stop signs still {:.3f} behind",
+     lambda: [abs(big(k)["mean"][32]) for k in (1, 2, 4, 3)]),
     (LESSON, "the gain is {:.3f} ({:.3f} to {:.3f})",
      lambda: found(HUNDRED)[["mean", "low", "high"]]),
     (EVIDENCE, "the gain is {:.3f} ({:.3f} to {:.3f})",
@@ -155,6 +182,26 @@ LADDER = {
 }
 FAMILY = [claim for claim in OWN if "its own family" in claim]
 STATED = {
+    "*big enough* begins between widths 16 and 32": lambda: (
+        [verdict(c) for c in (EQUAL_WIDTH, EQUAL_WEIGHTS, BIG)]
+        == ["opposite", "opposite", "supported"]
+    ),
+    "none of them brings even 0.001": lambda: twice_the_steps().max() < 0.001,
+    "Most of the lead comes from pedestrians": lambda: (
+        big(1)["mean"][32] > 0.5 * 4 * big()["mean"][32]
+        and big(3)["verdict"][32] == "opposite"
+    ),
+    "Ten other seeds are still missing": lambda: (
+        not (studies.SHIPPED / studies.OTHERS / "big_enough.csv").exists()
+    ),
+    "nearly four times the weights of all four, and takes three times as many multiplications":
+        lambda: (
+            3.5 < price()["weights"] < 4 and 2.8 < price()["million multiplications"] < 3.2
+        ),
+    "it is behind at equal width and, a little, at equal weights; once it is big, it is ahead of "
+    "four small ones (M7)": lambda: big()["verdict"].tolist() == [
+        "opposite", "opposite", "supported",
+    ],
     "Ten other seeds keep all six verdicts": lambda: (
         {c: verdict(c) for c in LADDER} == {c: verdict(c, True) for c in LADDER} == LADDER
     ),
@@ -180,6 +227,29 @@ STATED = {
     ),
 }  # fmt: skip
 STATED_BESIDE = {
+    "*no difference* is found at width 8": lambda: (
+        verdict("M7, 4,000 scenes, four times the steps: sharing gains at width 8")
+        == "no difference"
+    ),
+    "Twice the steps bring none of them even 0.001": lambda: twice_the_steps().max() < 0.001,
+    "behind at width 8, ahead at 32. (At 16, four seeds cannot tell.)": lambda: (
+        studies.gain(
+            studies.run("big_enough_plateau"), lesson_05.SHARED, over=lesson_05.SEPARATE,
+            across=["width"], **AUC,
+        )["verdict"].tolist() == ["opposite", "cannot tell", "supported"]
+    ),
+    "At equal width the one network is behind in all four tasks": lambda: (
+        {big(k)["verdict"][8] for k in (1, 2, 3, 4)} == {"opposite"}
+    ),
+    "At width 16 it is behind for cars and stop signs; for traffic lights there is no difference, "
+    "and for pedestrians the seeds cannot tell": lambda: (
+        [big(k)["verdict"][16] for k in (1, 2, 3, 4)]
+        == ["cannot tell", "opposite", "opposite", "no difference"]
+    ),
+    "At width 32 it is ahead for pedestrians": lambda: (
+        [big(k)["verdict"][32] for k in (1, 2, 3, 4)]
+        == ["supported", "supported", "opposite", "supported"]
+    ),
     "with 300 scenes and with 3,000, and ten other seeds keep all eight verdicts": lambda: (
         {verdict(c, other) for c in OWN if "the other three" in c for other in (False, True)}
         == {"opposite"}
@@ -367,6 +437,26 @@ def test_the_readme_shows_the_rows():
     for width, row in big().iterrows():
         line = f" | {rows[lesson_05.SHARED, width]:,} | {form.format(**row)} |"
         assert re.search(rf"\| {width}, [a-z ]+{re.escape(line)}", text), width
+
+
+def test_instructors_read_what_the_claims_say():
+    line = about_05()["INSTRUCTORS"]
+    said = {
+        "related tasks with images of their own help; unrelated ones hurt": {
+            "M6: 9 related tasks help": "supported", "M6: 9 unrelated tasks help": "opposite",
+        },
+        "nine related tasks help and nine unrelated ones hurt; 99 of all families help a little": {
+            "M6: 9 related tasks help": "supported", "M6: 9 unrelated tasks help": "opposite",
+            HUNDRED: "supported",
+        },
+        "behind four of width 8 at equal width, a little behind at about equal weights, and ahead "
+        "when it is big (width 32)": {
+            EQUAL_WIDTH: "opposite", EQUAL_WEIGHTS: "opposite", BIG: "supported",
+        },
+    }  # fmt: skip
+    for words, expected in said.items():
+        assert words in line
+        assert {claim: verdict(claim) for claim in expected} == expected
 
 
 @pytest.mark.slow
