@@ -74,6 +74,16 @@ def test_one_parameters_cell(path: Path):
     assert {"seed", "scale"} <= set(papermill.inspect_notebook(path))
 
 
+# Nothing in the start page and in assignments depends on the scale.
+@pytest.mark.parametrize(
+    "path", [path for path in notebooks() if not label(path).startswith(("00", "ass"))], ids=label
+)
+def test_the_first_cell_after_the_parameters_checks_the_scale(path: Path):
+    cells = code_cells(read(path))
+    (first,) = [i for i, cell in enumerate(cells) if "parameters" in tags(cell)]
+    assert 'scale = page.parameter("scale", scale, ' in cells[first + 1].source
+
+
 @every_notebook
 def test_kernel_is_python3(path: Path):
     assert read(path).metadata.kernelspec.name == "python3"

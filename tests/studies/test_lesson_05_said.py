@@ -1,4 +1,4 @@
-"""Guards what lesson 05, its evidence, the README and the instructors' page say of the rows."""
+"""Guards what lesson 05, its evidence, RESULTS.md and the instructors' page say of the rows."""
 
 import re
 
@@ -49,7 +49,7 @@ def about_05() -> dict[str, str]:
     return {
         "lesson": prose(LESSON),
         "evidence": prose(EVIDENCE),
-        "README": section("README.md", "What lesson 05 finds", "What lesson 06 finds"),
+        "RESULTS": section("RESULTS.md", "What lesson 05 finds", "What lesson 06 finds"),
         "INSTRUCTORS": section(instructors, "## 05 When", "## 06 When") + " ".join(rows),
     }
 
@@ -418,8 +418,8 @@ def test_no_prediction_is_scored_on_a_verdict_that_other_seeds_lost():
 # ---------------------------------------------------------------------- beside the lesson
 
 
-def test_the_readme_shows_the_rows():
-    text = about_05()["README"].replace("−", "-")
+def test_the_results_page_shows_the_rows():
+    text = about_05()["RESULTS"].replace("−", "-")
     form = "{mean:+.3f} ({low:.3f} to {high:.3f})"
     names = {
         "3 related (same family)": "M6: 3 related tasks help",
