@@ -99,7 +99,8 @@ LARGE_BATCHES = "same family, as few steps as alone"
 SAME_IMAGES = "same family, on the same images"
 HIDDEN = "same family, their labels hidden"
 READ_AS = {  # what figures and tables say in place of a way's name in the rows
-    SAME_FAMILY: "related", NOT_NEAREST: "related, without two nearest",
+    SAME_FAMILY: "related",
+    NOT_NEAREST: "related, without\N{NO-BREAK SPACE}the two\N{NO-BREAK SPACE}nearest",
     LARGE_BATCHES: "related, few steps", SAME_IMAGES: "related, same images",
     HIDDEN: "related, hidden labels", OTHER_FAMILIES: "unrelated",
 }  # fmt: skip

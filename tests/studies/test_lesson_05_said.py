@@ -227,6 +227,13 @@ STATED = {
     ),
 }  # fmt: skip
 STATED_BESIDE = {
+    "blue and green, the line crosses zero between widths 16 and 32; orange crosses it at 8":
+        lambda: (
+            widths(rival=8)["verdict"].loc[[16, 32]].tolist() == ["opposite", "supported"]
+            and big()["verdict"].loc[[16, 32]].tolist() == ["opposite", "supported"]
+            and widths(lesson_05.SHARED_LONGER, rival=8)["mean"].loc[4]
+            < 0 < widths(lesson_05.SHARED_LONGER, rival=8)["mean"].loc[8]
+        ),
     "*no difference* is found at width 8": lambda: (
         verdict("M7, 4,000 scenes, four times the steps: sharing gains at width 8")
         == "no difference"
