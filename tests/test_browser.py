@@ -31,7 +31,7 @@ EXPLORERS = {
     "02_when_transfer_makes_sense": {"predict": 3, "reveal": 3, "cells": 2},
     "03_multi_task": {"predict": 2, "reveal": 2, "scene-maker": 1},
     "04_unknown_labels": {"predict": 2, "reveal": 2, "label-sheet": 1},
-    "05_when_multi_task_makes_sense": {"predict": 3, "reveal": 3, "cells": 1},
+    "05_when_multi_task_makes_sense": {"predict": 2, "reveal": 2, "cells": 1},
     "06_when_tasks_fight": {"predict": 3, "reveal": 3, "compass": 1},
     "07_real_photographs": {"predict": 3, "reveal": 3, "label-sheet": 1},
 }

@@ -227,6 +227,30 @@ def test_a_map_writes_each_gain_where_it_belongs():
     assert (left + frame.get_width() / 2, bottom + frame.get_height() / 2) == (1, 0)
 
 
+def test_a_cell_that_cannot_be_told_is_pale_however_large_its_mean():
+    table = _gains().assign(mean=[0.01, 0.01, 0.01, 0.5])
+    table["verdict"] = ["supported", "opposite", "no difference", "cannot tell"]
+    axes = figures.gain_map(table, "b", "a", labels={}).axes[0]
+    alpha = dict(zip(table["verdict"], axes.images[0].get_alpha().flatten(), strict=True))
+    assert alpha["supported"] == alpha["opposite"] == 1
+    assert alpha["no difference"] == alpha["cannot tell"] < 0.5
+
+
+def test_a_legend_stands_above_the_gains_and_ticks_may_have_names():
+    tables = {name: _gains().iloc[[0, 1]] for name in ("one", "other")}
+    figure = figures.gains(tables, "b", xlabel="b", ylabel="gain", ticks={1: "1\nfew", 2: "2"})
+    assert figure.axes[0].get_legend() is None
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "other"]
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1\nfew", "2"]
+
+
+def test_the_rungs_of_one_kind_stand_closer_than_two_kinds():
+    table = _gains().assign(kind=["w", "x", "y", "z"])
+    axes = figures.ladder({str(k): table for k in range(5)}, "kind", xlabel="gain").axes[0]
+    heights = [line.lines[0].get_ydata() for line in axes.containers]
+    assert heights[1][0] - heights[0][0] < heights[0][1] - heights[4][0]
+
+
 def test_a_ladder_has_a_rung_a_kind_from_the_top():
     table = _gains().assign(kind=["w", "x", "y", "z"])
     axes = figures.ladder({"one": table, "two": table.iloc[:2]}, "kind", xlabel="gain").axes[0]

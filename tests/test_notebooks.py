@@ -35,7 +35,7 @@ ALSO = {
     "02_when_transfer_makes_sense": {"labels": 30},
     "03_multi_task": {"images": 1000},
     "04_unknown_labels": {"fraction": 0.8},
-    "05_when_multi_task_makes_sense": {"companions": 9},
+    "05_when_multi_task_makes_sense": {"width": 16},
     "06_when_tasks_fight": {"partner": "red light"},
     "assignments/instructor/transfer/transfer": {"variant": 3},
     "assignments/instructor/multi_task/multi_task": {"variant": 3},
@@ -149,7 +149,14 @@ SITTING = {"cells": 45, "words": 2_000, "figures": 7, "tables": 6}
 
 
 @pytest.mark.parametrize(
-    "name", ["01_transfer", "02_when_transfer_makes_sense", "03_multi_task", "04_unknown_labels"]
+    "name",
+    [
+        "01_transfer",
+        "02_when_transfer_makes_sense",
+        "03_multi_task",
+        "04_unknown_labels",
+        "05_when_multi_task_makes_sense",
+    ],
 )
 def test_a_lesson_takes_one_sitting(name: str):
     cells = read(ROOT / "notebooks" / f"{name}.ipynb").cells
@@ -232,6 +239,7 @@ def test_runs_with_other_parameters(path: Path):
         ("02_when_transfer_makes_sense", {"labels": 1}, "goes on with `labels = 300`"),
         ("03_multi_task", {"images": 300}, None),
         ("04_unknown_labels", {"fraction": 0.7}, "goes on with `fraction = 0.8`"),
+        ("05_when_multi_task_makes_sense", {"width": 10}, "goes on with `width = 8`"),
     ],
 )
 def test_a_lesson_goes_on_with_what_it_can_use(

@@ -22,6 +22,7 @@ class Cells(Explorer):
     dials: keys of the study, and what the reader calls them; the gain is drawn along the first.
     fixed: values for all other keys. seed: in no row, of the first run; each press takes the next.
     shown: cells for the static picture, a value for each dial; the widget opens at the first.
+    names: what the reader sees in place of a value.
     Raises: ValueError if dials and fixed are not the study's keys, or shown was not measured.
     """
 
@@ -33,13 +34,14 @@ class Cells(Explorer):
         fixed: Mapping[str, object] | None = None,
         seed: int,
         shown: Sequence[Cell],
+        names: Mapping[str, str] | None = None,
     ) -> None:
         fixed, chosen = dict(fixed or {}), studies.study(study)
         if sorted([*dials, *fixed]) != sorted(chosen.keys):
             raise ValueError(f"dials and fixed must be {', '.join(chosen.keys)}, each key once.")
         self._name, self._over, self._score = study, chosen.over, chosen.score
         self._dials, self._seed, self._shown = list(dials.values()), seed, list(shown)
-        self._rows = studies.run(study)
+        self._rows, self._names = studies.run(study), names or {}
         self._comparisons: dict[Cell, Comparison] = {
             tuple(cell[key] for key in dials): comparison
             for cell in chosen.grid
@@ -87,14 +89,14 @@ class Cells(Explorer):
         """Give each dial the values that go with those before it; keep what can be kept."""
         there = list(self._comparisons)
         for i, (control, wanted) in enumerate(zip(self._controls, cell, strict=True)):
-            options = tuple({_text(c[i]): c[i] for c in there}.items())
+            options = tuple({self._text(c[i]): c[i] for c in there}.items())
             control.options = options
             control.value = wanted if wanted in [value for _, value in options] else there[0][i]
             there = [c for c in there if c[i] == control.value]
 
     def _title(self, cell: Cell, first: int = 0) -> str:
         names = self._dials[first:]
-        return ", ".join(f"{n} {_text(value)}" for n, value in zip(names, cell, strict=True))
+        return ", ".join(f"{n} {self._text(value)}" for n, value in zip(names, cell, strict=True))
 
     def _in_words(self, cell: Cell) -> str:
         return "{mean:+.3f} ({low:.3f} to {high:.3f}), {verdict}".format(**self._gain(cell))
@@ -125,11 +127,11 @@ class Cells(Explorer):
         """Draw cells, each among its neighbors along the first dial."""
         panels = {}
         for cell in cells:
-            line = {_text(c[0]): self._gain(c) for c in self._comparisons if c[1:] == cell[1:]}
+            line = {self._text(c[0]): self._gain(c) for c in self._comparisons if c[1:] == cell[1:]}
             panels[self._title(cell[1:], 1)] = pd.DataFrame(line.values(), list(line))
         score, seeds = self._score.replace("auc", "AUC"), self.differences(cells[0])
         axes = {"xlabel": self._dials[0], "ylabel": f"gain in {score}"}
-        return figures.dots(panels, chosen=_text(cells[0][0]), seeds=seeds, here=here, **axes)
+        return figures.dots(panels, chosen=self._text(cells[0][0]), seeds=seeds, here=here, **axes)
 
     @threads(1)  # as the rows were trained
     def _train(self, run: Run, *cell: object) -> str:
@@ -150,6 +152,5 @@ class Cells(Explorer):
             f"lands between {low:+.3f} and {high:+.3f} 95 times in 100; {inside}."
         )
 
-
-def _text(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    def _text(self, value: object) -> str:
+        return f"{value:,}" if isinstance(value, int) else self._names.get(value, str(value))

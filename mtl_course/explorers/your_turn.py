@@ -135,3 +135,43 @@ def dealing(deal: Callable[[Tensor], Tensor], labels: Tensor) -> str:
     if one != other:
         return "Not yet: these are not the same rows of answers. Permute whole rows, each once."
     return _RIGHT
+
+
+def images_of_their_own(join: Callable[[Tensor, Tensor], Tensor]) -> str:
+    """Say whether `join(a, b)` is Y for a's images, then b's, each labeled for its own task."""
+    a, b = torch.tensor([0, 1, 1], dtype=torch.int8), torch.tensor([1, 0], dtype=torch.int8)
+    want = torch.block_diag(a[:, None] - UNKNOWN, b[:, None] - UNKNOWN) + UNKNOWN  # (5, 2)
+    try:
+        got = join(a.clone(), b.clone())
+    except Exception as error:
+        return f"Not yet: it stopped with {type(error).__name__}: {str(error)[:200]}"
+    if not isinstance(got, Tensor) or got.shape != want.shape:
+        shape = tuple(getattr(got, "shape", ()))
+        return f"Not yet: 3 images and 2 more are 5 rows for 2 tasks, (5, 2); got {shape}."
+    unknown = got[want == UNKNOWN]
+    if (unknown != UNKNOWN).any():
+        return f"Not yet: where an image has no label for a task, Y must say {UNKNOWN} ('?')."
+    if not torch.equal(got, want):
+        return "Not yet: the '?' stand where they should, but some labels are missing or moved."
+    return _RIGHT
+
+
+def equal_weights(width: int, build: Callable[[int], nn.Module], rival: nn.Module) -> str:
+    """Say whether no other `width` makes `build(width)` as large as `rival`, more nearly."""
+    if not isinstance(width, int) or width < 1:
+        return f"Not yet: got {width!r}. A width is a whole number, such as 8."
+    want = _weights(rival)
+
+    def off(width: int) -> int:
+        return abs(_weights(build(width)) - want)
+
+    has = f"a network of width {width} has {_weights(build(width)):,} weights, the four {want:,}"
+    if width > 1 and off(width - 1) < off(width):
+        return f"Not yet: {has}. Try a narrower one."
+    if off(width + 1) < off(width):
+        return f"Not yet: {has}. Try a wider one."
+    return f"{_RIGHT} Here {has}."
+
+
+def _weights(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())

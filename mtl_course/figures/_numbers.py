@@ -13,6 +13,7 @@ from mtl_course.studies import interval
 
 Tables = Mapping[str, pd.DataFrame]  # columns mean, low and high; by a title or a name
 _ABOVE = {"loc": "outside upper center", "ncols": 3, "fontsize": 11, "frameon": False}  # a legend
+_PALE = 0.3  # of a cell's color
 _SIGNS = {"supported": "▲", "opposite": "▼", "no difference": "=", "cannot tell": "?"}
 
 
@@ -53,12 +54,22 @@ def curves(
     return described(figure, text)
 
 
-def gains(tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True) -> Figure:
-    """Draw gains, as `studies.gain` returns them, against `x`, with intervals and a line at 0."""
+def gains(
+    tables: Tables, x: str, *, xlabel: str, ylabel: str, logarithmic: bool = True,
+    ticks: Mapping[object, str] | None = None,
+) -> Figure:  # fmt: skip
+    """Draw gains, as `studies.gain` returns them, against `x`, with intervals and a line at 0.
+
+    ticks: what stands below values of `x`, in place of the value.
+    """
     figure, (axes,) = subplots(9.0, 4.4)
     axes.axhline(0, color="0.25", linewidth=1.2)
     _along(axes, tables, x, 0.04 if logarithmic else 0.03, logarithmic)
     axes.set(xlabel=xlabel, ylabel=ylabel)
+    if ticks:
+        axes.set_xticks([*ticks], ticks.values())
+    axes.get_legend().remove()  # above the axes it hides no point
+    figure.legend(**_ABOVE | {"ncols": min(3, len(tables))})
     text = f"{ylabel} against {xlabel}, with 95 % intervals and a line at 0."
     return described(figure, f"{text} {_in_words(tables, x)}")
 
@@ -83,7 +94,8 @@ def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
     figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
-        at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)
+        beside = min(0.2, 0.75 / len(tables))  # less than from one kind to the next
+        at = table[kind].map(kinds.index) + beside * (i - (len(tables) - 1) / 2)
         draw_series(axes, i, table, at, label=name, linestyle="none")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set(xlabel=xlabel, ylim=(len(kinds) - 0.5, -0.5))
@@ -173,8 +185,9 @@ def gain_map(
 ) -> Figure:
     """Draw a map of gains: each cell says its mean, half the width of its interval, its verdict.
 
-    ▲ supported, ▼ opposite, = no difference, ? cannot tell. Numbers grow to the right and upwards;
-    names stand as they come, from the left and from the top. framed: cells with a frame, (x, y).
+    ▲ supported, ▼ opposite, = no difference, ? cannot tell; the last two are pale, whatever their
+    mean. Numbers grow to the right and upwards; names stand as they come, from the left and from
+    the top. framed: cells with a frame, (x, y).
     table: as `studies.gain` returns it, one row a cell. labels: what the axes say, by column.
     """
     means = table.pivot(index=y, columns=x, values="mean")
@@ -185,12 +198,17 @@ def gain_map(
     rows, columns = means.shape
     figure, (axes,) = subplots(2.2 + 1.15 * columns, 1.4 + 0.8 * rows, grid=False)
     reach = np.nanmax(np.abs(means.to_numpy()))
-    image = axes.imshow(means, "PuOr_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
+    decided = table["verdict"].isin(["supported", "opposite"])
+    shades = table.assign(shade=np.where(decided, 1.0, _PALE)).pivot(index=y, columns=x)["shade"]
+    scale = {"vmin": -reach, "vmax": reach, "aspect": "auto", "origin": "lower"}
+    shades = shades.reindex_like(means).fillna(1.0)
+    image = axes.imshow(means, "PuOr_r", alpha=shades.to_numpy(), **scale)
     places = {(b, a): (j, i) for i, a in enumerate(means.index) for j, b in enumerate(means)}
     for cell in table.to_dict("records"):
         sign, half = _SIGNS[cell["verdict"]], (cell["high"] - cell["low"]) / 2
         text = f"{sign} {cell['mean']:+.3f}\n± {half:.3f}"
-        _write(axes, places[cell[x], cell[y]], text, cell["mean"] / reach, fontsize=11)
+        share = cell["mean"] / reach if cell["verdict"] in ("supported", "opposite") else 0
+        _write(axes, places[cell[x], cell[y]], text, share, fontsize=11)
     for cell in framed:
         corner, style = np.subtract(places[cell], 0.47), {"edgecolor": "0.1", "linewidth": 2.5}
         axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, **style))

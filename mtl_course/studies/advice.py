@@ -10,7 +10,8 @@ import pandas as pd
 from mtl_course import studies
 from mtl_course.base import check_count
 from mtl_course.scenes import THE_FOUR
-from mtl_course.studies import lesson_02, lesson_05, lesson_05_amounts
+from mtl_course.studies import claims, lesson_02, lesson_05, lesson_05_amounts
+from mtl_course.studies.claims import Comparison
 from mtl_course.studies.common import THOUSAND, WIDTH
 from mtl_course.studies.lesson_05_amounts import ALL_FAMILIES, MIXED, OTHER_FAMILIES, SAME_FAMILY
 
@@ -81,57 +82,110 @@ def by_kind(way: str = "all layers", task: str = lesson_02.TARGET) -> pd.DataFra
 
 
 def multi_task(
-    tasks: int, labels: int, *, others: int, kin: str = KIN[-1], width: int = 8
+    tasks: int, labels: int, *, others: int | None, kin: str = KIN[-1], width: int = 8
 ) -> pd.DataFrame:
     """Return what rows say to M5, M6 and M7: does it make sense to learn tasks together?
 
+    Each answer comes from a study of the same design (`OWN_IMAGES` or `SAME_IMAGES`) and says
+    "not measured" where there is none.
+
     tasks: how many there are. labels: examples of the task that you care about. others: examples
-        of all other tasks together. kin: one of `KIN`. width: channels of the first block.
-    Returns: one row a question, as `transfer` does, with the gain of together over alone (M5), over
-        one after the other (M6), and of one network over one each (M7). "times" is the largest
-        ratio among examples, examples of another task, tasks and width.
+        of all other tasks together, on images of their own; None if all labels stand on the same
+        images. kin: one of `KIN`. width: channels of the first block of the shared network.
+    Returns: one row a question, as `transfer` does, with the design and the gain of together over
+        alone (M5), over one after the other (M6), and of one network over one each (M7). "times"
+        is the largest ratio among examples, examples of another task, tasks and width.
     Raises: ValueError if `tasks` is below 2, another number below 1, or `kin` is not in its list.
     """
     check_count("tasks", tasks, least=2)
     for name, value in (("labels", labels), ("others", others), ("width", width)):
-        check_count(name, value, least=1)
+        if value is not None:
+            check_count(name, value, least=1)
     _check_choice("kin", kin, KIN)
-    related, amounts, widths = _measured()
-    asked = "four about cars" if kin == SAME_FAMILY else "the four"
-    m5, far = _nearest(related[related["way"] == kin], count=tasks - 1, width=width)
-    m6, far_6 = _nearest(amounts, a=others)
-    m7, far_7 = _nearest(widths[widths["asked"] == asked], width=width, images=labels)
-    far_labels, four = _distance(labels, THOUSAND), len(THE_FOUR)
-    far_6 = max(far_6, far_labels, _distance(tasks - 1, four), _distance(width, WIDTH))
-    table = {
-        "M5: could they share features? (together − alone)": (
-            f"{tasks - 1} others, {kin}", m5,
-            f"{m5['count']} others, {kin}, {THOUSAND:,} examples each, width {m5['width']}",
-            max(far, far_labels, _distance(others / (tasks - 1), THOUSAND)),
-        ),
-        "M6: are the amounts similar? (together − one after the other)": (
-            f"{others:,} beside {labels:,}", m6,
-            f"{m6['a']:,} with the four answers beside {THOUSAND:,}, width {WIDTH}", far_6,
-        ),
-        "M7: is the network big enough? (one network − one each)": (
-            f"width {width}, {labels:,}", m7,
-            f"width {m7['width']}, {m7['images']:,} with all answers, {asked}",
-            max(far_7, _distance(tasks, four)),
-        ),
-    }  # fmt: skip
-    return _as_table(table)
+    if others is None:
+        design, found = SAME_IMAGES, _on_the_same_images(tasks, labels, kin, width)
+    else:
+        design, found = OWN_IMAGES, _with_images_of_their_own(tasks, labels, others, kin, width)
+    cases = (f"{tasks - 1} others, {kin}", f"{others or labels:,} beside {labels:,}",
+             f"width {width}, {labels:,}")  # fmt: skip
+    answers = zip(_QUESTIONS, cases, found, strict=True)
+    table = _as_table({question: (case, *about) for question, case, about in answers})
+    table.insert(0, "labels stand on", design)
+    return table
 
 
-def _measured() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return the gains of other tasks, of joint training by |A|, and of a network by its width."""
-    names = ("companions", "amounts", "size_map", "widths")
-    others, joint, sizes, widths = (studies.run(name) for name in names)
-    how = {"over": lesson_05.ALONE, "across": ["count"], **_CORRECTED}
-    related = pd.concat({kin: studies.gain(others, kin, **how) for kin in KIN}, names=["way"])
-    joint = lesson_05_amounts.beside_transfer(joint, sizes)
-    joint = studies.gain(joint, MIXED, over="all layers", **_CORRECTED)
-    widths = studies.gain(widths, lesson_05.SHARED, over=lesson_05.SEPARATE, **_CORRECTED)
-    return related.reset_index("way"), joint, widths
+OWN_IMAGES, SAME_IMAGES = "images of their own", "the same images"
+_QUESTIONS = (
+    "M5: could they share features? (together − alone)",
+    "M6: are the amounts similar? (together − one after the other)",
+    "M7: is the network big enough? (one network − one each)",
+)
+_NOT_MEASURED = {}, "not measured", math.nan
+
+
+def _with_images_of_their_own(
+    tasks: int, labels: int, others: int, kin: str, width: int
+) -> tuple[tuple, tuple, tuple]:
+    """Return the nearest rows of "companions" and of "amounts"; M7 was not measured like this."""
+    m5, far = _nearest(companions(kin), count=tasks - 1, width=width)
+    m6, far_6 = _nearest(joint(), a=others)
+    far_labels = _distance(labels, THOUSAND)
+    far = max(far, far_labels, _distance(others / (tasks - 1), THOUSAND))
+    far_6 = max(far_6, far_labels, _distance(tasks - 1, len(THE_FOUR)), _distance(width, WIDTH))
+    about = f"{m5['count']} others, {kin}, {THOUSAND:,} each, width {m5['width']}"
+    with_a = f"{m6['a']:,} with four answers beside {THOUSAND:,}, width {WIDTH}"
+    return (m5, about, far), (m6, with_a, far_6), _NOT_MEASURED
+
+
+def _on_the_same_images(
+    tasks: int, labels: int, kin: str, width: int
+) -> tuple[tuple, tuple, tuple]:
+    """Return the nearest rows of "companions" (related tasks) or of "big_enough" (others).
+
+    All amounts are equal, and one after the other was not measured.
+    """
+    if kin == SAME_FAMILY:
+        m5 = companions(lesson_05_amounts.SAME_IMAGES)
+        m5, _ = _nearest(m5, count=tasks - 1, width=width)
+        far = (_distance(tasks - 1, m5["count"]), _distance(labels, THOUSAND),
+               _distance(width, m5["width"]))  # fmt: skip
+        about = f"{m5['count']} others, {kin}, {THOUSAND:,} images, width {m5['width']}"
+        return (m5, about, max(far)), _NOT_MEASURED, _NOT_MEASURED
+    if kin != OTHER_FAMILIES:
+        return _NOT_MEASURED, _NOT_MEASURED, _NOT_MEASURED
+    m7, far = _nearest(big_enough(), width=width, images=labels)
+    rivals = f"one of width {m7['width']} − four of width {WIDTH}, {m7['images']:,} images"
+    return _NOT_MEASURED, _NOT_MEASURED, (m7, rivals, max(far, _distance(tasks, len(THE_FOUR))))
+
+
+def companions(kind: str, over: str = lesson_05.ALONE) -> pd.DataFrame:
+    """Return what other tasks of a kind bring, by their number and the width.
+
+    Intervals are corrected for their number, but for those that were named before: claims.
+    """
+    rows = studies.run("companions")
+    table = studies.gain(rows, kind, over=over, across=["count"], **_CORRECTED)
+    return claims.settled(table, lambda **cell: Comparison("companions", {"way": kind} | cell))
+
+
+def joint(way: str = MIXED, first: str = "all layers") -> pd.DataFrame:
+    """Return what joint training gains over A first, then B, by |A|, corrected as `companions`."""
+    rows = lesson_05_amounts.beside_transfer(studies.run("amounts"), studies.run("size_map"))
+    table = studies.gain(rows, way, over=first, **_CORRECTED)
+    over = {"b": THOUSAND, "way": first}
+    return claims.settled(
+        table, lambda a: Comparison("amounts", {"a": a, "way": way}, ["size_map", {"a": a} | over])
+    )
+
+
+def big_enough() -> pd.DataFrame:
+    """Return what one shared network gains over four of width 8, by its width, each a claim."""
+    rows, over = studies.run("big_enough"), {"way": lesson_05.SEPARATE, "width": WIDTH}
+    how = {"over": lesson_05.SEPARATE, "across": ["width"], **_CORRECTED}
+    return claims.settled(
+        studies.gain(rows, lesson_05.SHARED, **how),
+        lambda **cell: Comparison("big_enough", {"way": lesson_05.SHARED} | cell, over),
+    )
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:
@@ -158,10 +212,14 @@ def _nearest(table: pd.DataFrame, **case: int) -> tuple[dict, float]:
 
 
 def _as_table(answers: dict[str, tuple]) -> pd.DataFrame:
-    """Return a row a question. answers: your case, the measured row, its name, the distance."""
+    """Return a row a question. answers: your case, the measured row, its name, the distance.
+
+    A row that is empty was not measured.
+    """
     rows = {
         question: {"your case": case, "nearest measured": name, "times": round(math.exp(far), 1)}
-        | {key: row[key] for key in ("mean", "low", "high", "verdict")}
+        | {key: row.get(key, math.nan) for key in ("mean", "low", "high")}
+        | {"verdict": row.get("verdict", "")}
         for question, (case, row, name, far) in answers.items()
     }
     return pd.DataFrame(rows.values(), index=pd.Index(rows, name="question"))

@@ -5,7 +5,7 @@ the study's seeds and with ten others, whose rows ship too. So is a random tenth
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +119,34 @@ def _lesson(claims: Mapping, studies: Sequence, expensive: Mapping = {}, **more:
 _REGISTER = json.loads((ASSETS / "claims.json").read_text(encoding="utf-8"))
 LESSONS = {name: _lesson(**about) for name, about in _REGISTER.items()}
 """By lesson: what it claims, as it stood before its other seeds were trained."""
+
+
+def settled(
+    gains: pd.DataFrame, named: Callable[..., Comparison], rows: Mapping | None = None
+) -> pd.DataFrame:
+    """Return a map of gains whose cells that are claims have the claim's interval and verdict.
+
+    A map of many cells is corrected for their number. A claim was named before it was measured,
+    and is not; it has one verdict, wherever it stands.
+
+    gains: as `studies.gain` returns them. named: the comparison of a row, from its cell's keys.
+    rows: tables by study, to read in place of rows that ship.
+    """
+    found, own = ["seeds", "mean", "low", "high", "verdict", "detectable"], gains.copy()
+    mine = [named(**cell) for cell in own.drop(columns=found).to_dict("records")]
+    every = [c for lesson in LESSONS.values() for c in (lesson.claims | lesson.expensive).values()]
+    known = {_pair(c): c for c in every if c.study in {one.study for one in mine}}
+    for i, one in zip(own.index, mine, strict=True):
+        if claim := known.get(_pair(one)):
+            own.loc[i, found] = claim.found(rows=rows)[found]
+    return own
+
+
+def _pair(one: Comparison) -> tuple:
+    """Return what two comparisons share that are the same: both cells, in words, and the score."""
+    both = [(one.study, one.cell), one.baseline() or ("", {})]
+    words = (f"{study}: {_in_words(dict(sorted(cell.items())))}" for study, cell in both)
+    return one.score, *words
 
 
 def random_sample(lesson: str) -> dict[str, Comparison]:

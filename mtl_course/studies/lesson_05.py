@@ -5,11 +5,14 @@ has the studies in which each task has images of its own (M6).
 """
 
 import itertools
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import pandas as pd
 import torch
+from torch import nn
 
 from mtl_course.base import derive_seed
 from mtl_course.datasets import UNKNOWN, Dataset, only
@@ -17,7 +20,7 @@ from mtl_course.networks import Network, separate, shared, trainable
 from mtl_course.scenes import THE_FOUR
 from mtl_course.studies import common
 from mtl_course.studies.common import BATCH, STEPS, THOUSAND, WIDTH, Scores, Study, cells
-from mtl_course.training import Fit, fit
+from mtl_course.training import Fit, fit, predict
 
 HIGHER_RATES = common.RATES_TRIED[1:]
 REPORTED = {"seeds": range(10), "golden": "scenes", "score": "auc"}  # of a `Study`
@@ -108,6 +111,9 @@ def _company(
 # ---------------------------------------------------------------------- M7: how wide
 
 SHARED, SEPARATE = "one shared network", "four networks"
+COMPARED = {  # widths of one network beside four of width 8
+    8: "8\nequal width", 16: "16\nabout equal weights", 32: "32\nbig against small",
+}  # fmt: skip
 SHARED_LONGER = "one shared network, four times the steps"
 WIDTHS = (2, 4, 8, 16, 32)
 SIZES = (1_000, 4_000)
@@ -139,6 +145,26 @@ def _widths(
     own = derive_seed(seed, "network")
     network = common.train(data, own, steps, rate, build=build, width=width, fit=fit)
     return {**common.each_scored(network, seed), "parameters": trainable(network), "steps": steps}
+
+
+def costs(rows: pd.DataFrame, test: Dataset) -> pd.DataFrame:
+    """Return what each network of these rows scores, and what it costs: a row a way and width.
+
+    Columns: AUC (its mean), weights, million multiplications (for one answer, of its convolutions),
+    seconds (that the answers to `test` take here, on one core).
+    """
+    table, multiplications, seconds = rows.groupby(["way", "width"], sort=False), [], []
+    table = table.agg(AUC=("auc", "mean"), weights=("parameters", "first"))
+    for way, width in table.index:
+        network = (separate if way == SEPARATE else shared)(test.names, width=width)
+        kernels = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
+        sides = itertools.cycle((32, 16, 8))  # pixels; of the pictures that the kernels slide over
+        counts = [k.weight.numel() * side**2 for k, side in zip(kernels, sides, strict=False)]
+        multiplications.append(sum(counts) / 1e6)
+        start = time.perf_counter()
+        predict(network, test)
+        seconds.append(time.perf_counter() - start)
+    return table.assign(**{"million multiplications": multiplications, "seconds": seconds})
 
 
 _SETTINGS = {"test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH}

@@ -98,6 +98,20 @@ LONGER_ALONE = "alone, ten times the steps"
 LARGE_BATCHES = "same family, as few steps as alone"
 SAME_IMAGES = "same family, on the same images"
 HIDDEN = "same family, their labels hidden"
+READ_AS = {  # what figures and tables say in place of a way's name in the rows
+    SAME_FAMILY: "related",
+    NOT_NEAREST: "related, without\N{NO-BREAK SPACE}the two\N{NO-BREAK SPACE}nearest",
+    LARGE_BATCHES: "related, few steps", SAME_IMAGES: "related, same images",
+    HIDDEN: "related, hidden labels", OTHER_FAMILIES: "unrelated",
+}  # fmt: skip
+LADDER = {  # claims, and what the lesson's figure calls them
+    "M6: 3 related tasks help": "3 related tasks",
+    "M6: 9 related tasks help": "9 related tasks",
+    "… without the two nearest": "9 related, without the two nearest",
+    "M6: 9 unrelated tasks help": "9 unrelated tasks",
+    "M6: 9 with random labels help": "9 tasks with random labels",
+    "M6: ten times the steps alone help": "no other task, ten times the steps",
+}
 OTHER_TASKS_RATES = {  # the best of "companions_tuning"
     ALONE: 1e-2, LONGER_ALONE: 3e-2, SAME_FAMILY: 1e-2, OTHER_FAMILIES: 3e-3, RANDOM: 3e-3,
     ALL_FAMILIES: 1e-2, LARGE_BATCHES: 1e-2, SAME_IMAGES: 1e-3, NOT_NEAREST: 1e-2, HIDDEN: 1e-2,

@@ -12,7 +12,7 @@ from scipy.stats import t
 from mtl_course import figures, studies
 from mtl_course.base import threads
 from mtl_course.explorers.cells import Cells
-from mtl_course.studies import lesson_02, lesson_05
+from mtl_course.studies import lesson_02, lesson_05, lesson_05_amounts
 
 SIZES = {"a": "|A|", "b": "|B|", "way": "Way"}
 MAPS = {
@@ -190,6 +190,19 @@ def test_the_names_of_kinds_do_not_collide():
         assert len(boxes) > 3
         for one, other in itertools.pairwise(boxes):
             assert other.x0 - one.x1 > 8  # pixels
+
+
+def test_a_way_may_have_another_name_for_the_reader():
+    dials = {"way": "Other tasks", "count": "How many", "width": "Width"}
+    shown, names = [("same family, but the nearest", 9, 8)], lesson_05_amounts.READ_AS
+    widget = Cells("companions", dials, seed=200, shown=shown, names=names)
+    controls, _, said, drawn = parts(widget)
+    assert controls[0].value == "same family, but the nearest"
+    name = names["same family, but the nearest"]
+    assert name in [shown for shown, _ in controls[0].options]
+    pages = [said.value, drawn.value, *widget.static().values()]
+    assert not any("but the nearest" in page for page in pages)
+    assert sum(name in page for page in pages) >= 3
 
 
 def test_it_refuses_keys_and_cells_that_are_not_there():

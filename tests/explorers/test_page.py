@@ -249,3 +249,41 @@ def test_thresholds_are_checked(roads):
     assert "✓" in right and f"from {1 - y.mean():.3f} to 1.000" in right
     for wrong in (None, 0.0, cuts[0], cuts - 3):
         assert "Not yet" in your_turn.thresholds(wrong, logits, y.mean(dim=0), roads)
+
+
+def _joined(a, b):
+    Y = torch.full((len(a) + len(b), 2), -1, dtype=torch.int8)
+    Y[: len(a), 0], Y[len(a) :, 1] = a, b
+    return Y
+
+
+@pytest.mark.parametrize(
+    ("join", "words"),
+    [
+        (_joined, "✓"),
+        (lambda a, b: torch.full((5, 2), -1, dtype=torch.int8), "labels are missing"),
+        (lambda a, b: _joined(a, b).clamp(min=0), "'?'"),
+        (lambda a, b: torch.cat([a, b]), "(5, 2)"),
+        (lambda a, b: torch.stack([a, b], dim=1), "RuntimeError"),
+        (lambda a, b: None, "(5, 2)"),
+    ],
+)
+def test_labels_of_two_sets_of_images_are_checked(join, words):
+    assert words in your_turn.images_of_their_own(join)
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [
+        (16, "✓"),
+        (8, "wider"),
+        (15, "wider"),
+        (17, "narrower"),
+        (0, "whole number"),
+        (16.0, "whole"),
+    ],
+)
+def test_a_width_of_equal_weights_is_checked(width, words, roads):
+    four = networks.separate(roads.tasks, width=8)
+    said = your_turn.equal_weights(width, lambda w: networks.shared(roads.tasks, width=w), four)
+    assert words in said

@@ -105,8 +105,8 @@ VERDICTS = {
         "M5, 3,000 scenes: the other three help “traffic light”": "opposite",
         "M6, 10,000 and 1,000: joint gains over A first, then B": "cannot tell",
         "… with B as often as alone": "cannot tell",
-        "M6: 3 relatives help": "supported",
-        "M6: 9 relatives help": "supported",
+        "M6: 3 related tasks help": "supported",
+        "M6: 9 related tasks help": "supported",
         "… over ten times the steps alone": "supported",
         "… without the two nearest": "supported",
         "… at width 2": "supported",
@@ -116,9 +116,9 @@ VERDICTS = {
         "… over those with their labels hidden": "supported",
         "… in as few steps as alone": "cannot tell",
         "M6: ten times the steps alone help": "opposite",
-        "M6: 9 strangers help": "opposite",
+        "M6: 9 unrelated tasks help": "opposite",
         "… over random labels": "opposite",
-        "… strangers at width 16": "opposite",
+        "… unrelated ones at width 16": "opposite",
         "M6: 9 with random labels help": "opposite",
         "M7, 1,000 scenes: sharing gains at width 2": "opposite",
         "M7, 1,000 scenes: sharing gains at width 16": "opposite",
@@ -129,8 +129,11 @@ VERDICTS = {
         "M7, 4,000 scenes, four times the steps: sharing gains at width 8": "no difference",
         "M7, 4,000 scenes, four times the steps: sharing gains at width 16": "supported",
         "M7, four about cars, equal parameters: sharing gains at 16 over 8": "cannot tell",
+        "M7, 4,000 scenes, equal width: one of width 8 gains over four of width 8": "opposite",
+        "M7, 4,000 scenes, equal weights: one of width 16 gains over four of width 8": "opposite",
+        "M7, 4,000 scenes: a big one, of width 32, gains over four of width 8": "supported",
         "M6: 99 of all families help": "supported",
-        "… over 9 relatives": "opposite",
+        "… over 9 related tasks": "opposite",
         "M6, 1,000,000 and 1,000: joint gains over alone": "supported",
         "… joint gains over A first, then B": "cannot tell",
         "… over A first, then B's head, then all": "opposite",
@@ -389,6 +392,26 @@ def test_a_comparison_may_reach_into_another_study():
     differences = mine.set_index("seed")["auc"] - other.set_index("seed")["auc"]
     np.testing.assert_allclose(compared.found()["mean"], differences.mean())
     assert Comparison("companions", cell, ["size_map", scratch | {"b": 7}]).baseline() is None
+
+
+def test_in_a_map_a_claim_keeps_its_own_interval_and_verdict():
+    """Corrected for its four cells, 99 other tasks would be a *cannot tell*; named, they help."""
+    rows = studies.run("companions", only={"width": [8]})
+    how = {"over": "alone", "across": ["count"], "score": "auc", "corrected": True}
+    corrected = studies.gain(rows, "all families", **how)
+
+    def named(**cell):
+        return Comparison("companions", {"way": "all families"} | cell)
+
+    settled = claims.settled(corrected, named).set_index("count")
+    corrected = corrected.set_index("count")
+    claim = claims.LESSONS["05"].expensive["M6: 99 of all families help"].found()
+    columns = ["mean", "low", "high", "verdict", "detectable"]
+    assert settled.loc[99, columns].tolist() == claim[columns].tolist()
+    assert (corrected.loc[99, "verdict"], settled.loc[99, "verdict"]) == (
+        "cannot tell", "supported",
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(settled.drop(99), corrected.drop(99))
 
 
 @pytest.mark.parametrize("over", ["prayer", None])

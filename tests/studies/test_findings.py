@@ -36,6 +36,8 @@ SAID = {
         "04",
         "half unknown: guessing ranks better than the mask with twice the steps",
     ),
+    "images of their own help: {auc}": ("05", "M6: 9 related tasks help"),
+    "unrelated ones hurt: {}": ("05", "M6: 9 unrelated tasks help"),
     "loses a little: {auc}": ("02", "given the shipped trunk: round sign gains"),
     "we cannot tell: {}": ("02", "given the shipped trunk: cyclist gains"),
 }
