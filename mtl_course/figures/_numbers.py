@@ -74,13 +74,14 @@ def _in_words(tables: Tables, x: str, form: str = "+.3f") -> str:
     return f"{'; '.join(lines)}."
 
 
-def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
+def ladder(tables: Tables, kind: str, *, xlabel: str, apart: float = 0.5) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
     tables: as `studies.gain` returns them, by name. kind: their column, in order from the top.
+    apart: inches from one kind to the next.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
-    figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
+    figure, (axes,) = subplots(9.0, 1.4 + max(apart, 0.2 * len(tables)) * len(kinds))
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
         at = table[kind].map(kinds.index) + 0.2 * (i - (len(tables) - 1) / 2)
@@ -135,7 +136,13 @@ def crosses(
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
         axes.legend(fontsize=11)
-    return figure
+    words = (
+        f"{name}: " + ", ".join(
+            f"({a:.2f}, {b:.2f})" for a, b in zip(x["mean"], y["mean"], strict=True)
+        )
+        for name, (x, y) in series.items()
+    )  # fmt: skip
+    return described(figure, f"{ylabel} against {xlabel}, with 95 % intervals. {'; '.join(words)}.")
 
 
 def dots(
@@ -207,17 +214,20 @@ def matrices(panels: Mapping[str, pd.DataFrame]) -> Figure:
 
     panels: by title; all have the same rows, whose names stand once.
     """
-    names, n = next(iter(panels.values())).index, len(panels)
+    names, n, means = next(iter(panels.values())).index, len(panels), {}
     figure, boxes = subplots(2.6 + 2.1 * n, 2.9, ncols=n, grid=False, sharey=True)
     for axes, (title, matrix) in zip(boxes, panels.items(), strict=True):
         image = axes.imshow(matrix, cmap="PuOr_r", vmin=-1, vmax=1)
+        means[title] = np.round(matrix.to_numpy()[~np.eye(len(names), dtype=bool)], 2)
         for (i, j), value in np.ndenumerate(matrix.to_numpy()):
             _write(axes, (j, i), f"{value:{'.1f' if i == j else '+.2f'}}", value, fontsize=10)
         axes.set_title(title, fontsize=13)
         axes.set_xticks(range(len(names)), range(1, len(names) + 1))
     boxes[0].set_yticks(range(len(names)), [f"{k}  {n}" for k, n in enumerate(names, start=1)])
     figure.colorbar(image, ax=boxes, label="cosine", shrink=0.9)
-    return figure
+    words = (f"{title}: {v.min():+.2f} to {v.max():+.2f}" for title, v in means.items())
+    text = f"Cosines of {', '.join(names)} with each other. Between two of them, "
+    return described(figure, f"{text}{'; '.join(words)}.")
 
 
 def _write(axes: Axes, at: tuple, text: str, share: float, fontsize: int) -> None:
