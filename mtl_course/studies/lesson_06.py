@@ -23,6 +23,19 @@ SETS = lesson_05.TASK_SETS | {UNRELATED: ("two cars", "stop sign", "road bends l
 """Four tasks each: the lecture's, four of one family, and four that have little in common."""
 CALLED = {"the four": "the lecture's four", UNRELATED: "four unrelated tasks"}
 """What the lesson calls two of the sets; the others are called as in the rows."""
+AXES = {
+    "cosine": "cosine, mean of six pairs", "share": "weight of stop signs", "auc": "AUC",
+}  # fmt: skip
+CLAIMED = (
+    *(f"gradients, {name}: cosine larger than under random labels"
+      for name in ("four about cars", *CALLED.values())),
+    *(f"0.9 for stop signs: {task} gain over 0.5" for task in ("stop signs", "traffic lights")),
+    *(f"{name}: {way} gains over a plain sum"
+      for name in CALLED.values() for way in (*aggregators.AGGREGATORS, "plain sum, width 16")),
+    "the lecture's four: width 16 gains over CAGrad",
+    "four unrelated tasks: width 16 gains over MGDA",
+)  # fmt: skip
+"""What the lesson claims, of `assets/claims.json`; the last two: over the best aggregator."""
 
 
 def roads(seed: int, *, fit: Fit = fit) -> Dataset:
@@ -195,7 +208,11 @@ _AGGREGATORS = Study(
 
 _WEIGHTS = Study(
     "What does moving the loss's weight from one task to another buy, and cost?",
-    grid=cells(width=WEIGHTS_RATES, share=SHARES),
+    grid=[
+        *cells(width=[NARROW], share=SHARES),
+        *cells(width=[WEIGHTS_WIDTH], share=[share for share in SHARES if 0.05 < share < 0.95]),
+        *cells(width=[WEIGHTS_WIDTH], share=[0.0, 1.0]),
+    ],
     source=roads, train=_weights, **lesson_05.REPORTED,
     settings={
         "test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH, "sets": SETS,
