@@ -377,8 +377,8 @@ NO_TENSORS = {
     "explorers.projection": "checks a student's cell, on the CPU",
 } | {
     f"figures.{name}": "draws numbers and tables" for name in (
-        "arrows", "by_task", "compass", "crosses", "curves", "dots", "gain_map", "gains", "history",
-        "ladder", "matrices",
+        "arrows", "by_task", "compass", "curves", "dots", "gain_map", "gains", "history",
+        "ladder", "matrices", "points",
     )
 }  # fmt: skip
 

@@ -35,7 +35,7 @@ ALSO = {
     "03_multi_task": {"images": 1000},
     "04_unknown_labels": {"fraction": 0.8},
     "05_when_multi_task_makes_sense": {"companions": 9},
-    "06_when_tasks_fight": {"partner": "red light"},
+    "06_when_tasks_fight": {"other": "car"},
     "assignments/instructor/transfer/transfer": {"variant": 3},
     "assignments/instructor/multi_task/multi_task": {"variant": 3},
     "assignments/student/transfer/transfer": {"variant": 2},
@@ -138,7 +138,14 @@ SITTING = {"cells": 45, "words": 2_000, "figures": 7, "tables": 6}
 
 
 @pytest.mark.parametrize(
-    "name", ["01_transfer", "02_when_transfer_makes_sense", "03_multi_task", "04_unknown_labels"]
+    "name",
+    [
+        "01_transfer",
+        "02_when_transfer_makes_sense",
+        "03_multi_task",
+        "04_unknown_labels",
+        "06_when_tasks_fight",
+    ],
 )
 def test_a_lesson_takes_one_sitting(name: str):
     cells = read(ROOT / "notebooks" / f"{name}.ipynb").cells
@@ -220,10 +227,12 @@ def test_runs_with_other_parameters(path: Path):
         ("03_multi_task", {"seed": 7, "images": 300}, {"images": 300}),
         ("02_when_transfer_makes_sense", {"seed": 7, "labels": 1}, {"labels": 300}),
         ("04_unknown_labels", {"seed": 7, "fraction": 0.7}, {"fraction": 0.8}),
+        ("06_when_tasks_fight", {"seed": 7, "other": "bicycle"}, {"other": "traffic light"}),
         ("evidence/01_transfer", {"seed": 7}, {}),
         ("evidence/02_when_transfer_makes_sense", {"seed": 7}, {}),
         ("evidence/03_multi_task", {"seed": 7}, {}),
         ("evidence/04_unknown_labels", {"seed": 7}, {}),
+        ("evidence/06_when_tasks_fight", {"seed": 7}, {}),
     ],
 )
 def test_a_lesson_goes_on_with_what_it_can_use(name: str, parameters: dict, taken: dict):

@@ -118,31 +118,27 @@ def by_task(
     )
 
 
-def crosses(
-    series: Mapping[str, Sequence[pd.DataFrame]], *, xlabel: str, ylabel: str, joined: bool = False
+def points(
+    panels: Mapping[str, pd.DataFrame], x: str, y: str, kind: str, *, labels: Mapping[str, str]
 ) -> Figure:
-    """Draw points with a 95 % interval to both sides and one up and down.
+    """Draw single networks as points of two scores, side by side on one scale.
 
-    series: by name, two tables of one index with columns mean, low and high: what is drawn along
-        x, and what along y. joined: a line goes from point to point, and each says its index.
+    panels: by title, one row a network. kind: the column that tells the series apart.
+    labels: what axes and legend say, by column.
     """
-    figure, (axes,) = subplots(8.0, 5.6)
-    line = {"linestyle": "-" if joined else "none", "elinewidth": 1.2, "capsize": 2}
-    for i, (name, (x, y)) in enumerate(series.items()):
-        draw_series(axes, i, x, y, label=name, **line)
-        for k, at in enumerate(zip(x["mean"], y["mean"], strict=True) if joined else ()):
-            offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
-            axes.annotate(text_of(x.index[k]), at, fontsize=11, **offset)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    if len(series) > 1:
-        axes.legend(fontsize=11)
-    words = (
-        f"{name}: " + ", ".join(
-            f"({a:.2f}, {b:.2f})" for a, b in zip(x["mean"], y["mean"], strict=True)
-        )
-        for name, (x, y) in series.items()
-    )  # fmt: skip
-    return described(figure, f"{ylabel} against {xlabel}, with 95 % intervals. {'; '.join(words)}.")
+    figure, boxes = subplots(4.8 * len(panels), 4.4, ncols=len(panels), sharex=True, sharey=True)
+    text = f"Each network's {labels.get(y, y)} against its {labels.get(x, x)}, a panel each."
+    for axes, (title, rows) in zip(boxes, panels.items(), strict=True):
+        for i, (name, mine) in enumerate(rows.groupby(kind)):
+            line = {"color": COLORS[i], "marker": MARKERS[i], "linestyle": "none"}
+            axes.plot(mine[x], mine[y], label=text_of(name), **line)
+        axes.set(title=title, xlabel=labels.get(x, x))
+        axes.yaxis.set_tick_params(labelleft=True)
+        ranges = (f"{labels.get(k, k)} {rows[k].min():.2f} to {rows[k].max():.2f}" for k in (x, y))
+        text += f" {title}: {len(rows)} networks, {', '.join(ranges)}."
+    boxes[0].set_ylabel(labels.get(y, y))
+    boxes[-1].legend(title=labels.get(kind, kind), fontsize=11, loc="lower left")
+    return described(figure, text)
 
 
 def dots(
