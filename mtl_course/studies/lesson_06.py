@@ -82,6 +82,14 @@ def over_time(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).replace(CALLED)
 
 
+def above_random(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what the mean cosine of each set has above that of random labels, by set and step."""
+    table, how = over_time(rows), {"over": RANDOM, "score": "cosine", "keys": ["step"]}
+    sets = [way for way in table["way"].unique() if way != RANDOM]
+    gains = {way: statistics.gain(table, way, **how).set_index("step") for way in sets}
+    return pd.concat(gains, names=["set"])
+
+
 def conflicts(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the share of pairs and seeds whose cosine is below 0, by way (a row) and step."""
     below = {

@@ -139,8 +139,6 @@ VERDICTS = {
         "gradients, the lecture's four: cosine larger than under random labels": "cannot tell",
         "gradients, four about cars: cosine larger than under random labels": "supported",
         "gradients, four unrelated tasks: cosine larger than under random labels": "cannot tell",
-        "0.75 for stop signs: stop signs gain over 0.5": "TODO",
-        "0.75 for stop signs: traffic lights gain over 0.5": "TODO",
         "0.9 for stop signs: stop signs gain over 0.5": "TODO",
         "0.9 for stop signs: traffic lights gain over 0.5": "TODO",
         "all for stop signs: stop signs gain over 0.5": "TODO",

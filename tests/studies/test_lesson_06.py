@@ -1,6 +1,7 @@
 """Guards studies.lesson_06 and lesson_06_pairs: who fights with whom, under which rules."""
 
 import functools
+import re
 
 import numpy as np
 import pandas as pd
@@ -357,13 +358,9 @@ def over_sum(way: str, name: str, score: str = "", other: bool = False) -> pd.Se
     return found(claim, other)
 
 
+@functools.cache
 def looks(other: bool) -> pd.DataFrame:
-    """Return what the mean cosine of each set is above that of random labels, by set and step."""
-    table = lesson_06.over_time(studies.run("gradients", BOTH[other]))
-    how = {"over": lesson_06.RANDOM, "score": "cosine", "keys": ["step"]}
-    sets = set(table["way"]) - {lesson_06.RANDOM}
-    gains = {way: studies.gain(table, way, **how).set_index("step") for way in sets}
-    return pd.concat(gains, names=["set"])
+    return lesson_06.above_random(studies.run("gradients", BOTH[other]))
 
 
 def random_labels(other: bool) -> pd.DataFrame:
@@ -411,7 +408,8 @@ STATED = [
         for way in aggregators.AGGREGATORS for name in (FOUR, FAR)
     )),
     (LESSON, "*PCGrad* and *uncertainty* even cost a little with unrelated tasks", lambda: all(
-        both(f"{FAR}: {way} gains over a plain sum", "opposite") for way in ("PCGrad", "uncertainty")
+        both(f"{FAR}: {way} gains over a plain sum", "opposite")
+        for way in ("PCGrad", "uncertainty")
     )),
     (LESSON, "Ten other seeds see two gains of about 0.01: *CAGrad* with the lecture's four and "
      "*MGDA* with unrelated tasks", lambda: [
@@ -464,9 +462,11 @@ NUMBERS = [
      lambda: pooled().loc["difference"]),
     (EVIDENCE, "they see {:.3f} (−{:.3f} to {:.3f}) and *cannot tell*",
      lambda: pooled(claims.OTHER_SEEDS).loc["difference"].abs()),
-    (EVIDENCE, "related pairs gain {:.3f} over alone ({:.3f} with other seeds), one after the other "
-     "{:.3f}", lambda: [pooled()["mean"]["related"], pooled(claims.OTHER_SEEDS)["mean"]["related"],
-                        pairs.pooled(studies.run("affinity"))["mean"]["related"]]),
+    (EVIDENCE, "related pairs gain {:.3f} over alone ({:.3f} with other seeds), one after the "
+     "other {:.3f}", lambda: [
+        table["mean"]["related"]
+        for table in (pooled(), pooled(claims.OTHER_SEEDS), pairs.pooled(studies.run("affinity")))
+    ]),
 ]  # fmt: skip
 
 
@@ -492,3 +492,68 @@ def test_the_agreement_of_the_maps_is_what_the_evidence_says():
     assert 0 < other["low"] < 0.02
     assert f"all twenty {twenty['ρ']:.2f}, with one that just holds it" in text
     assert -0.02 < twenty["low"] < 0
+
+
+# ---------------------------------------------------------------------- one verdict for a claim
+
+PAGES = {"lesson": LESSON, "evidence": EVIDENCE, "instructors": LESSON.parent / "INSTRUCTORS.md",
+         "readme": ROOT / "README.md"}  # fmt: skip
+OPEN = "probably help|seem to help|are about (as good|equal)|as good as|no better than|about half"
+
+
+def about_06(page: str) -> str:
+    """Return what a page says about this lesson."""
+    text = prose(PAGES[page])
+    if page == "instructors":
+        return text.partition("## 06 When tasks fight")[2].partition("## 07")[0]
+    if page == "readme":
+        return text.partition("What lesson 06 finds")[2].partition("## A world")[0]
+    return text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_concludes_from_cannot_tell(page):
+    """The old lesson called the ten other seeds “the only fair test”, and then overruled them."""
+    assert about_06(page)
+    assert not re.findall(OPEN, about_06(page), re.IGNORECASE)
+    assert not re.findall(
+        r"\b(kin|strangers?|victims?|in company)\b", about_06(page), re.IGNORECASE
+    )
+    if page == "evidence":
+        assert pooled(claims.OTHER_SEEDS).loc["difference", "low"] < 0
+        assert "So the claim is **not established**" in about_06(page)
+
+
+def test_instructors_and_readme_say_what_the_claims_say():
+    beaten = [f"{name}: width 16 gains over {way}"
+              for way in aggregators.AGGREGATORS for name in (FOUR, FAR)]  # fmt: skip
+    assert all(both(claim, "supported") for claim in beaten)
+    for page in ("instructors", "readme"):
+        assert "width 16 beats each aggregator in the mean" in about_06(page)
+    text = about_06("instructors")
+    assert "MGDA lifts the worst of four unrelated tasks" in text
+    assert both(f"{FAR}: MGDA gains {WORST}", "supported")
+    assert "no set of tasks has cosines above those of random labels with both sets" in text
+    sets = ("four about cars", FOUR, FAR)
+    assert not any(both(CARS.replace(sets[0], name), "supported") for name in sets)
+    assert "at step 30 the tasks about cars have" in text
+    assert all(looks(other).loc[(sets[0], 30), "verdict"] == "supported" for other in (False, True))
+
+
+def test_the_readme_shows_the_rows():
+    """The four columns: the mean and the worst, of the lecture's four and of unrelated tasks."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("What lesson 06 finds")[2]
+    text = text.partition("\n## ")[0].replace("−", "-")
+    rows = studies.run("aggregators")
+    tables = [
+        lesson_06.over_the_sum(rows, score)[name].set_index("way")
+        for name in (FOUR, FAR) for score in ("auc", "worst")
+    ]  # fmt: skip
+    lines = {
+        line.split("|")[1].strip(): line.split("|")[2:-1]
+        for line in text.splitlines() if line.startswith("| ")
+    }  # fmt: skip
+    for way in tables[0].index:
+        for table, cell in zip(tables, lines[way], strict=True):
+            shown = [float(number) for number in re.findall(r"-?\d\.\d+", cell)]
+            np.testing.assert_allclose(shown, table.loc[way, ["mean", "low", "high"]], atol=6e-4)
