@@ -116,9 +116,9 @@ def cosine_matrices(rows: pd.DataFrame, way: str) -> dict[int, pd.DataFrame]:
 TRADED_TASKS = ("stop sign", "traffic light")
 SHARES = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0)  # of all weight, for the first
 NARROW = 2  # channels: where sharing costs most in lesson 05, and many networks miss the stop sign
-WIDTHS_TRIED = (4, 8, 16)
 MISSED = 0.6  # a network below this area under the ROC curve has missed a task
-WEIGHTS_WIDTH = 8  # the smallest in "weights_tuning" at which no network misses a task
+BEST_RATES = {4: 1e-2, 8: 1e-2}  # with even weights, by width, of "weights_tuning"
+WEIGHTS_WIDTH = 8  # of 4, 8, 16, … the first in "weights_tuning" at which no network misses a task
 WEIGHTS_RATES = {NARROW: 3e-2, WEIGHTS_WIDTH: 1e-2}  # of lesson 05; the best of "weights_tuning"
 
 
@@ -145,14 +145,15 @@ def by_share(rows: pd.DataFrame, width: int) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def lowest(rows: pd.DataFrame) -> pd.Series:
+    """Return each network's lowest area under the curve of the tasks that have weight."""
+    aucs = [rows["auc 1"].where(rows["share"] > 0), rows["auc 2"].where(rows["share"] < 1)]
+    return pd.concat(aucs, axis=1).min(axis=1)
+
+
 def missed(rows: pd.DataFrame) -> pd.DataFrame:
     """Return how many networks miss a task that has weight, by width (a row) and share."""
-    aucs = [
-        rows[f"auc {number}"].where(weight > 0, 1.0)
-        for number, weight in ((1, rows["share"]), (2, 1 - rows["share"]))
-    ]
-    low = pd.concat(aucs, axis=1).min(axis=1) < MISSED
-    return low.groupby([rows["width"], rows["share"]]).sum().unstack("share")
+    return (lowest(rows) < MISSED).groupby([rows["width"], rows["share"]]).sum().unstack("share")
 
 
 # ---------------------------------------------------------------------- aggregators
@@ -236,10 +237,12 @@ STUDIES = {
     ),
     "weights": _WEIGHTS,
     "weights_tuning": common.tuning(
-        _WEIGHTS, "At which width does no network miss a task, at which rate? Development seeds.",
-        grid=cells(
-            width=WIDTHS_TRIED, rate=common.RATES_TRIED[1:4], share=(0.25, 0.5, 0.75, 1.0)
-        ),
+        _WEIGHTS, "Loss weights: at which width does no network miss a task? On development seeds.",
+        grid=[
+            *cells(width=BEST_RATES, rate=common.RATES_TRIED[1:4], share=[0.5]),
+            *({"width": width, "rate": rate, "share": share}
+              for width, rate in BEST_RATES.items() for share in (0.25, 0.75, 1.0)),
+        ],
     ),
     "aggregators": _AGGREGATORS,
     "aggregators_tuning": common.tuning(

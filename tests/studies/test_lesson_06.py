@@ -131,24 +131,19 @@ def test_a_network_misses_a_task_that_has_weight():
     assert long["auc"].tolist() == [0.59, 0.7, 0.7, 0.9, 0.9, 0.5]
 
 
-def even(width: int) -> pd.Series:
-    rows = studies.run("weights_tuning", only={"width": [width], "share": [0.5]})
-    return rows.groupby("rate")["auc"].mean()
-
-
-def test_the_width_of_weights_is_the_smallest_at_which_no_network_misses_a_task():
+def test_the_width_of_weights_is_the_first_at_which_no_network_misses_a_task():
     """What a weight costs is no lottery there: on development seeds, and on all that are shown."""
     rows = studies.run("weights_tuning")
-    for width in lesson_06.WIDTHS_TRIED:
-        mine = rows[(rows["width"] == width) & (rows["rate"] == even(width).idxmax())]
-        missed = lesson_06.missed(mine).to_numpy().sum()
-        assert (missed == 0) == (width >= lesson_06.WEIGHTS_WIDTH)
-        if width == lesson_06.WEIGHTS_WIDTH:
-            break
-    assert (
-        lesson_06.WEIGHTS_RATES[lesson_06.WEIGHTS_WIDTH] == even(lesson_06.WEIGHTS_WIDTH).idxmax()
-    )
-    assert 0.003 < lesson_06.WEIGHTS_RATES[lesson_06.WEIGHTS_WIDTH] < 0.03
+    for width, rate in lesson_06.BEST_RATES.items():
+        mine = rows[rows["width"] == width]
+        even = mine[mine["share"] == 0.5].groupby("rate")["auc"].mean()
+        assert even.idxmax() == rate
+        assert even.index.min() < rate < even.index.max() or width != lesson_06.WEIGHTS_WIDTH
+        missed = lesson_06.missed(mine[mine["rate"] == rate]).to_numpy()
+        assert missed.size == 4
+        assert (missed.sum() == 0) == (width == lesson_06.WEIGHTS_WIDTH)
+    assert list(lesson_06.BEST_RATES) == [4, lesson_06.WEIGHTS_WIDTH]
+    assert lesson_06.WEIGHTS_RATES[lesson_06.WEIGHTS_WIDTH] == rate
     for where in ("", studies.OTHERS):
         shown = pd.read_csv(SHIPPED / where / "weights.csv")
         missed = lesson_06.missed(shown)
