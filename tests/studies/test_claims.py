@@ -141,6 +141,7 @@ VERDICTS = {
         "gradients, four unrelated tasks: cosine larger than under random labels": "cannot tell",
         "0.9 for stop signs: stop signs gain over 0.5": "TODO",
         "0.9 for stop signs: traffic lights gain over 0.5": "TODO",
+        "0.9 for stop signs: the mean of both gains over 0.5": "TODO",
         "all for stop signs: stop signs gain over 0.5": "TODO",
         "width 2, 0.9 for stop signs: stop signs gain over 0.5": "TODO",
         "width 2, 0.9 for stop signs: traffic lights gain over 0.5": "TODO",
