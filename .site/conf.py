@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
+import nbformat
 from sphinx.application import Sphinx
 
 project = "mtl_course"
@@ -14,9 +16,7 @@ copyright = f"{author}. Prose and pictures CC BY 4.0, code MIT"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
 root_doc = "README"
 include_patterns = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
+    "*.md",
     "assets/clothes/README.md",
     "notebooks/*.ipynb",
     "notebooks/evidence/*.ipynb",
@@ -42,6 +42,11 @@ _ACCESS = """addEventListener("DOMContentLoaded", () => {
 html_js_files = [(None, {"body": _ACCESS})]
 html_copy_source = False
 html_show_sourcelink = False
+
+ROOT = Path(__file__).parents[1]
+EXPLORERS = ROOT / "mtl_course" / "explorers"
+START = re.compile('<div class="mtl-still" data-mtl-front="train_head".*?</div>', re.DOTALL)
+FRONTS = Path(__file__).with_name("fronts.js")
 
 CONTENTS = """
 
@@ -73,6 +78,9 @@ notebooks/assignments/student/*/*
 :hidden:
 :caption: More
 
+RESULTS
+STUDIES
+BENCHMARKS
 notebooks/INSTRUCTORS
 notebooks/assignments/README
 assets/clothes/README
@@ -83,9 +91,38 @@ CHANGELOG
 
 
 def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
-    """README is the front page; GitHub, which shows it too, knows no tables of contents."""
+    """README is the front page; GitHub, which shows it too, knows no tables of contents.
+
+    Here it begins with what a reader can do at once: to train a head, lesson 01's widget.
+    """
     if page == root_doc:
-        source[0] += CONTENTS
+        lesson = nbformat.read(ROOT / "notebooks" / "01_transfer.ipynb", as_version=4)
+        pages = (
+            output.get("data", {}).get("text/html", "")
+            for cell in lesson.cells
+            for output in cell.get("outputs", [])
+        )
+        start = next(filter(None, map(START.search, pages)))[0]
+        before, mark, after = source[0].partition("![Lesson 01")
+        source[0] = f"{before}{start}\n\n{mark}{after}{CONTENTS}"
+
+
+FRONT = re.compile(r'data-mtl-front="(\w+)"(?: data-mtl-file="([\w/.]+)")?')
+
+
+def script(name: str, file: str = "") -> str:
+    """What makes the widgets of one module run in a page; it stands in the page itself, so that a
+    site on a disk will do. file: of more data."""
+    front = EXPLORERS.joinpath(f"{name}.js").read_text(encoding="utf-8")
+    more = ROOT.joinpath(file).read_text(encoding="utf-8") if file else "{}"
+    about = f'const name = "{name}";\nconst more = {more};'
+    return f"{front}\n{about}\n{FRONTS.read_text(encoding='utf-8')}"
+
+
+def _add_fronts(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """A page's widgets that need no kernel run in it."""
+    for name, file in sorted({*FRONT.findall(context.get("body", ""))}):
+        app.add_js_file(None, body=script(name, file), type="module")
 
 
 def _tidy(app: Sphinx, error: Exception | None) -> None:
@@ -99,4 +136,5 @@ def _tidy(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _add_contents)
+    app.connect("html-page-context", _add_fronts)
     app.connect("build-finished", _tidy)

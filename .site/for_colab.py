@@ -19,12 +19,7 @@ ABOUT = """\
 *On Colab*: the next cell fetches the course and installs it, once in a session. If an import fails
 after it, *Runtime → Restart session* and run on: Colab had loaded an older package before. A GPU
 (*Runtime → Change runtime type*) is used where there is one."""
-SET_UP = """\
-%pip install -q --no-deps --src . -e "git+{address}@{branch}#egg=mtl_course"
-%pip install -q -e "./mtl-course[aggregators]" "ipywidgets>=8.1"
-import sys
-
-sys.path.insert(0, "mtl-course")  # this Python started before it was installed"""
+SET_UP = '%pip install -q "mtl_course[aggregators] @ git+{address}@{branch}" "anywidget>=0.11"'
 PAGE = """\
 # The course without an installation
 

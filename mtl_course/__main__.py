@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mtl_course.base import check_writable
+from mtl_course.base import HOME, check_writable
+from mtl_course.copies import copy_lessons
 from mtl_course.storage import results_folder
 
 
@@ -49,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         own.set_defaults(run=run, command=name)
         return own.add_argument
 
+    add = command(_start)
+    add("folder", type=Path, nargs="?", default=HOME / "my_course", help="default: my_course")
+    add("--copy", action="store_true", help="only copy: for JupyterHub or an editor")
     command(_report)
     add = command(_studies, stored)
     add("name", nargs="?", help="a study; without it, the studies are listed")
@@ -82,6 +86,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--again", action="store_true", help="grade what is graded already, too")
     add("--root", action="store_true", help="grade although you are root")
     return parser
+
+
+def _start(asked: argparse.Namespace) -> Iterator[str]:
+    """Copy the lessons into a folder where they are yours, and open them in JupyterLab."""
+    folder = asked.folder.expanduser().absolute()
+    yield from copy_lessons(folder)
+    if asked.copy:
+        return
+    try:
+        from jupyterlab.labapp import LabApp
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error}. Install: python -m pip install -r requirements.txt") from error
+    root = HOME if folder == HOME / "my_course" else folder
+    first = (folder / "00_start_here.ipynb").relative_to(root).as_posix()
+    options = {"ServerApp.root_dir": root, "LabApp.default_url": f"/lab/tree/{first}"}
+    LabApp.launch_instance([f"--{name}={value}" for name, value in options.items()])
 
 
 def _report(_: argparse.Namespace) -> Iterator[str]:

@@ -12,9 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import platformdirs
 
-HOME = Path(__file__).parent.parent
-"""The folder of the course, with ``assets`` and ``results``."""
+_HERE = Path(__file__).parent
+_PACKED = (_HERE / "assets").is_dir()  # installed from a wheel, not in a checkout of the course
+ASSETS = (_HERE if _PACKED else _HERE.parent) / "assets"
+"""The folder of what ships: rows, photographs, weights."""
+HOME = platformdirs.user_data_path("mtl_course") if _PACKED else _HERE.parent
+"""The folder of the course, with ``results``; in your own data folder if it is no checkout."""
 
 
 def derive_seed(seed: int, role: str) -> int:

@@ -90,7 +90,7 @@ def everything() -> dict[str, object]:
         "image": figures.image(four.images[0], "A scene."),
         "filters": figures.filters({"some": FILTERS, "ink": FILTERS[:, :1]}),
         "calibration": figures.calibration(NUMBERS.sigmoid(), four.labels, four.tasks),
-        "label sheet": sheet._sums.value,
+        "label sheet": sheet._front.attributes(),
         "compass": compass.angles(0, "PCGrad").to_csv() + compass._table.value,
         "over": _over(four.images[0], FALLS),
         "cosines": gradients.cosines(NUMBERS.T),

@@ -267,8 +267,10 @@ def sweep(explorer: sync_api.Locator, pressed: Callable[[], None] = lambda: None
             go(control, "Home")
             options = control.evaluate("s => s.options.length")
         go(control, *["ArrowDown"] * (options - 1))
-    for control in explorer.locator(".jupyter-button:not(.mtl-live *)").all():
+    for control in explorer.locator("button:not(.mtl-live *)").all():
         if control.is_enabled():  # a prediction that was committed is closed
             go(control, "Space")
+    for control in explorer.locator("input[type=range]").all():
+        go(control, "End", "ArrowLeft", "Home")
     for control in explorer.locator("input[type=number]").all():
         go(control, "ArrowUp", "ArrowUp", "ArrowDown")

@@ -27,7 +27,7 @@ SCREENSHOTS = ROOT / "results" / "screenshots"
 
 # How many explorers each lesson has, by the class that the page finds them by.
 EXPLORERS = {
-    "01_transfer": {"predict": 2, "reveal": 2, "surgery": 1},
+    "01_transfer": {"predict": 2, "reveal": 2, "surgery": 1, "train-head": 1},
     "02_when_transfer_makes_sense": {"predict": 3, "reveal": 3, "cells": 2},
     "03_multi_task": {"predict": 2, "reveal": 2, "scene-maker": 1},
     "04_unknown_labels": {"predict": 2, "reveal": 2, "label-sheet": 1},
@@ -36,6 +36,7 @@ EXPLORERS = {
     "07_real_photographs": {"predict": 3, "reveal": 3, "label-sheet": 1},
 }
 KINDS = {"predict", "reveal", "surgery", "cells", "scene-maker", "label-sheet", "compass"}
+KINDS |= {"train-head"}
 # Every live run is started and stopped. In these lessons the first one goes on to its end, once for
 # each kind of explorer: what the others would train is tested without a browser.
 TO_THE_END = {"01_transfer", "02_when_transfer_makes_sense"}
@@ -104,7 +105,10 @@ def run_live(explorer: sync_api.Locator, to_the_end: bool) -> None:
         expect(said).to_contain_text("Done in", timeout=1000 * lab.RUN_ALL)
 
 
-@pytest.mark.parametrize("path", for_students(), ids=label)
+# Evidence reads rows and has nothing to press: nbval and papermill run it.
+@pytest.mark.parametrize(
+    "path", [path for path in for_students() if path.parent.name != "evidence"], ids=label
+)
 def test_runs_in_the_browser(path: Path, tab: lab.Tab, server: lab.Server):
     """Run All, then every control of every explorer across its range, and every live run."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -209,6 +213,35 @@ def test_what_students_do_to_widgets(tab: lab.Tab, server: lab.Server, tmp_path:
     lab.sweep(short)
     short.locator(".mtl-live button").press("Space")
     expect(short.locator(".mtl-progress")).to_contain_text("Done in")
+    tab.assert_clean()
+
+
+BOTH_WAYS = (
+    TWICE[0],
+    """
+sheet = LabelSheet(roads, torch.zeros(8, 4))
+sheet
+""",
+    "before = sheet.labels[0, 0].item()",
+    """
+assert sheet.labels[0, 0] != before, "the page told the kernel"
+sheet.labels = torch.ones(8, 4)
+""",
+)
+
+
+def test_a_page_and_its_kernel_tell_each_other(tab: lab.Tab, server: lab.Server, tmp_path: Path):
+    """What is pressed in the page, Python has; what Python sets, the page shows."""
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, BOTH_WAYS[:3])))
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "name": "python3"}
+    nbformat.write(notebook, tmp_path / "both.ipynb")
+    lesson = lab.run_all(tab, server, tmp_path / "both.ipynb")
+    sheet = lesson.locator(".mtl-label-sheet")
+    lab.press(sheet, sheet.locator("td button").first, "Space")
+    lesson.locator(".jp-CodeCell").nth(2).locator(".cm-content").fill(BOTH_WAYS[3])
+    tab.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    expect(sheet.locator(".mtl-picture")).to_contain_text("a sum over 32 of 32 entries")
+    expect(sheet.locator("[data-y='1']")).to_have_count(32)
     tab.assert_clean()
 
 

@@ -1,4 +1,4 @@
-"""The presenter's view: a notebook under Voilà, in Chromium, by the command in README."""
+"""The presenter's view: a notebook under Voilà, in Chromium, by the command for instructors."""
 
 from __future__ import annotations
 
@@ -108,6 +108,6 @@ def test_a_lecture_hall_sees_the_widgets_and_no_code(page_of: str, tmp_path: Pat
         assert not tab.errors
 
 
-def test_the_command_is_in_the_readme():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.search(rf"&& {COMMAND}$", readme, re.MULTILINE)
+def test_instructors_are_given_the_command():
+    page = (ROOT / "notebooks" / "INSTRUCTORS.md").read_text(encoding="utf-8")
+    assert re.search(rf"&& {COMMAND}$", page, re.MULTILINE)

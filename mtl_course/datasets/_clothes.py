@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtl_course.base import HOME
+from mtl_course.base import ASSETS
 from mtl_course.datasets._dataset import Dataset, Split
 
 CLOTHES = (
@@ -30,7 +30,7 @@ def clothes(folder: str | os.PathLike | None = None) -> Split:
     Raises: FileNotFoundError if a file is not there; ValueError if one is damaged.
     Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017 (MIT).
     """
-    folder = Path(folder or HOME / "assets" / "clothes")
+    folder = Path(folder or ASSETS / "clothes")
     return Split(*(_read(folder, part) for part in ("train", "t10k")))
 
 

@@ -1,14 +1,19 @@
 """What the lessons' widgets share, and a training run that is watched and can be stopped."""
 
 import html
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
+import anywidget
 import ipywidgets as widgets
 import pandas as pd
+import traitlets
 from torch import Tensor
 
+from mtl_course.base import ASSETS
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
 from mtl_course.training import fit, sum_backward
@@ -39,13 +44,12 @@ _ONE_OF_TWO = (
     "this cell again.'; font-weight: bold}"
     ".mtl-explorer .jupyter-widgets-disconnected::before {content: none}</style>"
 )
-_TABLE = (  # for light pages and dark ones; the label sheet's columns are as wide as its buttons
+_TABLE = (  # for light pages and dark ones
     "<style>.mtl-table {background: white; color: black; border-collapse: collapse; margin: 4px}"
     ".mtl-table td, .mtl-table th {padding: 1px 8px; text-align: right; line-height: 1.3}"
     ".mtl-table th:first-child {text-align: left}"
     ".mtl-table caption {background: white; color: black; text-align: left}"
-    ".mtl-table .chosen {outline: 2px solid black}"
-    ".mtl-label-sheet td {width: 64px} .mtl-label-sheet th:first-child {width: 128px}</style>"
+    ".mtl-table .chosen {outline: 2px solid black}</style>"
 )
 _ONE_AT_A_TIME = threading.Lock()
 _PAUSE = 0.1  # seconds between two messages
@@ -56,6 +60,7 @@ class Explorer(widgets.VBox):
 
     Each has `static`, which returns what it shows as `figures.bundle` does, and `_update`, which
     each change of `controls` calls. name: its class on the page is ``mtl-{name}``.
+    Where its only child is a `Front`, the site runs that in the picture's place.
     """
 
     def __init__(self, name: str, children: Sequence, controls: Sequence = ()) -> None:
@@ -65,13 +70,41 @@ class Explorer(widgets.VBox):
             control.observe(lambda _: self._update(), "value")
         self._update()
 
+    def _update(self) -> None:
+        pass
+
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        still = self.static()
-        page = f'<div class="mtl-still">{still["text/html"]}{_STILL}</div>'
+        still, front = self.static(), self.children[0]
+        about = f" {front.attributes()}" if isinstance(front, Front) else ""
+        page = f'<div class="mtl-still"{about}>{still["text/html"]}{_STILL}</div>'
         display(still | {"text/html": f"{_KEYS}{_ONE_OF_TWO}{page}"}, raw=True)
         display(self._repr_mimebundle_() | {"text/html": "", "text/plain": ""}, raw=True)
+
+
+class Front(anywidget.AnyWidget):
+    """A widget that answers in the page: the module ``{name}.js`` beside this file.
+
+    The module runs with a kernel and without one. data: what it shows; value: what its reader
+    changes, here and there. Both are JSON. file: of more data, below the course's folder; a page
+    without a kernel holds it once.
+    """
+
+    data = traitlets.Dict().tag(sync=True)
+    value = traitlets.Any().tag(sync=True)
+
+    def __init__(self, name: str, data: dict, value: object, file: str = "") -> None:
+        self.name, self._about, self._file = name, data, file
+        more = json.loads((ASSETS.parent / file).read_text(encoding="utf-8")) if file else {}
+        self._esm = Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8")
+        super().__init__(data=data | more, value=value)
+
+    def attributes(self) -> str:
+        """Return what an element of a page needs to become this widget, as HTML attributes."""
+        state = html.escape(json.dumps({"data": self._about, "value": self.value}))
+        file = f' data-mtl-file="{self._file}"' if self._file else ""
+        return f'data-mtl-front="{self.name}"{file} data-mtl-state="{state}"'
 
 
 def output(kind: str) -> widgets.HTML:

@@ -21,4 +21,4 @@ from mtl_course.figures._pictures import (
     surgery,
 )
 from mtl_course.figures._runs import calibration, history
-from mtl_course.figures._style import COLORS, bundle, image, show
+from mtl_course.figures._style import COLORS, bundle, image, show, url

@@ -78,8 +78,16 @@ def image(picture: Figure | Tensor, alt: str, width: int | None = None) -> str:
     """
     if isinstance(picture, Figure):
         return _img(_png(picture, dpi=_DPI), alt, width)
-    pixels = Image.fromarray(array(picture.permute(1, 2, 0)))
-    return _img(_png(pixels), alt, width, "image-rendering:pixelated;")
+    return _img(_pixels(picture), alt, width, "image-rendering:pixelated;")
+
+
+def url(picture: Tensor) -> str:
+    """Return the pixels of an image, uint8 (3, height, width), as a URL that holds them."""
+    return f"data:image/png;base64,{_pixels(picture)}"
+
+
+def _pixels(picture: Tensor) -> str:
+    return _png(Image.fromarray(array(picture.permute(1, 2, 0))))
 
 
 def _png(picture: Figure | Image.Image, **settings) -> str:

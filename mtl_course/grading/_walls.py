@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_course.base import HOME
+from mtl_course.base import ASSETS, HOME
 
 _SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
 _FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
@@ -87,7 +87,7 @@ def _group(limits: Limits) -> list[str]:
 def visible() -> set[Path]:
     """Return the folders that a sandbox sees: the system's, this Python's, and the course's own."""
     folders = {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve()}
-    folders |= {*map(Path, _SYSTEM), HOME / "mtl_course", HOME / "assets"}
+    folders |= {*map(Path, _SYSTEM), HOME / "mtl_course", ASSETS}
     return {folder for folder in folders if folder.is_dir()}
 
 

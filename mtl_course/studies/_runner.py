@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from mtl_course import training
-from mtl_course.base import HOME, check_count
+from mtl_course.base import ASSETS, check_count
 from mtl_course.devices import on_cpu
 from mtl_course.storage import Interrupted, results_folder, writable
 from mtl_course.studies import _store, golden
@@ -21,7 +21,7 @@ from mtl_course.studies._registry import STUDIES
 from mtl_course.studies._store import Study, marks
 from mtl_course.studies._workers import group_of, in_processes, side_by_side
 
-SHIPPED = HOME / "assets" / "studies"
+SHIPPED = ASSETS / "studies"
 OTHERS = "other_seeds"  # the folder in it with rows of seeds that are in no figure
 
 

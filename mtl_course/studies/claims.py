@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_course import studies
-from mtl_course.base import HOME
+from mtl_course.base import ASSETS
 
 OTHER_SEEDS = range(10, 20)
 SAMPLE_SHARE, SAMPLE_SEED = 0.1, 2026  # of the random sample of comparisons
@@ -116,7 +116,7 @@ def _lesson(claims: Mapping, studies: Sequence, expensive: Mapping = {}, **more:
     return Lesson(own, studies, other, **more)
 
 
-_REGISTER = json.loads((HOME / "assets" / "claims.json").read_text(encoding="utf-8"))
+_REGISTER = json.loads((ASSETS / "claims.json").read_text(encoding="utf-8"))
 LESSONS = {name: _lesson(**about) for name, about in _REGISTER.items()}
 """By lesson: what it claims, as it stood before its other seeds were trained."""
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from mtl_course import datasets, networks, scenes, training, transfer
 from mtl_course.analysis import similarity
-from mtl_course.base import HOME, atomic, threads
+from mtl_course.base import ASSETS, atomic, threads
 from mtl_course.datasets import LETTERS, Dataset
 from mtl_course.networks import Network
 from mtl_course.studies import spectrograms
 
-FILE = HOME / "assets" / "golden_run.json"
+FILE = ASSETS / "golden_run.json"
 
 # Relative. On x86 the numbers move by less than 5e-6 between instruction sets (SSE to AVX-512, in
 # torch 2.15, MKL, oneDNN), and an error of 1e-6 in the output of each layer moves them by up to

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_course import scenes
-from mtl_course.base import HOME, derive_seed
+from mtl_course.base import ASSETS, derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network, shared
 from mtl_course.storage import Interrupted
@@ -33,7 +33,7 @@ NEW_TASK_RATES = {  # the best of "new_tasks_tuning"
 }
 WEATHER = ("clear day", "night", "thick fog")
 SHIFTED_TEST = 20_000  # scenes, of which each weather gets its share
-TRUNK = HOME / "assets" / "trunk.pt"
+TRUNK = ASSETS / "trunk.pt"
 """A network that has learned A; `python -m mtl_course headline --ship` makes it again."""
 
 

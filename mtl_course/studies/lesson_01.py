@@ -4,7 +4,7 @@ import functools
 import math
 
 from mtl_course import networks, training
-from mtl_course.base import HOME, derive_seed
+from mtl_course.base import ASSETS, derive_seed
 from mtl_course.datasets import CLOTHES, Dataset, Split, clothes, only
 from mtl_course.networks import Network
 from mtl_course.studies import common
@@ -54,7 +54,7 @@ def task_a(seed: int) -> Dataset:
 def pretrained() -> Network:
     """Return the network of A that ships, `source(seed=100)`."""
     network = networks.classifier(only(photographs().train, A), width=WIDTH)
-    return training.load(network, HOME / "assets" / "clothes" / "source.pt")
+    return training.load(network, ASSETS / "clothes" / "source.pt")
 
 
 def _clothes(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_course import scenes
-from mtl_course.base import HOME, derive_seed
+from mtl_course.base import ASSETS, derive_seed
 from mtl_course.datasets import Dataset, one_label
 from mtl_course.networks import Network, shared
 from mtl_course.studies import common
@@ -51,7 +51,7 @@ def well_trained(
 
 def pretrained() -> Network:
     """Return the network that ships, `well_trained(many_roads(100), seed=100)`."""
-    return load(shared(scenes.THE_FOUR, width=16), HOME / "assets" / "four_answers.pt")
+    return load(shared(scenes.THE_FOUR, width=16), ASSETS / "four_answers.pt")
 
 
 def _four_answers(

@@ -30,7 +30,7 @@ AXES = {
     "auc 1": "AUC of stop signs",
     "auc 2": "AUC of traffic lights",
 }
-COIN_TOSS = {"auc": (0.5, 14 * " " + "coin toss")}  # beside the first point
+COIN_TOSS = {"auc": (0.5, 44 * " " + "coin toss")}  # beside the points
 CLAIMED = (
     *(f"gradients, {name}: cosine larger than under random labels"
       for name in ("four about cars", *CALLED.values())),

@@ -1,4 +1,4 @@
-"""The README's table of figures, made from the files in assets/benchmarks.
+"""The table of BENCHMARKS.md, made from the files in assets/benchmarks.
 
 python tests/benchmarks/table.py
 """

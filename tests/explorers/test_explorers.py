@@ -1,7 +1,7 @@
 """Guards mtl_course.explorers without a browser; tests/test_browser.py presses the widgets.
 
-The larger explorers have files of their own: test_cells, test_compass, test_scene_maker,
-test_surgery.
+The larger explorers have files of their own: test_cells, test_compass, test_label_sheet,
+test_scene_maker, test_surgery.
 """
 
 import html
@@ -14,12 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mtl_course import datasets, figures, losses, networks, scenes, storage, training
+from mtl_course import figures, networks, scenes, storage, training
 from mtl_course.explorers import _frame, predict
-from mtl_course.explorers.label_sheet import LabelSheet
 from mtl_course.explorers.predict import Prediction
 
 
@@ -338,82 +335,3 @@ def test_a_run_that_fails_says_why_and_can_be_tried_again():
     button.click()
     pressed.thread.join()
     assert said.value == "well"
-
-
-# ---------------------------------------------------------------------------------- label sheet
-
-
-def sheet(labels: list[list[int]], logits: list[list[float]], of: int = 8) -> LabelSheet:
-    """A sheet with these entries, reached by pressing its buttons from all zeros."""
-    images = torch.zeros(of, 3, 32, 32, dtype=torch.uint8)
-    start = torch.zeros(of, 4, dtype=torch.int8)
-    widget = LabelSheet(
-        datasets.Dataset(images, start, tasks=scenes.THE_FOUR), torch.tensor(logits)
-    )
-    presses = {0: 0, 1: 1, datasets.UNKNOWN: 2}
-    for entry, i, j in widget._entries:
-        for _ in range(presses[labels[i][j]]):
-            entry.click()
-    return widget
-
-
-entries = st.lists(
-    st.lists(st.sampled_from([0, 1, datasets.UNKNOWN]), min_size=4, max_size=4),
-    min_size=8, max_size=8,
-)  # fmt: skip
-numbers = st.lists(
-    st.lists(st.floats(-30, 30, width=32), min_size=4, max_size=4), min_size=8, max_size=8
-)
-
-
-@settings(max_examples=50, deadline=None)
-@given(entries, numbers)
-def test_the_label_sheet_shows_the_lectures_loss(labels, logits):
-    """For every state: the loss, its terms and its gradient are those of `losses.multi_task`."""
-    widget = sheet(labels, logits)
-    z = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
-    y = torch.tensor(labels, dtype=torch.int8)
-    loss = losses.multi_task(z, y)
-    loss.backward()
-    assert widget.labels.tolist() == labels
-    assert widget.loss() == pytest.approx(loss.item(), abs=1e-9)
-    assert torch.allclose(widget.gradient(), z.grad, atol=1e-12)
-    assert (widget.gradient()[y == datasets.UNKNOWN] == 0).all()
-    sums = losses.multi_task_sums(z.detach(), y)[0]
-    assert torch.allclose(widget.terms().sum(dim=0), sums, atol=1e-9)
-    shown = widget.children[2].value
-    assert f"<b>{loss.item():.3f}</b>" in shown
-    assert f"over {int((y != datasets.UNKNOWN).sum())} of 32" in shown
-
-
-def test_an_entry_of_the_sheet_goes_from_0_to_1_to_unknown_and_back():
-    widget = sheet([[0] * 4] * 8, [[0.0] * 4] * 8)
-    entry, i, j = widget._entries[9]
-    seen = []
-    for _ in range(3):
-        entry.click()
-        seen.append((entry.description, int(widget.labels[i, j])))
-    assert seen == [("1", 1), ("?", datasets.UNKNOWN), ("0", 0)]
-    assert entry.tooltip == f"{scenes.THE_FOUR[j]} in scene {i + 1}"
-
-
-def test_the_sheet_says_what_a_press_did_and_undoes_it():
-    widget = sheet([[0] * 4] * 8, [[2.0] * 4] * 8)
-    before = widget.loss()
-    widget._entries[0][0].click()  # the network was wrong, with ŷ = 0.88
-    assert "pedestrian in scene 1 is now 1" in widget.children[1].value
-    assert "falls" in widget.children[1].value
-    assert widget.loss() == pytest.approx(before - 2 / 8)  # log(1 + e²) − log(1 + e⁻²) = 2
-    widget.children[3].click()
-    assert widget.loss() == before
-
-
-def test_the_sheet_says_what_must_be_known_of_its_images(roads):
-    widget = LabelSheet(roads, torch.zeros(len(roads), 4), banner="Drawn <i>")
-    assert "Drawn &lt;i&gt;" in widget.children[0].value
-    assert widget.static()["text/plain"].startswith("Drawn <i>. Y of 8 scenes")
-
-
-def test_the_sheet_refuses_logits_of_other_tasks(roads):
-    with pytest.raises(ValueError, match="logits"):
-        LabelSheet(roads, torch.zeros(64, 3))

@@ -153,9 +153,9 @@ def test_a_million_and_a_thousand_share_no_scene_with_the_test():
     assert len(set(pictures)) == len(pictures)
 
 
-def test_the_readme_shows_what_the_shipped_rows_say(monkeypatch):
+def test_the_page_of_results_shows_what_the_shipped_rows_say(monkeypatch):
     monkeypatch.undo()
-    shown = (HOME / "README.md").read_text(encoding="utf-8")
+    shown = (HOME / "RESULTS.md").read_text(encoding="utf-8")
     assert headline.report(studies.run("headline")) in shown
 
 

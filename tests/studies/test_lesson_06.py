@@ -475,6 +475,14 @@ STATED = [
         (row.partner, row.task) for row in pairs.by_partner(studies.run("pairs")).itertuples()
         if row.verdict != "cannot tell" and row.verdict != "no difference"
     ] == [("adult", "two pedestrians")]),
+    (EVIDENCE, "the intervals of the two lights reach 0.147 and more to each side", lambda: round(
+        pairs.by_partner(studies.run("pairs"))
+        .query("task in ('red light', 'green light')").eval("(high - low) / 2").min(), 3
+    ) == 0.147),
+    (EVIDENCE, "all means lie within 0.1 of 0", lambda: all(
+        lesson_06.cosine_matrices(studies.run("gradients"), way)[0].where(lambda m: m < 1).abs()
+        .max(axis=None) < 0.1 for way in (*lesson_06.SETS, lesson_06.RANDOM)
+    )),
     (EVIDENCE, "No cell is found here", lambda: not (
         {"supported", "opposite"} & set(pairs.by_partner(studies.run("affinity"))["verdict"])
     )),
@@ -535,7 +543,7 @@ def test_the_agreement_of_the_maps_is_what_the_evidence_says():
 # ---------------------------------------------------------------------- one verdict for a claim
 
 PAGES = {"lesson": LESSON, "evidence": EVIDENCE, "instructors": LESSON.parent / "INSTRUCTORS.md",
-         "readme": ROOT / "README.md"}  # fmt: skip
+         "results": ROOT / "RESULTS.md"}  # fmt: skip
 OPEN = "probably help|seem to help|are about (as good|equal)|as good as|no better than|about half"
 
 
@@ -544,8 +552,8 @@ def about_06(page: str) -> str:
     text = prose(PAGES[page])
     if page == "instructors":
         return text.partition("## 06 When tasks fight")[2].partition("## 07")[0]
-    if page == "readme":
-        return text.partition("What lesson 06 finds")[2].partition("## A world")[0]
+    if page == "results":
+        return text.partition("What lesson 06 finds")[2].partition("## The headline")[0]
     return text
 
 
@@ -562,11 +570,11 @@ def test_no_page_concludes_from_cannot_tell(page):
         assert "So the claim is **not established**" in about_06(page)
 
 
-def test_instructors_and_readme_say_what_the_claims_say():
+def test_instructors_and_results_say_what_the_claims_say():
     beaten = [f"{name}: width 16 gains over {way}"
               for way in aggregators.AGGREGATORS for name in (FOUR, FAR)]  # fmt: skip
     assert all(both(claim, "supported") for claim in beaten)
-    for page in ("instructors", "readme"):
+    for page in ("instructors", "results"):
         assert "width 16 beats each aggregator in the mean" in about_06(page)
     text = about_06("instructors")
     assert "MGDA lifts the worst of four unrelated tasks" in text
@@ -578,9 +586,9 @@ def test_instructors_and_readme_say_what_the_claims_say():
     assert all(looks(other).loc[(sets[0], 30), "verdict"] == "supported" for other in (False, True))
 
 
-def test_the_readme_shows_the_rows():
+def test_the_results_page_shows_the_rows():
     """The four columns: the mean and the worst, of the lecture's four and of unrelated tasks."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("What lesson 06 finds")[2]
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8").partition("What lesson 06 finds")[2]
     text = text.partition("\n## ")[0].replace("−", "-")
     rows = studies.run("aggregators")
     tables = [

@@ -1,0 +1,38 @@
+"""A page with one widget and no kernel, as the site makes it, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+from notebook_files import ROOT
+
+LIGHT = "body {font-family: sans-serif; background: white; color: black}"
+# JupyterLab's names for the colors of its dark theme, and the theme of the site.
+DARK = "body {font-family: sans-serif; background: #111; color: #eee; color-scheme: dark}"
+DARK += (
+    ":root {--jp-content-font-color1: #eee; --jp-layout-color0: #111; --jp-ui-font-color1: #eee}"
+)
+
+
+def site() -> ModuleType:
+    """The settings of the site."""
+    spec = importlib.util.spec_from_file_location("site_conf", ROOT / ".site" / "conf.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(folder: Path, name: str, attributes: str, style: str = LIGHT) -> str:
+    """The address of a page in `folder` that holds one widget of the module `name`."""
+    file = (re.findall(r'data-mtl-file="([^"]*)"', attributes) or [""])[0]
+    page = folder / f"{name}.html"
+    page.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A widget</title>'
+        f"<style>{style}</style><main><h1>A widget</h1><div {attributes}>A picture</div></main>"
+        f'<script type="module">{site().script(name, file)}</script></html>',
+        encoding="utf-8",
+    )
+    return page.as_uri()
