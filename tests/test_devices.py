@@ -373,10 +373,12 @@ NO_TENSORS = {
     "explorers.vectorised_loss": "checks a student's cell, on the CPU",
     "explorers.ranking": "checks a student's cell, on the CPU",
     "explorers.dealing": "checks a student's cell, on the CPU",
+    "explorers.all_cosines": "checks a student's cell, on the CPU",
+    "explorers.projection": "checks a student's cell, on the CPU",
 } | {
     f"figures.{name}": "draws numbers and tables" for name in (
-        "arrows", "by_task", "compass", "crosses", "curves", "dots", "gain_map", "gains", "history",
-        "ladder", "matrices",
+        "arrows", "by_task", "compass", "curves", "dots", "gain_map", "gains", "history",
+        "ladder", "matrices", "points",
     )
 }  # fmt: skip
 

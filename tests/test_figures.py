@@ -326,24 +326,27 @@ def test_matrices_write_each_entry_on_one_scale():
     assert first.images[0].get_clim() == second.images[0].get_clim() == (-1, 1)
     assert [label.get_text() for label in first.get_yticklabels()] == ["1  a", "2  b"]
     assert bar.get_ylabel() == "cosine"
+    assert figure.alt.endswith("step 0: -0.25 to -0.25; step 9: +0.25 to +0.25.")
 
 
-def test_crosses_have_an_interval_to_each_side_and_a_name():
-    x = pd.DataFrame({"mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.3, 0.3]}, index=[0.5, 1.0])
-    y = x + 1
-    settings = {"xlabel": "x", "ylabel": "y", "joined": True}
-    axes = figures.crosses({"one": (x, y)}, **settings).axes[0]
-    line, _, (sides, ups) = axes.containers[0].lines
-    assert line.get_xydata().tolist() == [[0.1, 1.1], [0.2, 1.2]]
-    assert sides.get_segments()[0].tolist() == pytest.approx(np.array([[0, 1.1], [0.3, 1.1]]))
-    assert ups.get_segments()[1].tolist() == pytest.approx(np.array([[0.2, 1.1], [0.2, 1.3]]))
-    assert [text.get_text() for text in axes.texts] == ["0.5", "1.0"]
-    assert line.get_linestyle() == "-"
+def test_points_are_single_networks_side_by_side_on_one_scale():
+    rows = pd.DataFrame({"share": [0.5, 0.9, 0.9], "one": [0.1, 0.2, 0.3], "two": [0.9, 0.8, 0.7]})
+    panels = {"narrow": rows, "wide": rows + 0.05}
+    figure = figures.points(panels, "one", "two", "share", labels={"one": "AUC of one"})
+    narrow, wide = figure.axes
+    assert [line.get_xydata().tolist() for line in narrow.lines] == [
+        [[0.1, 0.9]], [[0.2, 0.8], [0.3, 0.7]],
+    ]  # fmt: skip
+    assert narrow.get_xlim() == wide.get_xlim()
+    assert [axes.get_title() for axes in figure.axes] == list(panels)
+    assert "narrow: 3 networks, AUC of one 0.10 to 0.30, two 0.70 to 0.90" in figure.alt
 
 
 def test_arrows_show_the_cone_that_opposes_neither():
     tasks = np.array([[1.0, 0.0], [0.0, 1.0]])
     figure = figures.arrows(tasks, {"sum": (1.0, 1.0), "minus": (-1.0, -1.0)})
+    assert "cosine 0.00" in figure.alt
+    assert "sum (1.00, 1.00), minus (-1.00, -1.00) opposes a task." in figure.alt
     assert [axes.get_title() for axes in figure.axes] == ["sum", "minus"]
     ends = [text.xy for text in figure.axes[0].texts]
     assert [tuple(end) for end in ends] == [(1, 0), (0, 1), (1, 1)]

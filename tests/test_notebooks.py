@@ -36,7 +36,7 @@ ALSO = {
     "03_multi_task": {"images": 1000},
     "04_unknown_labels": {"fraction": 0.8},
     "05_when_multi_task_makes_sense": {"width": 16},
-    "06_when_tasks_fight": {"partner": "red light"},
+    "06_when_tasks_fight": {"other": "car"},
     "assignments/instructor/transfer/transfer": {"variant": 3},
     "assignments/instructor/multi_task/multi_task": {"variant": 3},
     "assignments/student/transfer/transfer": {"variant": 2},
@@ -156,6 +156,7 @@ SITTING = {"cells": 45, "words": 2_000, "figures": 7, "tables": 6}
         "03_multi_task",
         "04_unknown_labels",
         "05_when_multi_task_makes_sense",
+        "06_when_tasks_fight",
     ],
 )
 def test_a_lesson_takes_one_sitting(name: str):
@@ -240,6 +241,7 @@ def test_runs_with_other_parameters(path: Path):
         ("03_multi_task", {"images": 300}, None),
         ("04_unknown_labels", {"fraction": 0.7}, "goes on with `fraction = 0.8`"),
         ("05_when_multi_task_makes_sense", {"width": 10}, "goes on with `width = 8`"),
+        ("06_when_tasks_fight", {"other": "bicycle"}, "goes on with `other = 'traffic light'`"),
     ],
 )
 def test_a_lesson_goes_on_with_what_it_can_use(

@@ -6,7 +6,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from mtl_course.aggregators import aggregator
 from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.gradients import cosines
 from mtl_course.losses import multi_task
 from mtl_course.networks import Network
 
@@ -175,3 +177,42 @@ def equal_weights(width: int, build: Callable[[int], nn.Module], rival: nn.Modul
 
 def _weights(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
+
+
+def all_cosines(matrix: Callable[[Tensor], Tensor], gradients: Tensor) -> str:
+    """Say whether `matrix(gradients)` holds each pair's cosine. gradients: (tasks, weights)."""
+    try:
+        got = matrix(gradients)
+    except Exception as error:
+        return f"Not yet: it stopped with {type(error).__name__}: {str(error)[:200]}"
+    tasks = len(gradients)
+    if not isinstance(got, Tensor) or got.shape != (tasks, tasks):
+        return f"Not yet: one number for each pair, a tensor of shape ({tasks}, {tasks})."
+    if not torch.allclose(got.diagonal(), torch.ones(tasks), atol=1e-4):
+        return f"Not yet: a gradient's cosine with itself is 1; the first has {got[0, 0]:.4g}."
+    if not torch.allclose(got, cosines(gradients), atol=1e-4):
+        return "Not yet: the diagonal is right, but the other cosines are not."
+    return _RIGHT
+
+
+def projection(project: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> str:
+    """Say whether `project(g, other)` takes out of g what opposes `other`, as PCGrad does for two.
+
+    Both are (weights,). seed: of the vectors that it is tried on.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    for sign, name in ((1, "that agree"), (-1, "in conflict")):
+        one, noise = torch.randn(2, 50, generator=draw)
+        two = 2 * sign * one + noise
+        try:
+            got = [project(one, two), project(two, one)]
+            opposed = min((got[0] @ two).item(), (got[1] @ one).item())
+            right = torch.allclose(got[0] + got[1], aggregator("PCGrad")(torch.stack([one, two])),
+                                   atol=1e-4)  # fmt: skip
+        except Exception as error:
+            return f"Not yet: it stopped with {type(error).__name__}: {str(error)[:200]}"
+        if sign < 0 and opposed < -1e-3:
+            return f"Not yet: of two {name}, the result still opposes the other gradient."
+        if not right:
+            return f"Not yet: of two {name}, torchjd's PCGrad gives something else."
+    return f"{_RIGHT} The sum of the two is what torchjd's PCGrad gives."

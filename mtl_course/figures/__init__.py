@@ -2,13 +2,13 @@
 
 from mtl_course.figures._numbers import (
     by_task,
-    crosses,
     curves,
     dots,
     gain_map,
     gains,
     ladder,
     matrices,
+    points,
 )
 from mtl_course.figures._pictures import (
     Part,

@@ -85,13 +85,14 @@ def _in_words(tables: Tables, x: str, form: str = "+.3f") -> str:
     return f"{'; '.join(lines)}."
 
 
-def ladder(tables: Tables, kind: str, *, xlabel: str) -> Figure:
+def ladder(tables: Tables, kind: str, *, xlabel: str, apart: float = 0.5) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
     tables: as `studies.gain` returns them, by name. kind: their column, in order from the top.
+    apart: inches from one kind to the next.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
-    figure, (axes,) = subplots(9.0, 1.4 + max(0.5, 0.2 * len(tables)) * len(kinds))
+    figure, (axes,) = subplots(9.0, 1.4 + max(apart, 0.2 * len(tables)) * len(kinds))
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
         beside = min(0.2, 0.75 / len(tables))  # less than from one kind to the next
@@ -129,25 +130,27 @@ def by_task(
     )
 
 
-def crosses(
-    series: Mapping[str, Sequence[pd.DataFrame]], *, xlabel: str, ylabel: str, joined: bool = False
+def points(
+    panels: Mapping[str, pd.DataFrame], x: str, y: str, kind: str, *, labels: Mapping[str, str]
 ) -> Figure:
-    """Draw points with a 95 % interval to both sides and one up and down.
+    """Draw single networks as points of two scores, side by side on one scale.
 
-    series: by name, two tables of one index with columns mean, low and high: what is drawn along
-        x, and what along y. joined: a line goes from point to point, and each says its index.
+    panels: by title, one row a network. kind: the column that tells the series apart.
+    labels: what axes and legend say, by column.
     """
-    figure, (axes,) = subplots(8.0, 5.6)
-    line = {"linestyle": "-" if joined else "none", "elinewidth": 1.2, "capsize": 2}
-    for i, (name, (x, y)) in enumerate(series.items()):
-        draw_series(axes, i, x, y, label=name, **line)
-        for k, at in enumerate(zip(x["mean"], y["mean"], strict=True) if joined else ()):
-            offset = {"xytext": (7, 7 if k % 2 else -15), "textcoords": "offset points"}
-            axes.annotate(text_of(x.index[k]), at, fontsize=11, **offset)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    if len(series) > 1:
-        axes.legend(fontsize=11)
-    return figure
+    figure, boxes = subplots(4.8 * len(panels), 4.4, ncols=len(panels), sharex=True, sharey=True)
+    text = f"Each network's {labels.get(y, y)} against its {labels.get(x, x)}, a panel each."
+    for axes, (title, rows) in zip(boxes, panels.items(), strict=True):
+        for i, (name, mine) in enumerate(rows.groupby(kind)):
+            line = {"color": COLORS[i], "marker": MARKERS[i], "linestyle": "none"}
+            axes.plot(mine[x], mine[y], label=text_of(name), **line)
+        axes.set(title=title, xlabel=labels.get(x, x))
+        axes.yaxis.set_tick_params(labelleft=True)
+        ranges = (f"{labels.get(k, k)} {rows[k].min():.2f} to {rows[k].max():.2f}" for k in (x, y))
+        text += f" {title}: {len(rows)} networks, {', '.join(ranges)}."
+    boxes[0].set_ylabel(labels.get(y, y))
+    boxes[-1].legend(title=labels.get(kind, kind), fontsize=11, loc="lower left")
+    return described(figure, text)
 
 
 def dots(
@@ -225,17 +228,20 @@ def matrices(panels: Mapping[str, pd.DataFrame]) -> Figure:
 
     panels: by title; all have the same rows, whose names stand once.
     """
-    names, n = next(iter(panels.values())).index, len(panels)
+    names, n, means = next(iter(panels.values())).index, len(panels), {}
     figure, boxes = subplots(2.6 + 2.1 * n, 2.9, ncols=n, grid=False, sharey=True)
     for axes, (title, matrix) in zip(boxes, panels.items(), strict=True):
         image = axes.imshow(matrix, cmap="PuOr_r", vmin=-1, vmax=1)
+        means[title] = np.round(matrix.to_numpy()[~np.eye(len(names), dtype=bool)], 2)
         for (i, j), value in np.ndenumerate(matrix.to_numpy()):
             _write(axes, (j, i), f"{value:{'.1f' if i == j else '+.2f'}}", value, fontsize=10)
         axes.set_title(title, fontsize=13)
         axes.set_xticks(range(len(names)), range(1, len(names) + 1))
     boxes[0].set_yticks(range(len(names)), [f"{k}  {n}" for k, n in enumerate(names, start=1)])
     figure.colorbar(image, ax=boxes, label="cosine", shrink=0.9)
-    return figure
+    words = (f"{title}: {v.min():+.2f} to {v.max():+.2f}" for title, v in means.items())
+    text = f"Cosines of {', '.join(names)} with each other. Between two of them, "
+    return described(figure, f"{text}{'; '.join(words)}.")
 
 
 def _write(axes: Axes, at: tuple, text: str, share: float, fontsize: int) -> None:

@@ -226,7 +226,13 @@ def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
             axes.annotate("", vector, (0, 0), arrowprops=arrow)
         axes.set(title=name, xlim=across, ylim=up, aspect="equal")
         axes.set(xticks=[0], yticks=[0], xticklabels=[], yticklabels=[])
-    return figure
+    cosine = tasks[0] @ tasks[1] / np.linalg.norm(tasks, axis=1).prod()
+    words = [
+        f"{name} ({x:.2f}, {y:.2f}){' opposes a task' * bool((tasks @ (x, y) < -1e-3).any())}"
+        for name, (x, y) in ways.items()
+    ]
+    text = f"Two gradients with cosine {cosine:.2f}, dashed and dotted, the cone that opposes"
+    return described(figure, f"{text} neither, and each way to combine them: {', '.join(words)}.")
 
 
 def compass(panels: Mapping[str, pd.DataFrame]) -> Figure:

@@ -3,12 +3,13 @@
 Each task has 1,000 images of its own, which are labeled for it alone.
 """
 
+import numpy as np
 import pandas as pd
 
 from mtl_course.base import derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.networks import Network
-from mtl_course.studies import common, lesson_05
+from mtl_course.studies import common, lesson_05, statistics
 from mtl_course.studies.common import BATCH, THOUSAND, WIDTH, Scores, Study, cells
 from mtl_course.studies.lesson_05 import ALONE
 from mtl_course.studies.lesson_05_amounts import OTHER_TASKS_RATES, STEPS_A_TASK, joined
@@ -74,6 +75,63 @@ def gains_by_pair(rows: pd.DataFrame) -> pd.DataFrame:
     """
     table = rows.pivot(index="seed", columns=["task", "way"], values="auc")
     return pd.DataFrame({(a, b): table[a, b] - table[a, ALONE] for a, b in ORDERED_PAIRS})
+
+
+AXES = {"partner": "partner", "task": "task", "mean": "gain in AUC over alone"}
+
+
+def by_partner(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what each partner gains each task over alone, corrected for the thirty cells."""
+    named = rows.assign(partner=rows["way"])
+    named["way"] = named["way"].where(named["way"] == ALONE, "with a partner")
+    named = named[["task", "partner", "way", "seed", "auc"]]
+    how = {"over": ALONE, "across": ["partner"], "score": "auc", "corrected": True}
+    gains = statistics.gain(named, "with a partner", keys=["task", "partner"], **how)
+    return gains.sort_values(["task", "partner"], key=lambda column: column.map(SIX.index))
+
+
+def pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, low and high of what related and unrelated partners gain, and of the difference.
+
+    Each is the mean over tasks, by seed.
+    """
+    gains = gains_by_pair(rows)
+    related = np.array([RELATED[task] == other for task, other in gains])
+    means = [gains.loc[:, chosen].mean(axis=1) for chosen in (related, ~related)]
+    parts = {"related": means[0], "unrelated": means[1], "difference": means[0] - means[1]}
+    table = {name: statistics.interval(values) for name, values in parts.items()}
+    return pd.DataFrame(table, index=["mean", "low", "high"]).T
+
+
+def sorted_pairs(together: pd.DataFrame, after: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return each pair's gain in both studies, with intervals, sorted by that of `together`."""
+    gains = {"learned together": gains_by_pair(together), "partner first": gains_by_pair(after)}
+    order = gains["learned together"].mean().sort_values(ascending=False).index
+    tables = {}
+    for name, table in gains.items():
+        intervals = [statistics.interval(table[pair]) for pair in order]
+        tables[name] = pd.DataFrame(intervals, columns=["mean", "low", "high"])
+        tables[name]["pair"] = [
+            f"{other} → {task}" + " (related)" * (RELATED[task] == other) for task, other in order
+        ]
+    return tables
+
+
+def agreement(
+    together: pd.DataFrame, after: pd.DataFrame, *, centered: bool = True
+) -> dict[str, float]:
+    """Return how well the maps of two studies agree, and how well they could.
+
+    centered: each task's own mean is taken out, seed by seed.
+    """
+    maps = [gains_by_pair(rows) for rows in (together, after)]
+    if centered:
+        maps = [table - table.T.groupby(level=0).transform("mean").T for table in maps]
+    rho, low, high = statistics.rank_correlation(*maps)
+    parts = [statistics.reliability(table) for table in maps]
+    ceiling = np.prod(parts) ** 0.5 if min(parts) > 0 else np.nan
+    p = statistics.permutation_p_value(*(table.mean() for table in maps))
+    return {"ρ": rho, "low": low, "high": high, "ceiling": ceiling, "Mantel's p": p}
 
 
 _SETTINGS = {"test": common.TEST_SCENES, "steps": STEPS_A_TASK, "batch": BATCH, "width": WIDTH}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_course import losses, networks, scenes
+from mtl_course import gradients, losses, networks, scenes
 from mtl_course.datasets import UNKNOWN, hide
 from mtl_course.explorers import page, your_turn
 
@@ -287,3 +287,38 @@ def test_a_width_of_equal_weights_is_checked(width, words, roads):
     four = networks.separate(roads.tasks, width=8)
     said = your_turn.equal_weights(width, lambda w: networks.shared(roads.tasks, width=w), four)
     assert words in said
+
+
+GRADIENTS = torch.randn(3, 20, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (gradients.cosines, "✓"),
+        (lambda g: g @ g.T, "with itself is 1"),
+        (lambda g: torch.eye(3), "the other cosines"),
+        (lambda g: g, "shape (3, 3)"),
+        (lambda g: g @ g, "it stopped with RuntimeError"),
+    ],
+)
+def test_a_matrix_of_cosines_is_checked(matrix, words):
+    assert words in your_turn.all_cosines(matrix, GRADIENTS)
+
+
+def _projected(g, h, always=False):
+    return g - (g @ h) / (h @ h) * h if always or g @ h < 0 else g
+
+
+@pytest.mark.parametrize(
+    ("project", "words"),
+    [
+        (_projected, "✓"),
+        (lambda g, h: g, "in conflict, the result still opposes"),
+        (lambda g, h: _projected(g, h, always=True), "that agree, torchjd's PCGrad gives"),
+        (lambda g, h: g if g @ h >= 0 else 0 * g, "in conflict, torchjd's PCGrad gives"),
+        (lambda g, h: None, "it stopped with"),
+    ],
+)
+def test_a_projection_is_checked(project, words):
+    assert words in your_turn.projection(project)

@@ -22,6 +22,7 @@ SAID = {
         "04",
         "half unknown: the mask ranks better than calling '?' 0",
     ),
+    "for unrelated tasks, by {auc}": ("06", "four unrelated tasks: width 16 gains over MGDA"),
     "beats training from scratch by {accuracy}": ("01", "10 labels: new head beats from scratch"),
     "fine-tuning, which leads it by {}": ("01", "1,000 labels: all layers beats new head"),
     "differs from training from scratch: {}": ("01", "1,000 labels: all layers beats from scratch"),
