@@ -131,7 +131,8 @@ def test_every_file_reads_in_one_sitting():
 def test_the_package_does_not_grow():
     """It had 12,435 lines before it was laid out in folders, and 10,297 after.
 
-    Then came clothes, predictions that wait, cells to fill in and figures with their alt texts.
+    Then came clothes, predictions that wait, cells to fill in and figures with their alt texts;
+    then widgets in the page, copies for students, and how lessons 05 and 06 read their rows.
     """
     count = sum(map(lines, FILES))
-    assert count < 11_550, f"the package has {count:,} lines: what can go?"
+    assert count < 12_150, f"the package has {count:,} lines: what can go?"
