@@ -85,14 +85,14 @@ def _in_words(tables: Tables, x: str, form: str = "+.3f") -> str:
     return f"{'; '.join(lines)}."
 
 
-def ladder(tables: Tables, kind: str, *, xlabel: str, apart: float = 0.5) -> Figure:
+def ladder(tables: Tables, kind: str, *, xlabel: str, apart: float = 0) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
     tables: as `studies.gain` returns them, by name. kind: their column, in order from the top.
-    apart: inches from one kind to the next.
+    apart: inches from one kind to the next; 0 leaves room for every interval.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
-    figure, (axes,) = subplots(9.0, 1.4 + max(apart, 0.2 * len(tables)) * len(kinds))
+    figure, (axes,) = subplots(9.0, 1.4 + (apart or max(0.5, 0.2 * len(tables))) * len(kinds))
     axes.axvline(0, color="0.25", linewidth=1.2)
     for i, (name, table) in enumerate(tables.items()):
         beside = min(0.2, 0.75 / len(tables))  # less than from one kind to the next
