@@ -296,6 +296,7 @@ CASES = {
     "losses.softmax": lambda at: losses.softmax(at.data(LOGITS), at.data(CLASS)),
     "losses.softmax_losses": lambda at: losses.softmax_losses(at.data(LOGITS), at.data(CLASS)),
     "figures.answers": lambda at: figures.answers(at.data(roads())),
+    "figures.url": lambda at: figures.url(at.data(roads()).images[0]),
     "figures.architecture": lambda at: figures.architecture(
         at.network(classes()), at.data(digits()).images[:1]
     ),
@@ -375,6 +376,10 @@ NO_TENSORS = {
     "explorers.dealing": "checks a student's cell, on the CPU",
     "explorers.all_cosines": "checks a student's cell, on the CPU",
     "explorers.projection": "checks a student's cell, on the CPU",
+    "explorers.equal_weights": "checks a student's cell, on the CPU",
+    "explorers.images_of_their_own": "checks a student's cell, on the CPU",
+    "explorers.Front": "holds what a page shows",
+    "explorers.TrainHead": "reads rows",
 } | {
     f"figures.{name}": "draws numbers and tables" for name in (
         "arrows", "by_task", "compass", "curves", "dots", "gain_map", "gains", "history",
