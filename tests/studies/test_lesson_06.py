@@ -596,7 +596,10 @@ def test_the_agreement_of_the_maps_is_what_the_evidence_says():
 
 PAGES = {"lesson": LESSON, "evidence": EVIDENCE, "instructors": LESSON.parent / "INSTRUCTORS.md",
          "results": ROOT / "RESULTS.md"}  # fmt: skip
-OPEN = "probably help|seem to help|are about (as good|equal)|as good as|no better than|about half(?! of the pairs)"
+OPEN = (
+    "probably help|seem to help|are about (as good|equal)|as good as|no better than"
+    "|about half(?! of the pairs)"
+)
 
 
 def about_06(page: str) -> str:
