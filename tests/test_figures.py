@@ -261,6 +261,16 @@ def test_a_ladder_has_a_rung_a_kind_from_the_top():
     assert (low, high) == pytest.approx((-0.3, 0.3))
 
 
+def test_a_line_parts_a_group_of_rungs_from_those_above():
+    table = _gains().assign(kind=["w", "x", "y", "z"])
+    lines = [
+        {tuple(line.get_ydata()) for line in
+         figures.ladder({"one": table}, "kind", xlabel="gain", groups=groups).axes[0].lines}
+        for groups in ((), ("x", "z"))
+    ]  # fmt: skip
+    assert lines[1] - lines[0] == {(0.5, 0.5), (2.5, 2.5)}
+
+
 def test_ladders_and_maps_say_their_numbers_and_verdicts():
     table = _gains().assign(kind=["w", "x", "y", "z"])
     ladder = figures.ladder({"one": table, "two": table.iloc[:2]}, "kind", xlabel="gain").alt
@@ -348,8 +358,10 @@ def test_arrows_show_the_cone_that_opposes_neither():
     assert "cosine 0.00" in figure.alt
     assert "sum (1.00, 1.00), minus (-1.00, -1.00) opposes a task." in figure.alt
     assert [axes.get_title() for axes in figure.axes] == ["sum", "minus"]
-    ends = [text.xy for text in figure.axes[0].texts]
+    ends = [text.xy for text in figure.axes[0].texts if not text.get_text()]
     assert [tuple(end) for end in ends] == [(1, 0), (0, 1), (1, 1)]
+    labels = {text.get_text(): tuple(text.xy) for text in figure.axes[0].texts if text.get_text()}
+    assert labels == {"$g_1$": (1, 0), "$g_2$": (0, 1)}
     cone = figure.axes[0].collections[0].get_paths()[0]
     assert cone.contains_point((0.5, 0.5))
     assert not cone.contains_point((0.5, -0.5))

@@ -85,15 +85,20 @@ def _in_words(tables: Tables, x: str, form: str = "+.3f") -> str:
     return f"{'; '.join(lines)}."
 
 
-def ladder(tables: Tables, kind: str, *, xlabel: str, apart: float = 0) -> Figure:
+def ladder(
+    tables: Tables, kind: str, *, xlabel: str, apart: float = 0, groups: Sequence[str] = ()
+) -> Figure:
     """Draw gains of kinds that have no number, one below the other, with intervals and a line at 0.
 
     tables: as `studies.gain` returns them, by name. kind: their column, in order from the top.
     apart: inches from one kind to the next; 0 leaves room for every interval.
+    groups: kinds with which a group begins; a thin line parts it from the kinds above.
     """
     kinds = list(pd.concat([table[kind] for table in tables.values()]).unique())
     figure, (axes,) = subplots(9.0, 1.4 + (apart or max(0.5, 0.2 * len(tables))) * len(kinds))
     axes.axvline(0, color="0.25", linewidth=1.2)
+    for first in groups:
+        axes.axhline(kinds.index(first) - 0.5, color="0.6", linewidth=0.8)
     for i, (name, table) in enumerate(tables.items()):
         beside = min(0.2, 0.75 / len(tables))  # less than from one kind to the next
         at = table[kind].map(kinds.index) + beside * (i - (len(tables) - 1) / 2)

@@ -224,6 +224,10 @@ def arrows(tasks: np.ndarray, ways: Mapping[str, Sequence[float]]) -> Figure:
         for vector, color, style in lines:
             arrow = _ARROW | {"color": color, "linestyle": style, "linewidth": 2.2}
             axes.annotate("", vector, (0, 0), arrowprops=arrow)
+        for j, g in enumerate(tasks, start=1):
+            label = {"color": COLORS[j - 1], "ha": "center", "va": "center"}
+            axes.annotate(f"$g_{j}$", g, 10 * g / np.linalg.norm(g), textcoords="offset points",
+                          **label)  # fmt: skip
         axes.set(title=name, xlim=across, ylim=up, aspect="equal")
         axes.set(xticks=[0], yticks=[0], xticklabels=[], yticklabels=[])
     cosine = tasks[0] @ tasks[1] / np.linalg.norm(tasks, axis=1).prod()
