@@ -45,7 +45,7 @@ def section(name: str, start: str, end: str) -> str:
 def about_05() -> dict[str, str]:
     """Return all that is written about lesson 05, by where it stands."""
     instructors = "notebooks/INSTRUCTORS.md"
-    rows = re.findall(r"\| M[567] \|.*?\|(?= \||$)", page(instructors))
+    rows = re.findall(r"\| M[567] \|(?:[^|]*\|){3}", page(instructors))
     return {
         "lesson": prose(LESSON),
         "evidence": prose(EVIDENCE),
@@ -299,8 +299,8 @@ STATED = {
         lambda: (
             3.5 < price()["weights"] < 4 and 2.8 < price()["million multiplications"] < 3.2
         ),
-    "in the mean it is behind at equal width and, a little, at equal weights; once it is big, it is ahead of "
-    "four small ones (M7)": lambda: big()["verdict"].tolist() == [
+    "in the mean it is behind at equal width and, a little, at equal weights; once it is big, it "
+    "is ahead of four small ones (M7)": lambda: big()["verdict"].tolist() == [
         "opposite", "opposite", "supported",
     ],
     "All six verdicts hold with ten other seeds": lambda: (
@@ -450,11 +450,16 @@ def test_no_figure_or_table_has_a_second_verdict_for_a_claim(claim):
     if CLAIMS[claim].study not in places or "over those" in claim:
         return
     place, mean = cell[places[CLAIMS[claim].study]], f"{own['mean']:+.3f}"
+    alike = {  # two claims may share their place and their mean, as a figure's text says them
+        found(other)["verdict"]
+        for other, compared in CLAIMS.items()
+        if place in compared.cell.values() and f"{found(other)['mean']:+.3f}" == mean
+    }
     at = f"{place:,}" if isinstance(place, int) else place
     pattern = rf"{re.escape(mean)} at {at} \(([a-z ]+)\)"
     for path in (LESSON, EVIDENCE):
         for text in outputs(path):
-            assert set(re.findall(pattern, text)) <= {own["verdict"]}, claim
+            assert set(re.findall(pattern, text)) <= alike, claim
 
 
 def test_the_decision_aid_gives_the_verdicts_of_the_claims():
