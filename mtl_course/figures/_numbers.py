@@ -169,7 +169,9 @@ def dots(
     """
     n, most = len(panels), max(map(len, panels.values()))
     figure, boxes = subplots(max(6.4, 1.05 * most) * n, 3.8, ncols=n, layout="none", sharey=True)
-    figure.subplots_adjust(0.16 / n, 0.22, 0.99, 0.91, wspace=0.05)
+    lines = 1 + max(name.count(" ") for table in panels.values() for name in table.index)
+    bottom = max(0.22, (0.42 + 0.17 * lines) / 3.8)  # room for a tick of so many lines
+    figure.subplots_adjust(0.16 / n, bottom, 0.99, 0.91, wspace=0.05)
     for axes, (title, table) in zip(boxes, panels.items(), strict=True):
         axes.axhline(0, color="0.25", linewidth=1.2)
         numbers = table.index.str.replace(",", "").str.isdigit().all()

@@ -93,7 +93,8 @@ def multi_task(
         of all other tasks together, on images of their own; None if all labels stand on the same
         images. kin: one of `KIN`. width: channels of the first block of the shared network.
     Returns: one row a question, as `transfer` does, with the design and the gain of together over
-        alone (M5), over one after the other (M6), and of one network over one each (M7). "times"
+        alone (M5), over one after the other (M6), and of one network over one each (M7). M6 has a
+        number if the others are `LOPSIDED`; where amounts are `SIMILAR`, M5 is the answer. "times"
         is the largest ratio among examples, examples of another task, tasks and width.
     Raises: ValueError if `tasks` is below 2, another number below 1, or `kin` is not in its list.
     """
@@ -121,12 +122,18 @@ _QUESTIONS = (
     "M7: is the network big enough? (one network − one each)",
 )
 _NOT_MEASURED = {}, "not measured", math.nan
+LOPSIDED = 4  # times as many examples: another task's, on average, beside your own task's
+SIMILAR = "amounts are similar: M5 answers"
 
 
 def _with_images_of_their_own(
     tasks: int, labels: int, others: int, kin: str, width: int
 ) -> tuple[tuple, tuple, tuple]:
-    """Return the nearest rows of "companions" and of "amounts"; M7 was not measured like this."""
+    """Return the nearest rows of "companions" and of "amounts"; M7 was not measured like this.
+
+    "amounts" sets your task beside one large data set A. It says nothing of many tasks with about
+    as many examples each: those are the networks of "companions".
+    """
     m5, far = _nearest(companions(kin), count=tasks - 1, width=width)
     m6, far_6 = _nearest(joint(), a=others)
     far_labels = _distance(labels, THOUSAND)
@@ -134,7 +141,12 @@ def _with_images_of_their_own(
     far_6 = max(far_6, far_labels, _distance(tasks - 1, len(THE_FOUR)), _distance(width, WIDTH))
     about = f"{m5['count']} others, {kin}, {THOUSAND:,} each, width {m5['width']}"
     with_a = f"{m6['a']:,} with four answers beside {THOUSAND:,}, width {WIDTH}"
-    return (m5, about, far), (m6, with_a, far_6), _NOT_MEASURED
+    each = others / (tasks - 1)
+    if each >= LOPSIDED * labels:
+        amounts = m6, with_a, far_6
+    else:
+        amounts = ({}, SIMILAR, math.nan) if each > labels / LOPSIDED else _NOT_MEASURED
+    return (m5, about, far), amounts, _NOT_MEASURED
 
 
 def _on_the_same_images(
@@ -214,7 +226,7 @@ def _nearest(table: pd.DataFrame, **case: int) -> tuple[dict, float]:
 def _as_table(answers: dict[str, tuple]) -> pd.DataFrame:
     """Return a row a question. answers: your case, the measured row, its name, the distance.
 
-    A row that is empty was not measured.
+    A row that is empty was not measured, or needs no number.
     """
     rows = {
         question: {"your case": case, "nearest measured": name, "times": round(math.exp(far), 1)}

@@ -109,8 +109,8 @@ LADDER = {  # claims, and what the lesson's figure calls them
     "M6: 9 related tasks help": "9 related tasks",
     "… without the two nearest": "9 related, without the two nearest",
     "M6: 9 unrelated tasks help": "9 unrelated tasks",
-    "M6: 9 with random labels help": "9 tasks with random labels",
-    "M6: ten times the steps alone help": "no other task, ten times the steps",
+    "M6: 9 with random labels help": "control: 9 with random labels",
+    "M6: ten times the steps alone help": "control: alone, ten times the steps",
 }
 OTHER_TASKS_RATES = {  # the best of "companions_tuning"
     ALONE: 1e-2, LONGER_ALONE: 3e-2, SAME_FAMILY: 1e-2, OTHER_FAMILIES: 3e-3, RANDOM: 3e-3,

@@ -202,7 +202,8 @@ def test_a_way_may_have_another_name_for_the_reader():
     assert name in [shown for shown, _ in controls[0].options]
     pages = [said.value, drawn.value, *widget.static().values()]
     assert not any("but the nearest" in page for page in pages)
-    assert sum(name in page for page in pages) >= 3
+    plain = " ".join(name.split())  # texts of pictures have plain spaces
+    assert sum(plain in " ".join(page.split()) for page in pages) >= 3
 
 
 def test_it_refuses_keys_and_cells_that_are_not_there():

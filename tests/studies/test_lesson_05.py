@@ -306,6 +306,7 @@ def test_the_price_of_a_network_is_counted_layer_by_layer():
 # ---------------------------------------------------------------------- the decision aid
 
 OWN = {"tasks": 10, "labels": 1_000, "others": 9_000}
+LOPSIDED = {"tasks": 5, "labels": 1_000, "others": 100_000}
 SAME = {"tasks": 4, "labels": 4_000, "others": None}
 
 
@@ -314,15 +315,29 @@ def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
     companions, joint, wide = table["nearest measured"]
     assert companions.startswith("9 others, same family")
     assert companions.endswith("width 16")
-    assert joint.startswith("10,000 with four answers beside 1,000")
+    assert joint == advice.SIMILAR
     assert wide == "not measured"
-    # ten times as many examples as |A| says, nine others beside four
-    assert table["times"].tolist()[:2] == [1.0, 2.2]
+    assert table["times"].iloc[0] == 1.0
+    big = advice.multi_task(**LOPSIDED)
+    assert big["nearest measured"].iloc[1].startswith("100,000 with four answers beside 1,000")
+    assert big["times"].tolist()[:2] == [25.0, 1.0], "25,000 / 1,000 a task; the very cell"
     far = advice.multi_task(4, 500, others=500_000, kin=amounts.OTHER_FAMILIES, width=2)
     assert far["times"].tolist()[:2] == [166.7, 4.0], "500,000 / 3 beside 1,000; 8 / 2"
     wide = advice.multi_task(8, 2_000, others=None, kin=amounts.OTHER_FAMILIES, width=12).iloc[2]
     assert wide["nearest measured"] == "one of width 16 − four of width 8, 4,000 images"
     assert wide["times"] == 2.0, "8 / 4 tasks, 4,000 / 2,000 images; 16 / 12 is less"
+
+
+@pytest.mark.parametrize("kin", advice.KIN)
+def test_the_aid_compares_with_one_large_data_set_only_where_amounts_are_lopsided(kin):
+    """Nine tasks of 1,000 beside 1,000 are not one A of 10,000 with four answers."""
+    for each, measured in {300: True, 1_000: True, 3_000: True, 4_000: False}.items():
+        row = advice.multi_task(10, 1_000, others=9 * each, kin=kin).iloc[1]
+        assert (row["nearest measured"] == advice.SIMILAR) == measured, each
+        assert row[["times", "mean", "low", "high"]].isna().all() == measured
+        assert (row["verdict"] == "") == measured
+    few = advice.multi_task(10, 1_000, others=900, kin=kin).iloc[1]
+    assert few["nearest measured"] == "not measured", "others much smaller than one's own"
 
 
 def test_the_aid_shows_intervals_of_rows_that_ship():
@@ -359,7 +374,9 @@ LABELS = {  # how many labels an image has where a study's networks learn, and w
 
 
 @pytest.mark.parametrize("kin", advice.KIN)
-@pytest.mark.parametrize("case", [OWN, SAME], ids=["own images", "the same images"])
+@pytest.mark.parametrize(
+    "case", [OWN, LOPSIDED, SAME], ids=["own images", "one large data set", "the same images"]
+)
 def test_the_aid_answers_only_from_rows_of_the_same_design(case, kin, monkeypatch):
     """Labels on images of their own, or all on the same; read off what the studies learn from."""
     read, gain = set(), studies.gain
@@ -377,11 +394,11 @@ def test_the_aid_answers_only_from_rows_of_the_same_design(case, kin, monkeypatc
         known = LABELS[study](kind) != UNKNOWN  # (m, tasks)
         everything = bool(known.all())
         assert everything == (case is SAME), f"{study}, {way}, is of the other design"
-    answered = table["nearest measured"] != "not measured"
+    answered = ~table["nearest measured"].isin(["not measured", advice.SIMILAR])
     assert (table["verdict"] != "").tolist() == answered.tolist()
     assert table[["mean", "times"]].notna().all(axis=1).tolist() == answered.tolist()
-    if case is OWN:
-        assert answered.tolist() == [True, True, False], "M7 with images of their own has no rows"
+    if case is not SAME:  # M7 with images of their own has no rows
+        assert answered.tolist() == [True, case is LOPSIDED, False]
 
 
 @pytest.mark.parametrize(
