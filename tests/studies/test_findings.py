@@ -65,6 +65,18 @@ def test_the_accuracies_of_the_first_lesson_are_means_of_its_rows():
     assert f"10 labeled photographs, {text}and {means['from scratch']:.3f} from scratch" in README
 
 
+def test_the_results_page_has_the_gains_of_the_first_lesson():
+    rows, text = studies.run("clothes"), (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    columns = [("new head", "from scratch"), ("new head", "all layers")]
+    columns += [("all layers", "from scratch")]
+    gains = [studies.gain(rows, way, over=over).set_index("labels") for way, over in columns]
+    for labels in gains[0].index:
+        cells = (
+            "{mean:+.3f} ({low:.3f} to {high:.3f})".format(**gain.loc[labels]) for gain in gains
+        )
+        assert f"| {labels:,} | {' | '.join(cells)} |".replace("-", "−") in text
+
+
 def test_no_other_number_is_put_into_a_finding_by_hand():
     table = README.partition("## The lessons")[2].partition("## A world")[0]
     assert len(re.findall(r"[+−]\d\.\d{3}.*?\(", table)) == len(SAID)
