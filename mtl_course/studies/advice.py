@@ -107,7 +107,7 @@ def multi_task(
         design, found = SAME_IMAGES, _on_the_same_images(tasks, labels, kin, width)
     else:
         design, found = OWN_IMAGES, _with_images_of_their_own(tasks, labels, others, kin, width)
-    cases = (f"{tasks - 1} others, {kin}", f"{others or labels:,} beside {labels:,}",
+    cases = (f"{tasks - 1} others, {kin}", f"{_amounts(tasks, labels, others)} beside {labels:,}",
              f"width {width}, {labels:,}")  # fmt: skip
     answers = zip(_QUESTIONS, cases, found, strict=True)
     table = _as_table({question: (case, *about) for question, case, about in answers})
@@ -124,6 +124,14 @@ _QUESTIONS = (
 _NOT_MEASURED = {}, "not measured", math.nan
 LOPSIDED = 4  # times as many examples: another task's, on average, beside your own task's
 SIMILAR = "amounts are similar: M5 answers"
+
+
+def _amounts(tasks: int, labels: int, others: int | None) -> str:
+    """Return how many examples the other tasks have: of each one where amounts are similar."""
+    each = (others or labels) / (tasks - 1)
+    if others is None or tasks == 2 or not labels / LOPSIDED < each < LOPSIDED * labels:
+        return f"{others or labels:,}"
+    return f"{tasks - 1} × {'' if each.is_integer() else 'about '}{each:,.0f}"
 
 
 def _with_images_of_their_own(

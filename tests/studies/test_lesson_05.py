@@ -318,8 +318,10 @@ def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
     assert joint == advice.SIMILAR
     assert wide == "not measured"
     assert table["times"].iloc[0] == 1.0
+    assert table["your case"].iloc[1] == "9 × 1,000 beside 1,000"
     big = advice.multi_task(**LOPSIDED)
     assert big["nearest measured"].iloc[1].startswith("100,000 with four answers beside 1,000")
+    assert big["your case"].iloc[1] == "100,000 beside 1,000", "lopsided: one large A"
     assert big["times"].tolist()[:2] == [25.0, 1.0], "25,000 / 1,000 a task; the very cell"
     far = advice.multi_task(4, 500, others=500_000, kin=amounts.OTHER_FAMILIES, width=2)
     assert far["times"].tolist()[:2] == [166.7, 4.0], "500,000 / 3 beside 1,000; 8 / 2"
