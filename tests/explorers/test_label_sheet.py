@@ -7,7 +7,6 @@ in the site.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,23 +80,6 @@ def test_its_picture_carries_what_a_page_needs(monkeypatch):
 
 
 # ------------------------------------------------------------------------------------ in a page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    if lab.chromium() is None:
-        pytest.skip("no Chromium: install it, for example with apt-get install chromium")
-    with lab.browser() as running:
-        yield running
-
-
-@pytest.fixture
-def tab(browser: sync_api.Browser) -> Iterator[lab.Tab]:
-    """A page of its own; it asks nobody for anything, and nothing in it fails."""
-    with lab.new_tab(browser) as page:
-        yield page
-        assert not page.errors
-        assert not page.foreign
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import importlib.util
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,23 +95,6 @@ def test_a_page_holds_the_features_once(widget: TrainHead):
 
 
 # ------------------------------------------------------------------------------------ in a page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    if lab.chromium() is None:
-        pytest.skip("no Chromium: install it, for example with apt-get install chromium")
-    with lab.browser() as running:
-        yield running
-
-
-@pytest.fixture
-def tab(browser: sync_api.Browser) -> Iterator[lab.Tab]:
-    """A page of its own; it asks nobody for anything, and nothing in it fails."""
-    with lab.new_tab(browser) as page:
-        yield page
-        assert not page.errors
-        assert not page.foreign
 
 
 def opened(tab: lab.Tab, folder: Path, widget: TrainHead, style: str = kernelless.LIGHT):
