@@ -35,7 +35,7 @@ RATES = {  # the best of "photographs_tuning": for up to 50 labels, and for more
     IMAGENET_HEAD: (3e-3, 3e-3), IMAGENET_ALL: (1e-3, 1e-3), BACKBONE_SCRATCH: (3e-3, 3e-3),
     lesson_01.SUPPORT_VECTORS: (10.0, 10.0),  # C
 }  # fmt: skip
-RATES_TRIED = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES_TRIED = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 AXES = {"labels": "photographs of B with a label", "accuracy": "accuracy on 1,000 test photographs"}
 
@@ -171,7 +171,7 @@ STUDIES = {
         grid=[
             *cells(way=[*_SMALL, IMAGENET_HEAD], labels=(50, 1_000), rate=RATES_TRIED),
             *cells(way=[IMAGENET_ALL], labels=(50, 1_000), rate=RATES_TRIED[:3]),
-            *cells(way=[BACKBONE_SCRATCH], labels=[1_000], rate=RATES_TRIED[1:]),
+            *cells(way=[BACKBONE_SCRATCH], labels=[1_000], rate=RATES_TRIED[1:4]),
             *cells(
                 way=[lesson_01.SUPPORT_VECTORS], labels=(50, 1_000), rate=(0.1, 1.0, 10.0, 100.0)
             ),
