@@ -141,10 +141,12 @@ def _questions(
     return means | {f"auc {number}": value for number, value in enumerate(table["auc"], start=1)}
 
 
+_QUICK = [way for way in HOW if way not in (IMAGENET_ALL, BACKBONE_SCRATCH)]
 _PHOTOGRAPHS = Study(
     "ImageNet → ten kinds of clothes: what do a large trunk, a small one, and none bring?",
     grid=[
-        *cells(way=[lesson_01.SUPPORT_VECTORS, *[*HOW][:-1]], labels=LABELS),
+        *cells(way=[lesson_01.SUPPORT_VECTORS, *_QUICK], labels=LABELS),
+        *cells(way=[IMAGENET_ALL], labels=LABELS[1::2]),  # a minute each
         *cells(way=[BACKBONE_SCRATCH], labels=LABELS[-1:]),
     ],
     source=source, train=_photographs, seeds=range(10), over="from scratch",
@@ -163,13 +165,12 @@ _QUESTIONS = Study(
         "tested": TESTED,
     },
 )  # fmt: skip
-_SMALL = [way for way in HOW if way not in LARGE]
 STUDIES = {
     "photographs": _PHOTOGRAPHS,
     "photographs_tuning": common.tuning(
         _PHOTOGRAPHS, "The learning rate of each way on photographs, and C, without the test.",
         grid=[
-            *cells(way=[*_SMALL, IMAGENET_HEAD], labels=(50, 1_000), rate=RATES_TRIED),
+            *cells(way=_QUICK, labels=(50, 1_000), rate=RATES_TRIED),
             *cells(way=[IMAGENET_ALL], labels=(50, 1_000), rate=RATES_TRIED[:3]),
             *cells(way=[BACKBONE_SCRATCH], labels=[1_000], rate=RATES_TRIED[1:4]),
             *cells(
