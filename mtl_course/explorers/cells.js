@@ -6,15 +6,15 @@
 // value: {cell: a value's number for each dial; here: by cell, gains that were trained here; said:
 // of the last of them}. Python's names for the same: cells.py.
 
-const [STEPS, MOST] = [[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5], 6]; // of an axis: at most so many
+const [STEPS, MOST] = [[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5], 4.5]; // of an axis, at most so many
 
 const STYLE = `${CONTROLS}
 .mtl-cell { color: var(--jp-content-font-color1, inherit); font-size: 14px; line-height: 1.35;
   box-sizing: border-box; max-width: 900px; padding: 0 6px 6px }
 .mtl-cell p { margin: 8px 0; color: inherit }
-.mtl-cell .line { display: grid; grid-template-columns: minmax(6.5em, 24%) 1fr 5em; gap: 0 10px;
-  align-items: center; min-height: 26px; padding: 0 4px; cursor: pointer }
-.mtl-cell .line > :first-child { text-align: right }
+.mtl-cell .line { display: grid; grid-template-columns: minmax(6.5em, 24%) 1fr 5.6em; gap: 0 10px;
+  align-items: center; min-height: 26px; padding: 0 4px; cursor: pointer; white-space: nowrap }
+.mtl-cell .line > :first-child { text-align: right; white-space: normal }
 .mtl-cell .now { outline: 2px solid currentColor; outline-offset: -1px; border-radius: 4px;
   font-weight: bold }
 .mtl-cell .strip { position: relative; align-self: stretch; min-height: 26px }
@@ -29,7 +29,7 @@ const STYLE = `${CONTROLS}
   border: 1px solid white }
 .mtl-cell .mine { width: 12px; height: 12px; margin: -6px; background: #e69f00;
   border: 2px solid currentColor; transform: rotate(45deg) }
-.mtl-cell .axis { cursor: auto; font-size: 12px }
+.mtl-cell .axis { cursor: auto; font-size: 12px; align-items: start }
 .mtl-cell .axis .strip { min-height: 18px }
 .mtl-cell .axis .strip span { transform: translateX(-50%) }
 .mtl-cell .name { text-align: center; font-size: 13px; margin: 0 }`;
@@ -76,12 +76,14 @@ function render({ model, el }) {
     const width = `calc(${place(high)} - ${place(low)})`;
     strip.append(mark("bar", place(low), { width, background }));
     if (now) {
-      seeds.forEach((gain, k) => strip.append(mark("seed", place(gain), { top: k % 2 ? "84%" : "16%" })));
+      const tops = ["16%", "84%"]; // in turn, so that few hide each other
+      seeds.forEach((gain, k) => strip.append(mark("seed", place(gain), { top: tops[k % 2] })));
       here.forEach(gain => strip.append(mark("mine", place(gain), { top: "50%" })));
     }
     strip.append(mark("dot", place(mean), { background }));
     const row = make("div", { class: now ? "line now" : "line" });
-    row.append(make("span", {}, dials[0][1][numbers[0]]), strip, `${SIGNS[verdict]} ${signed(mean)}`);
+    const name = make("span", {}, dials[0][1][numbers[0]]);
+    row.append(name, strip, `${SIGNS[verdict]} ${signed(mean)}`);
     row.addEventListener("click", () => choose(0, numbers[0]));
     return row;
   }
@@ -99,7 +101,7 @@ function render({ model, el }) {
     const scale = scaled(gains);
     const strip = make("span", { class: "strip" });
     for (const gain of scale.ticks) {
-      const tick = make("span", {}, gain ? signed(gain).replace(/0$/, "") : "0");
+      const tick = make("span", {}, gain ? signed(gain).replace(/0+$/, "") : "0");
       tick.style.left = scale.place(gain);
       strip.append(tick);
     }
@@ -115,7 +117,7 @@ function render({ model, el }) {
     answer.textContent =
       `${title}, over ${over}: ${words}. Its ${seeds.length} seeds (gray) lie ${ends}; the interval ` +
       `is that of this cell by itself.${own} ${said}`;
-    const rows = others.map(([c, gain, , , verdict]) => `${dials[0][1][c[0]]} ${signed(gain)} ${verdict}`);
+    const rows = others.map(([c, gain, , , word]) => `${dials[0][1][c[0]]} ${signed(gain)} ${word}`);
     picture.ariaLabel = `Mean gains along ${dials[0][0]}: ${rows.join("; ")}. Chosen: ${title}.`;
   }
 

@@ -73,7 +73,7 @@ class Cells(Explorer):
         return figures.bundle(self._draw(self._shown), f"{alt}itself. {text}", again)
 
     def _measured(self) -> tuple[dict, dict, dict]:
-        """Return, by cell, the seeds' differences, the row of `studies.gain`, and a run's seconds."""
+        """Return, by cell, its seeds' differences, its row of `studies.gain`, a run's seconds."""
         keys = list(studies.study(self._name).keys)
         groups, none = dict(list(self._rows.groupby(keys))), self._rows.iloc[:0]
         both, differences, seconds = [], {}, {}
