@@ -113,7 +113,8 @@ FRONT = re.compile(r'data-mtl-front="(\w+)"(?: data-mtl-file="([\w/.]+)")?')
 def script(name: str, file: str = "") -> str:
     """What makes the widgets of one module run in a page; it stands in the page itself, so that a
     site on a disk will do. file: of more data."""
-    front = EXPLORERS.joinpath(f"{name}.js").read_text(encoding="utf-8")
+    parts = (EXPLORERS / f"{part}.js" for part in ("_page", name))
+    front = "".join(part.read_text(encoding="utf-8") for part in parts)
     more = ROOT.joinpath(file).read_text(encoding="utf-8") if file else "{}"
     about = f'const name = "{name}";\nconst more = {more};'
     return f"{front}\n{about}\n{FRONTS.read_text(encoding='utf-8')}"

@@ -36,3 +36,23 @@ def write(folder: Path, name: str, attributes: str, style: str = LIGHT) -> str:
         encoding="utf-8",
     )
     return page.as_uri()
+
+
+# Milliseconds from each dial's choice of each of its options to the frame with the changed picture.
+TURNS = """async widget => {
+  const took = [];
+  for (const place of widget.querySelectorAll("select").keys()) {
+    const count = widget.querySelectorAll("select")[place].options.length;
+    for (let option = 0; option < count; option++) {
+      const select = widget.querySelectorAll("select")[place];
+      if (option >= select.options.length) break;
+      const start = performance.now();
+      select.selectedIndex = option;
+      select.dispatchEvent(new Event("change"));
+      document.body.offsetHeight;
+      await new Promise(requestAnimationFrame);
+      took.push(performance.now() - start);
+    }
+  }
+  return took;
+}"""

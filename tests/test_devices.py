@@ -378,6 +378,7 @@ NO_TENSORS = {
     "explorers.projection": "checks a student's cell, on the CPU",
     "explorers.equal_weights": "checks a student's cell, on the CPU",
     "explorers.images_of_their_own": "checks a student's cell, on the CPU",
+    "explorers.DecisionAid": "reads rows",
     "explorers.Front": "holds what a page shows",
     "explorers.TrainHead": "reads rows",
 } | {

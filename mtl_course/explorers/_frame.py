@@ -60,7 +60,7 @@ class Explorer(widgets.VBox):
 
     Each has `static`, which returns what it shows as `figures.bundle` does, and `_update`, which
     each change of `controls` calls. name: its class on the page is ``mtl-{name}``.
-    Where its only child is a `Front`, the site runs that in the picture's place.
+    Where its first child is a `Front`, the site runs that in the picture's place.
     """
 
     def __init__(self, name: str, children: Sequence, controls: Sequence = ()) -> None:
@@ -84,7 +84,7 @@ class Explorer(widgets.VBox):
 
 
 class Front(anywidget.AnyWidget):
-    """A widget that answers in the page: the module ``{name}.js`` beside this file.
+    """A widget that answers in the page: the module ``{name}.js`` beside this file, after _page.js.
 
     The module runs with a kernel and without one. data: what it shows; value: what its reader
     changes, here and there. Both are JSON. file: of more data, below the course's folder; a page
@@ -97,7 +97,8 @@ class Front(anywidget.AnyWidget):
     def __init__(self, name: str, data: dict, value: object, file: str = "") -> None:
         self.name, self._about, self._file = name, data, file
         more = json.loads((ASSETS.parent / file).read_text(encoding="utf-8")) if file else {}
-        self._esm = Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8")
+        parts = (Path(__file__).with_name(f"{part}.js") for part in ("_page", name))
+        self._esm = "".join(part.read_text(encoding="utf-8") for part in parts)
         super().__init__(data=data | more, value=value)
 
     def attributes(self) -> str:
@@ -172,11 +173,16 @@ class Live(widgets.HBox):
 
     Each run has a `thread` of its own, so that the page still answers; runs wait for each other.
     chosen: is called on the press, and returns what `work` needs of the controls.
-    work: is called in the thread with the `Run` and what was chosen; returns HTML for `answer`.
+    work: is called in the thread with the `Run` and what was chosen; returns HTML for `answer`, or
+        None if it shows its answer itself.
     """
 
     def __init__(
-        self, name: str, answer: widgets.HTML, work: Callable[..., str], chosen: Callable[[], tuple]
+        self,
+        name: str,
+        answer: widgets.HTML | None,
+        work: Callable[..., str | None],
+        chosen: Callable[[], tuple],
     ) -> None:
         self._name, self._answer, self._work, self._chosen = name, answer, work, chosen
         self._button, self._progress = button(name), output("progress")

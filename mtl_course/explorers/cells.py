@@ -1,6 +1,5 @@
 """The cells of a study: choose one, see what was measured, and train it on the spot."""
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mtl_course import figures, studies
 from mtl_course.base import threads
-from mtl_course.explorers._frame import Explorer, Live, Run, dropdown, output
+from mtl_course.explorers._frame import Explorer, Front, Live, Run, output
 from mtl_course.studies.claims import Comparison
 from mtl_course.studies.statistics import predicted
 
@@ -18,7 +17,8 @@ Cell = tuple  # a value for each dial
 class Cells(Explorer):
     """What one way gains over the study's baseline: a cell, its interval, its ten seeds.
 
-    "Train this cell here" trains both networks as `studies.run` would, and adds its dot.
+    In the page it is `cells.js`. "Train this cell here", which needs a kernel, trains both networks
+    as `studies.run` would, and adds its dot.
     dials: keys of the study, and what the reader calls them; the gain is drawn along the first.
     fixed: values for all other keys. seed: in no row, of the first run; each press takes the next.
     shown: cells for the static picture, a value for each dial; the widget opens at the first.
@@ -42,31 +42,28 @@ class Cells(Explorer):
         self._name, self._over, self._score = study, chosen.over, chosen.score
         self._dials, self._seed, self._shown = list(dials.values()), seed, list(shown)
         self._rows, self._names = studies.run(study), names or {}
-        self._comparisons: dict[Cell, Comparison] = {
-            tuple(cell[key] for key in dials): comparison
+        self._parts: dict[Cell, list[Mapping]] = {  # this way's cell of the study, the baseline's
+            tuple(cell[key] for key in dials): [cell, baseline[1]]
             for cell in chosen.grid
             if cell["way"] != chosen.over and fixed.items() <= cell.items()
             # What is blank for the baseline is blank for other controls of it, which have no dial.
             if not chosen.blank.items() & cell.items()
-            if (comparison := Comparison(study, cell)).baseline()
+            if (baseline := Comparison(study, cell).baseline())
         }
-        if unknown := [cell for cell in shown if cell not in self._comparisons]:
+        if unknown := [cell for cell in shown if cell not in self._parts]:
             raise ValueError(f"shown must hold cells that were measured; got {unknown[0]}.")
-        # The mean gain of a cell, its interval and verdict, computed when it is first shown.
-        rows, self._filling = {study: self._rows}, False
-        self._gain = functools.cache(lambda cell: self._comparisons[cell].found(rows=rows))
-        self._here: dict[Cell, list[float]] = {}  # the differences that were trained here
-        self._answer, self._picture = output("answer"), output("picture")
-        self._controls = [dropdown(name, ()) for name in self._dials]
-        self._fill(shown[0])
-        live = Live("Train this cell here", self._answer, self._train, self._cell)
-        children = [*self._controls, live, self._answer, self._picture]
-        super().__init__("cells", children, self._controls)
+        self._differences, self._gains, self._seconds = self._measured()
+        self._values = [list(dict.fromkeys(values)) for values in zip(*self._parts, strict=True)]
+        self._front = Front(
+            "cells", self._data(), {"cell": self._at(shown[0]), "here": {}, "said": ""}
+        )
+        self._cost = output("cost")
+        live = Live("Train this cell here", None, self._train, self._cell)
+        super().__init__("cells", [self._front, live, self._cost], [self._front])
 
     def differences(self, cell: Cell) -> pd.Series:
         """Return what this way's network scored above the baseline's, by seed."""
-        mine, other = (rows.set_index("seed")[self._score] for rows in self._both(cell))
-        return (mine - other).dropna()
+        return self._differences[cell]
 
     def static(self) -> dict[str, str]:
         """Return the chosen cells, each among its neighbors along the first dial."""
@@ -75,82 +72,85 @@ class Cells(Explorer):
         again = f"python -m mtl_course studies {self._name} --fresh"
         return figures.bundle(self._draw(self._shown), f"{alt}itself. {text}", again)
 
-    def _parts(self, cell: Cell) -> list[Mapping[str, object]]:
-        """Return the two cells of the study that are compared: this way's, and the baseline's."""
-        return [self._comparisons[cell].cell, self._comparisons[cell].baseline()[1]]
+    def _measured(self) -> tuple[dict, dict, dict]:
+        """Return, by cell, its seeds' differences, its row of `studies.gain`, a run's seconds."""
+        keys = list(studies.study(self._name).keys)
+        groups, none = dict(list(self._rows.groupby(keys))), self._rows.iloc[:0]
+        both, differences, seconds = [], {}, {}
+        for number, (cell, pair) in enumerate(self._parts.items()):
+            tables = [groups.get(tuple(part[key] for key in keys), none) for part in pair]
+            mine, other = (table.set_index("seed")[self._score] for table in tables)
+            differences[cell] = (mine - other).dropna()
+            seconds[cell] = sum((t["seconds"] + t["source_seconds"]).median() for t in tables)
+            for table, way in zip(tables, ("this way", "the other"), strict=True):
+                about = {"way": way, "cell": number, "study": self._name}
+                both.append(table[["seed", self._score]].assign(**about))
+        how = {"score": self._score, "keys": ["cell", "way"]}
+        gains = studies.gain(pd.concat(both), "this way", "the other", **how).set_index("cell")
+        return differences, dict(zip(self._parts, gains.sort_index().iloc, strict=True)), seconds
 
-    def _both(self, cell: Cell) -> list[pd.DataFrame]:
-        return [self._rows.merge(pd.DataFrame([part])) for part in self._parts(cell)]
+    def _data(self) -> dict:
+        """Return what the page shows: each cell as it says."""
+        cells = []
+        for cell, gain in self._gains.items():
+            ends = [round(float(gain[name]), 6) for name in ("mean", "low", "high")]
+            seeds = self._differences[cell].round(4).tolist()
+            cells.append([self._at(cell), *ends, gain["verdict"], seeds])
+        names = [list(map(self._text, values)) for values in self._values]
+        score = self._score.replace("auc", "AUC")
+        dials = list(map(list, zip(self._dials, names, strict=True)))
+        return {"dials": dials, "cells": cells, "over": self._over, "score": score}
+
+    def _at(self, cell: Cell) -> list[int]:
+        """Return the number of each of its values."""
+        return [values.index(value) for values, value in zip(self._values, cell, strict=True)]
 
     def _cell(self) -> Cell:
-        return tuple(control.value for control in self._controls)
-
-    def _fill(self, cell: Cell) -> None:
-        """Give each dial the values that go with those before it; keep what can be kept."""
-        there = list(self._comparisons)
-        for i, (control, wanted) in enumerate(zip(self._controls, cell, strict=True)):
-            options = tuple({self._text(c[i]): c[i] for c in there}.items())
-            control.options = options
-            control.value = wanted if wanted in [value for _, value in options] else there[0][i]
-            there = [c for c in there if c[i] == control.value]
+        at = self._front.value["cell"]
+        return tuple(values[k] for values, k in zip(self._values, at, strict=True))
 
     def _title(self, cell: Cell, first: int = 0) -> str:
         names = self._dials[first:]
         return ", ".join(f"{n} {self._text(value)}" for n, value in zip(names, cell, strict=True))
 
     def _in_words(self, cell: Cell) -> str:
-        return "{mean:+.3f} ({low:.3f} to {high:.3f}), {verdict}".format(**self._gain(cell))
+        return "{mean:+.3f} ({low:.3f} to {high:.3f}), {verdict}".format(**self._gains[cell])
 
     def _update(self) -> None:
-        if self._filling:  # not the reader's choice
-            return
-        self._filling = True
-        self._fill(self._cell())
-        self._filling, cell = False, self._cell()
-        seconds = sum((r["seconds"] + r["source_seconds"]).median() for r in self._both(cell))
-        self._answer.value = (
-            f"{self._title(cell)}, over {self._over}: {self._in_words(cell)}; "
-            f"{self._gain(cell)['seeds']} seeds, this cell by itself. To train it here takes about "
-            f"{seconds:.0f} s on one core of the machine that trained the rows."
+        self._cost.value = (
+            f"To train it here takes about {self._seconds[self._cell()]:.0f} s on one core of the "
+            "machine that trained the rows."
         )
-        self._show(cell)
 
-    def _show(self, cell: Cell) -> None:
-        seeds, here = self.differences(cell), self._here.get(cell, [])
-        alt = f"Gains along {self._dials[0]}; {self._title(cell)}: {self._in_words(cell)}. "
-        alt += f"Its seeds lie from {seeds.min():+.3f} to {seeds.max():+.3f}."
-        if here:
-            alt += f" Trained here: {', '.join(f'{value:+.3f}' for value in here)}."
-        self._picture.value = figures.image(self._draw([cell], here), alt)
-
-    def _draw(self, cells: Sequence[Cell], here: Sequence[float] = ()) -> Figure:
+    def _draw(self, cells: Sequence[Cell]) -> Figure:
         """Draw cells, each among its neighbors along the first dial."""
         panels = {}
         for cell in cells:
-            line = {self._text(c[0]): self._gain(c) for c in self._comparisons if c[1:] == cell[1:]}
+            line = {self._text(c[0]): gain for c, gain in self._gains.items() if c[1:] == cell[1:]}
             panels[self._title(cell[1:], 1)] = pd.DataFrame(line.values(), list(line))
         score, seeds = self._score.replace("auc", "AUC"), self.differences(cells[0])
         axes = {"xlabel": self._dials[0], "ylabel": f"gain in {score}"}
-        return figures.dots(panels, chosen=self._text(cells[0][0]), seeds=seeds, here=here, **axes)
+        return figures.dots(panels, chosen=self._text(cells[0][0]), seeds=seeds, **axes)
 
     @threads(1)  # as the rows were trained
-    def _train(self, run: Run, *cell: object) -> str:
+    def _train(self, run: Run, *cell: object) -> None:
         seed, scores = self._seed, []
         self._seed += 1
-        for part in self._parts(cell):
+        for part in self._parts[cell]:
             run.tell("Drawing what it learns from …")
             scores.append(studies.train_row(self._name, seed, part, fit=run.fit)[self._score])
         run.check()  # a run that was stopped leaves no dot
-        self._here.setdefault(cell, []).append(difference := scores[0] - scores[1])
-        if cell == self._cell():
-            self._show(cell)
+        difference = scores[0] - scores[1]
         table = self.differences(cell).rename("gain").reset_index().assign(cell="this")
         low, high = predicted(table, ["cell"], "gain").loc[0, ["low", "high"]]
         inside = "it does" if low <= difference <= high else "it does not"
-        return (
+        said = (
             f"{self._title(cell)}: seed {seed} here gives {difference:+.3f}. One further seed "
             f"lands between {low:+.3f} and {high:+.3f} 95 times in 100; {inside}."
         )
+        place, value = ",".join(map(str, self._at(cell))), self._front.value
+        here = value["here"] | {place: [*value["here"].get(place, []), difference]}
+        self._front.value = value | {"here": here, "said": said}
 
     def _text(self, value: object) -> str:
         return f"{value:,}" if isinstance(value, int) else self._names.get(value, str(value))

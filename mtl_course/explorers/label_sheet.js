@@ -46,16 +46,7 @@ const STYLE = `
 .mtl-sheet button:focus-visible { outline: 3px solid black; box-shadow: 0 0 0 5px white;
   outline-offset: 0; position: relative; z-index: 1 }`;
 
-const signed = number => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(3)}`;
 const sum = numbers => numbers.reduce((total, number) => total + number, 0);
-
-/** An element with these attributes and children. */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, text] of Object.entries(attributes)) element.setAttribute(name, text);
-  element.append(...children);
-  return element;
-}
 
 /** One entry's L(ŷ, y), −log ŷ or −log(1 − ŷ), and its gradient (ŷ − y) / m; both 0 at a "?". */
 function entry(logit, label, m) {

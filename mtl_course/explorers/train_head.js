@@ -41,16 +41,6 @@ const STYLE = `
 .mtl-head .wrong span { text-align: center; font-size: 12px }
 .mtl-head .wrong i { display: block; width: ${SIDE}px; height: ${SIDE}px; border: 1px solid #767676 }`;
 
-/** An element with these attributes and children; in SVG's namespace for a shape. */
-function make(tag, attributes = {}, ...children) {
-  const shape = ["svg", "g", "path", "line", "circle", "text"].includes(tag);
-  const space = `http://www.w3.org/${shape ? "2000/svg" : "1999/xhtml"}`;
-  const element = document.createElementNS(space, tag);
-  for (const [name, text] of Object.entries(attributes)) element.setAttribute(name, text);
-  element.append(...children);
-  return element;
-}
-
 // ------------------------------------------------------------------------------ data and training
 
 /** Photographs as {x: their features, a row each, y: 0 or 1}, from what the file holds. */

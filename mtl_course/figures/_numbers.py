@@ -158,14 +158,11 @@ def points(
     return described(figure, text)
 
 
-def dots(
-    panels: Tables, *, chosen: str, seeds: Sequence, here: Sequence, xlabel: str, ylabel: str
-) -> Figure:
+def dots(panels: Tables, *, chosen: str, seeds: Sequence, xlabel: str, ylabel: str) -> Figure:
     """Draw mean gains with 95 % intervals along a key of a study, and the seeds behind one of them.
 
     panels: by title, one row a value of the key (the index, as text).
-    chosen: the value, in the first panel, whose single gains are drawn: those stored, `seeds`, and
-        those that were trained in front of the reader, `here`.
+    chosen: the value, in the first panel, whose single gains are drawn, `seeds`.
     """
     n, most = len(panels), max(map(len, panels.values()))
     figure, boxes = subplots(max(6.4, 1.05 * most) * n, 3.8, ncols=n, layout="none", sharey=True)
@@ -186,7 +183,6 @@ def dots(
     axes.axvspan(k - 0.45, k + 0.45, color=COLORS[5], alpha=0.2, linewidth=0)
     aside = k + 0.28 * np.linspace(-1, 1, len(seeds))
     axes.plot(aside, seeds, "o", markersize=5, color="0.35")
-    axes.plot([k + 0.2] * len(here), here, MARKERS[3], color=COLORS[1], markersize=8)
     return figure
 
 

@@ -4,6 +4,7 @@ It never says a bare yes, but what was measured nearest to a case, and how far f
 """
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -31,10 +32,13 @@ KIN = (SAME_FAMILY, OTHER_FAMILIES, ALL_FAMILIES)
 _CORRECTED = {"score": "auc", "corrected": True}
 
 
-def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") -> pd.DataFrame:
+def transfer(
+    a: int, b: int, *, x: str = "the same", kinship: str = "the four", known: dict | None = None
+) -> pd.DataFrame:
     """Return what rows say to the lecture's T2, T1 and T3: does it make sense to go from A to B?
 
     a, b: how many labeled examples there are. x: one of `INPUTS`. kinship: one of `KINSHIPS`.
+    known: keeps the tables of rows, for those who ask about many cases with the same one.
     Returns: one row a question, with the nearest measured cell, what all layers gained over from
         scratch there in area under the ROC curve (mean, low, high, verdict), and how far the case
         is from it: "times" is the larger ratio of a size of the case to the measured one.
@@ -44,11 +48,11 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
         raise ValueError(f"a and b must be at least 1; got {a} and {b}.")
     _check_choice("x", x, INPUTS)
     _check_choice("kinship", kinship, KINSHIPS)
-    how = {"way": "all layers", "over": "from scratch", **_CORRECTED}
-    size, far = _nearest(studies.gain(studies.run("size_map"), across=["a"], **how), a=a, b=b)
-    kinds = by_kind()
+    known = {} if known is None else known
+    size, far = _nearest(_kept(known, by_size), a=a, b=b)
+    kinds = _kept(known, by_kind)
     labels = _nearest(kinds, labels=b)[0]["labels"]
-    kinds = kinds[kinds["labels"] == labels].set_index("a")
+    kinds = {row["a"]: row for row in kinds if row["labels"] == labels}
     far_kinds = max(_distance(a, lesson_02.RELATED), _distance(b, labels))
     measured = f"{lesson_02.RELATED:,} → {labels:,}"
     table = {
@@ -56,13 +60,19 @@ def transfer(a: int, b: int, *, x: str = "the same", kinship: str = "the four") 
             f"{a:,} → {b:,}", size, f"{size['a']:,} → {size['b']:,}", far
         ),
         "T1: have A and B the same input x?": (
-            x, kinds.loc[INPUTS[x]], f"A: {INPUTS[x]}, {measured}", far_kinds
+            x, kinds[INPUTS[x]], f"A: {INPUTS[x]}, {measured}", far_kinds
         ),
         "T3: could A's features help?": (
-            kinship, kinds.loc[kinship], f"A: {kinship}, {measured}", far_kinds
+            kinship, kinds[kinship], f"A: {kinship}, {measured}", far_kinds
         ),
     }  # fmt: skip
     return _as_table(table)
+
+
+def by_size() -> pd.DataFrame:
+    """Return what all layers gain over from scratch, by |A| and |B| (T2), corrected."""
+    how = {"way": "all layers", "over": "from scratch", **_CORRECTED}
+    return studies.gain(studies.run("size_map"), across=["a"], **how)
 
 
 def by_kind(way: str = "all layers", task: str = lesson_02.TARGET) -> pd.DataFrame:
@@ -82,7 +92,13 @@ def by_kind(way: str = "all layers", task: str = lesson_02.TARGET) -> pd.DataFra
 
 
 def multi_task(
-    tasks: int, labels: int, *, others: int | None, kin: str = KIN[-1], width: int = 8
+    tasks: int,
+    labels: int,
+    *,
+    others: int | None,
+    kin: str = KIN[-1],
+    width: int = 8,
+    known: dict | None = None,
 ) -> pd.DataFrame:
     """Return what rows say to M5, M6 and M7: does it make sense to learn tasks together?
 
@@ -92,6 +108,7 @@ def multi_task(
     tasks: how many there are. labels: examples of the task that you care about. others: examples
         of all other tasks together, on images of their own; None if all labels stand on the same
         images. kin: one of `KIN`. width: channels of the first block of the shared network.
+    known: as in `transfer`.
     Returns: one row a question, as `transfer` does, with the design and the gain of together over
         alone (M5), over one after the other (M6), and of one network over one each (M7). M6 has a
         number if the others are `LOPSIDED`; where amounts are `SIMILAR`, M5 is the answer. "times"
@@ -103,10 +120,12 @@ def multi_task(
         if value is not None:
             check_count(name, value, least=1)
     _check_choice("kin", kin, KIN)
+    known = {} if known is None else known
     if others is None:
-        design, found = SAME_IMAGES, _on_the_same_images(tasks, labels, kin, width)
+        design, found = SAME_IMAGES, _on_the_same_images(tasks, labels, kin, width, known)
     else:
-        design, found = OWN_IMAGES, _with_images_of_their_own(tasks, labels, others, kin, width)
+        found = _with_images_of_their_own(tasks, labels, others, kin, width, known)
+        design = OWN_IMAGES
     cases = (f"{tasks - 1} others, {kin}", f"{_amounts(tasks, labels, others)} beside {labels:,}",
              f"width {width}, {labels:,}")  # fmt: skip
     answers = zip(_QUESTIONS, cases, found, strict=True)
@@ -135,15 +154,15 @@ def _amounts(tasks: int, labels: int, others: int | None) -> str:
 
 
 def _with_images_of_their_own(
-    tasks: int, labels: int, others: int, kin: str, width: int
+    tasks: int, labels: int, others: int, kin: str, width: int, known: dict
 ) -> tuple[tuple, tuple, tuple]:
     """Return the nearest rows of "companions" and of "amounts"; M7 was not measured like this.
 
     "amounts" sets your task beside one large data set A. It says nothing of many tasks with about
     as many examples each: those are the networks of "companions".
     """
-    m5, far = _nearest(companions(kin), count=tasks - 1, width=width)
-    m6, far_6 = _nearest(joint(), a=others)
+    m5, far = _nearest(_kept(known, companions, kin), count=tasks - 1, width=width)
+    m6, far_6 = _nearest(_kept(known, joint), a=others)
     far_labels = _distance(labels, THOUSAND)
     far = max(far, far_labels, _distance(others / (tasks - 1), THOUSAND))
     far_6 = max(far_6, far_labels, _distance(tasks - 1, len(THE_FOUR)), _distance(width, WIDTH))
@@ -158,14 +177,14 @@ def _with_images_of_their_own(
 
 
 def _on_the_same_images(
-    tasks: int, labels: int, kin: str, width: int
+    tasks: int, labels: int, kin: str, width: int, known: dict
 ) -> tuple[tuple, tuple, tuple]:
     """Return the nearest rows of "companions" (related tasks) or of "big_enough" (others).
 
     All amounts are equal, and one after the other was not measured.
     """
     if kin == SAME_FAMILY:
-        m5 = companions(lesson_05_amounts.SAME_IMAGES)
+        m5 = _kept(known, companions, lesson_05_amounts.SAME_IMAGES)
         m5, _ = _nearest(m5, count=tasks - 1, width=width)
         far = (_distance(tasks - 1, m5["count"]), _distance(labels, THOUSAND),
                _distance(width, m5["width"]))  # fmt: skip
@@ -173,7 +192,7 @@ def _on_the_same_images(
         return (m5, about, max(far)), _NOT_MEASURED, _NOT_MEASURED
     if kin != OTHER_FAMILIES:
         return _NOT_MEASURED, _NOT_MEASURED, _NOT_MEASURED
-    m7, far = _nearest(big_enough(), width=width, images=labels)
+    m7, far = _nearest(_kept(known, big_enough), width=width, images=labels)
     rivals = f"one of width {m7['width']} − four of width {WIDTH}, {m7['images']:,} images"
     return _NOT_MEASURED, _NOT_MEASURED, (m7, rivals, max(far, _distance(tasks, len(THE_FOUR))))
 
@@ -208,6 +227,13 @@ def big_enough() -> pd.DataFrame:
     )
 
 
+def _kept(known: dict, make: Callable[..., pd.DataFrame], *of: str) -> list[dict]:
+    """Return the rows of a table, which is made once for each `known`."""
+    if (make, *of) not in known:
+        known[make, *of] = make(*of).to_dict("records")
+    return known[make, *of]
+
+
 def _check_choice(name: str, value: str, choices: object) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
@@ -218,7 +244,7 @@ def _distance(one: float, other: float) -> float:
     return abs(math.log(one / other))
 
 
-def _nearest(table: pd.DataFrame, **case: int) -> tuple[dict, float]:
+def _nearest(rows: list[dict], **case: int) -> tuple[dict, float]:
     """Return the row that is nearest to a case, and its distance in the column farthest off.
 
     Of rows that are as far off there, the one that is nearer in the next column.
@@ -227,7 +253,7 @@ def _nearest(table: pd.DataFrame, **case: int) -> tuple[dict, float]:
     def far(row: dict) -> list[float]:
         return sorted((_distance(value, row[key]) for key, value in case.items()), reverse=True)
 
-    row = min(table.to_dict("records"), key=far)
+    row = min(rows, key=far)
     return row, far(row)[0]
 
 

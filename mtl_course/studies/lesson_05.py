@@ -147,24 +147,28 @@ def _widths(
     return {**common.each_scored(network, seed), "parameters": trainable(network), "steps": steps}
 
 
+def multiplications(network: nn.Module) -> int:
+    """Return how many multiplications the convolutions need for one answer about a scene."""
+    kernels = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
+    sides = itertools.cycle((32, 16, 8))  # pixels; of the pictures that the kernels slide over
+    return sum(k.weight.numel() * side**2 for k, side in zip(kernels, sides, strict=False))
+
+
 def costs(rows: pd.DataFrame, test: Dataset) -> pd.DataFrame:
     """Return what each network of these rows scores, and what it costs: a row a way and width.
 
     Columns: AUC (its mean), weights, million multiplications (for one answer, of its convolutions),
     seconds (that the answers to `test` take here, on one core).
     """
-    table, multiplications, seconds = rows.groupby(["way", "width"], sort=False), [], []
+    table, counts, seconds = rows.groupby(["way", "width"], sort=False), [], []
     table = table.agg(AUC=("auc", "mean"), weights=("parameters", "first"))
     for way, width in table.index:
         network = (separate if way == SEPARATE else shared)(test.names, width=width)
-        kernels = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
-        sides = itertools.cycle((32, 16, 8))  # pixels; of the pictures that the kernels slide over
-        counts = [k.weight.numel() * side**2 for k, side in zip(kernels, sides, strict=False)]
-        multiplications.append(sum(counts) / 1e6)
+        counts.append(multiplications(network) / 1e6)
         start = time.perf_counter()
         predict(network, test)
         seconds.append(time.perf_counter() - start)
-    return table.assign(**{"million multiplications": multiplications, "seconds": seconds})
+    return table.assign(**{"million multiplications": counts, "seconds": seconds})
 
 
 _SETTINGS = {"test": common.TEST_SCENES, "steps": STEPS, "batch": BATCH}
