@@ -31,8 +31,8 @@ LARGE = (IMAGENET_HEAD, IMAGENET_ALL, BACKBONE_SCRATCH)
 STEPS, BATCH = 400, 64  # of the small network, and of every new head
 LARGE_STEPS, LARGE_BATCH = 60, 32  # of all of the backbone's layers
 RATES = {  # the best of "photographs_tuning": for up to 50 labels, and for more
-    "from scratch": (1e-2, 1e-2), OTHER_HEAD: (1e-2, 1e-2), OTHER_ALL: (3e-3, 3e-3),
-    IMAGENET_HEAD: (3e-3, 3e-3), IMAGENET_ALL: (1e-3, 1e-3), BACKBONE_SCRATCH: (3e-3, 3e-3),
+    "from scratch": (3e-3, 3e-2), OTHER_HEAD: (1e-3, 3e-2), OTHER_ALL: (1e-3, 3e-3),
+    IMAGENET_HEAD: (1e-3, 3e-3), IMAGENET_ALL: (1e-3, 1e-3), BACKBONE_SCRATCH: (3e-3, 3e-3),
     lesson_01.SUPPORT_VECTORS: (10.0, 10.0),  # C
 }  # fmt: skip
 RATES_TRIED = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
