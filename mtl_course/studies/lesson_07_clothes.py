@@ -32,7 +32,7 @@ STEPS, BATCH = 400, 64  # of the small network, and of every new head
 LARGE_STEPS, LARGE_BATCH = 60, 32  # of all of the backbone's layers
 RATES = {  # the best of "photographs_tuning": for up to 50 labels, and for more
     "from scratch": (3e-3, 3e-2), OTHER_HEAD: (1e-3, 3e-2), OTHER_ALL: (1e-3, 3e-3),
-    IMAGENET_HEAD: (1e-3, 3e-3), IMAGENET_ALL: (1e-3, 1e-3), BACKBONE_SCRATCH: (3e-3, 3e-3),
+    IMAGENET_HEAD: (1e-3, 3e-3), IMAGENET_ALL: (1e-3, 1e-3), BACKBONE_SCRATCH: (1e-2, 1e-2),
     lesson_01.SUPPORT_VECTORS: (10.0, 10.0),  # C
 }  # fmt: skip
 RATES_TRIED = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -147,7 +147,6 @@ _PHOTOGRAPHS = Study(
     grid=[
         *cells(way=[lesson_01.SUPPORT_VECTORS, *_QUICK], labels=LABELS),
         *cells(way=[IMAGENET_ALL], labels=LABELS[1::2]),  # a minute each
-        *cells(way=[BACKBONE_SCRATCH], labels=LABELS[-1:]),
     ],
     source=source, train=_photographs, seeds=range(10), over="from scratch",
     settings={
@@ -182,8 +181,9 @@ STUDIES = {
     "photographs_plateau": common.tuning(
         _PHOTOGRAPHS, "Would twice the steps bring more on photographs? Without the test.",
         grid=cells(
-            way=["from scratch", IMAGENET_HEAD, IMAGENET_ALL, BACKBONE_SCRATCH],
-            labels=[1_000], times=[2],
+            way=["from scratch", OTHER_ALL, IMAGENET_HEAD, IMAGENET_ALL],
+            labels=[1_000],
+            times=[2],
         ),
         seeds=common.DEVELOPMENT[:2],
     ),

@@ -18,7 +18,8 @@ LESSON, EVIDENCE = (
 )
 OWN, EXPENSIVE = claims.LESSONS["05"].claims, claims.LESSONS["05"].expensive
 CLAIMS = OWN | EXPENSIVE
-EQUAL_WIDTH, EQUAL_WEIGHTS, BIG, *FEWER = (c for c in OWN if OWN[c].study == "big_enough")
+EQUAL_WIDTH, EQUAL_WEIGHTS, BIG = (c for c in OWN if OWN[c].study == "big_enough")
+FEWER = tuple(c for c in EXPENSIVE if EXPENSIVE[c].study == "big_enough")  # scenes
 AUC = {"score": "auc"}
 
 
@@ -155,10 +156,10 @@ def small_tuned(rate: float) -> pd.Series:
     )
 
 
-def at_twice() -> pd.DataFrame:
+def at_twice(images: int = 4_000) -> pd.DataFrame:
     """Return what one network brings over four of width 8, by width, at twice the steps."""
     how = {"over": lesson_05.SEPARATE, "across": ["width"], **AUC}
-    return studies.gain(trained("big_enough_plateau"), lesson_05.SHARED, **how)
+    return studies.gain(trained("big_enough_plateau", images), lesson_05.SHARED, **how)
 
 
 def price() -> pd.Series:
@@ -172,6 +173,10 @@ HUNDRED = "M6: 99 of all families help"
 NUMBERS = [
     (LESSON, "**Equal width: sharing hurts**, by {:.3f} ({:.3f} to {:.3f})",
      lambda: -found(EQUAL_WIDTH)[["mean", "high", "low"]]),
+    (LESSON, "{:.3f} behind at width 8, {:.3f} at 16, and *no difference* at 32 "
+     "({:+.3f}; {:.3f} to {:.3f})",
+     lambda: [*(-found(claim)["mean"] for claim in FEWER[:2]),
+              *found(FEWER[2])[["mean", "low", "high"]]]),
     (LESSON, "a small loss, {:.3f} ({:.3f} to {:.3f}), at 1,200 steps",
      lambda: -found(EQUAL_WEIGHTS)[["mean", "high", "low"]]),
     (LESSON, "the one big network wins**, by {:.3f} ({:.3f} to {:.3f})",
@@ -265,9 +270,9 @@ STATED = {
         == ["opposite", "opposite", "supported"]
     ),
     "In the mean of four seeds, twice the steps raise none by as much as 0.001 and lower some by "
-    "up to 0.004": lambda: (
+    "up to 0.005": lambda: (
         twice_the_steps().max() < 0.001
-        and round(twice_the_steps().min(), 3) == -0.004
+        and round(twice_the_steps().min(), 3) == -0.005
         and set(twice_the_steps(each=True).groupby(["images", "way", "width"]).size()) == {4}
     ),
     "at 2,400, with only four seeds, we cannot tell": lambda: (
@@ -305,17 +310,25 @@ STATED = {
         big(1)["mean"][32] > 0.5 * 4 * big()["mean"][32]
         and big(3)["verdict"][32] == "opposite"
     ),
-    "ten other seeds keep all three verdicts": lambda: all(
-        verdict(c) == verdict(c, True) for c in (EQUAL_WIDTH, EQUAL_WEIGHTS, BIG)
+    "Ten other seeds keep the three verdicts for 4,000 scenes; for 1,000 none were trained":
+        lambda: (
+            all(verdict(c) == verdict(c, True) for c in (EQUAL_WIDTH, EQUAL_WEIGHTS, BIG))
+            and len(FEWER) == 3
+            and set(pd.read_csv(studies.SHIPPED / studies.OTHERS / "big_enough.csv")["images"])
+            == {4_000}
+        ),
+    "the big one only draws level": lambda: (
+        [verdict(c) for c in FEWER] == ["opposite", "opposite", "no difference"]
     ),
     "nearly four times the weights of all four, and takes three times as many multiplications":
         lambda: (
             3.5 < price()["weights"] < 4 and 2.8 < price()["million multiplications"] < 3.2
         ),
     "in the mean it is behind at equal width and, a little, at equal weights; once it is big, it "
-    "is ahead of four small ones (M7)": lambda: big()["verdict"].tolist() == [
-        "opposite", "opposite", "supported",
-    ],
+    "is ahead of four small ones with 4,000 scenes, and level with 1,000 (M7)": lambda: (
+        big()["verdict"].tolist() == ["opposite", "opposite", "supported"]
+        and verdict(FEWER[-1]) == "no difference"
+    ),
     "All six verdicts, at width 8, hold with ten other seeds": lambda: (
         {c: verdict(c) for c in LADDER} == {c: verdict(c, True) for c in LADDER} == LADDER
     ),
@@ -365,8 +378,10 @@ STATED_BESIDE = {
     "In the mean of four seeds, twice the steps bring none of them 0.001": lambda: (
         twice_the_steps().max() < 0.001
     ),
-    "behind at width 8, ahead at 32. (At 16, four seeds cannot tell.)": lambda: (
+    "behind at width 8, ahead at 32. (At 16, four seeds cannot tell.) With 1,000, four seeds see "
+    "the one behind at width 8 and cannot tell at 16 and 32": lambda: (
         at_twice()["verdict"].tolist() == ["opposite", "cannot tell", "supported"]
+        and at_twice(1_000)["verdict"].tolist() == ["opposite", "cannot tell", "cannot tell"]
     ),
     "At equal width the one network is behind in all four tasks": lambda: (
         {big(k)["verdict"][8] for k in (1, 2, 3, 4)} == {"opposite"}
