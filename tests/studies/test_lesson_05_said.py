@@ -594,7 +594,8 @@ def test_the_results_page_shows_the_rows():
     rows = trained("big_enough").groupby(["way", "width"])["parameters"].first()
     assert f"the four have {rows[lesson_05.SEPARATE, 8]:,}" in text
     for width, row in big().iterrows():
-        line = f" | {rows[lesson_05.SHARED, width]:,} | {form.format(**row)} |"
+        fewer = form.format(**found(next(c for c in FEWER if CLAIMS[c].cell["width"] == width)))
+        line = f" | {rows[lesson_05.SHARED, width]:,} | {form.format(**row)} | {fewer} |"
         assert re.search(rf"\| {width}, [a-z ]+{re.escape(line)}", text), width
 
 
