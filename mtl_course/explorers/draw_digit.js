@@ -6,7 +6,7 @@
 // value: {strokes: of points on 32 × 32, example: a digit of the test in their place, or −1; labels:
 // 10 or 100, that the networks learned from}.
 
-const [SIDE, SMALL, ZOOM] = [32, 8, 7]; // of the paper, of what the networks see, pixels on screen
+const [SIDE, SMALL, ZOOM] = [32, 8, 6]; // of the paper, of what the networks see, pixels on screen
 const [WIDEST, INK, PENS] = [26, 0.305, [1.4, 3.4]]; // as the digits in the data: see `bitmap`
 const MOVES = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 const DIGITS = "0123456789abcdefg"; // of 0 … 16
@@ -305,13 +305,13 @@ function render({ model, el }) {
   const answer = make("p", { class: "mtl-answer", "aria-live": "polite" });
   const picture = make("div", { class: "mtl-picture" });
   const left = make("div", { class: "paper" }, paper);
-  const small = make("span", {}, "what the networks see, 8 × 8; the paper also takes the keys");
+  const small = make("span", {}, "what they see, 8 × 8; the paper also takes the keys");
   left.append(make("div", { class: "side" }, seen, small));
   // JupyterLab would take the keys for its own commands.
   const whole = make("div", { class: "mtl-digit", "data-lm-suppress-shortcuts": "true" });
   const top = make("div", { class: "mtl-dials" }, label, wipe, other);
   const parts = make("div", { class: "parts" }, left, picture);
-  whole.append(make("style", {}, STYLE), make("p", {}, story), top, answer, parts);
+  whole.append(make("style", {}, STYLE), make("p", {}, story), top, parts, answer);
 
   draw();
   model.on("change:value", draw);

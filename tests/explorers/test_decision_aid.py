@@ -112,7 +112,7 @@ def test_the_page_says_what_advice_says(tab: lab.Tab, tmp_path: Path, aids: dict
             keys.press(key)
             assert page.locator(".mtl-answer").inner_text() != before
             said = asked(topic, page.evaluate(chosen))
-            rows = [row.inner_text() for row in page.locator(".row").all()]
+            rows = [row.inner_text() for row in page.locator(".question").all()]
             for text, (question, row) in zip(rows, said.iterrows(), strict=True):
                 assert question in text and row["nearest measured"] in text
                 if row["verdict"]:
