@@ -48,7 +48,7 @@ class SceneMaker(Explorer):
     def __init__(self, network: Network, seed: int) -> None:
         if network.names != THE_FOUR:
             raise ValueError(f"network must answer {', '.join(THE_FOUR)}; got {network.names}.")
-        self._network, self._seed, width = network, seed, "100%"
+        self._network, self._seed, width = network, seed, "auto"
         where = ("absent", "near", "middle", "far")
         self._where = {kind: dropdown(kind, where, width) for kind in _THINGS}
         self._where["car"].value = "near"
@@ -59,8 +59,8 @@ class SceneMaker(Explorer):
         self._answer, self._picture = output("answer"), output("picture")
         controls = [*self._where.values(), self._time, self._fog, self._start, self._why]
         for control in controls:
-            control.layout.margin, control.style.description_width = "1px 2px", "110px"
-        look = {"flex": "1 1 230px", "max_width": "270px", "min_width": "230px"}
+            control.layout.margin, control.style.description_width = "1px 2px", "128px"
+        look = {"flex": "1 1 250px", "max_width": "280px", "min_width": "250px"}
         panel = widgets.VBox([*controls, widgets.HTML(_STYLE)], layout=look)
         board = widgets.HBox([self._picture, panel], layout={"flex_flow": "row wrap"})
         super().__init__("scene-maker", [board, self._answer], controls)
