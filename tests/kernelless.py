@@ -56,3 +56,17 @@ TURNS = """async widget => {
   }
   return took;
 }"""
+
+# The same, for ten presses of each button.
+PRESSES = """async widget => {
+  const took = [];
+  for (const button of widget.querySelectorAll("button"))
+    for (let press = 0; press < 10; press++) {
+      const start = performance.now();
+      button.click();
+      document.body.offsetHeight;
+      await new Promise(requestAnimationFrame);
+      took.push(performance.now() - start);
+    }
+  return took;
+}"""

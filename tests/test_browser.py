@@ -33,6 +33,7 @@ EXPLORERS = {
     "04_unknown_labels": {"predict": 2, "reveal": 2, "label-sheet": 1},
     "05_when_multi_task_makes_sense": {"predict": 2, "reveal": 2, "cells": 1, "decision-aid": 1},
     "06_when_tasks_fight": {"predict": 3, "reveal": 3, "compass": 1},
+    "evidence/01_transfer": {"draw-digit": 1},
     "07_real_photographs": {"predict": 3, "reveal": 3, "label-sheet": 1},
 }
 KINDS = {"predict", "reveal", "surgery", "cells", "scene-maker", "label-sheet", "compass"}

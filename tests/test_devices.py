@@ -379,6 +379,7 @@ NO_TENSORS = {
     "explorers.equal_weights": "checks a student's cell, on the CPU",
     "explorers.images_of_their_own": "checks a student's cell, on the CPU",
     "explorers.DecisionAid": "reads rows",
+    "explorers.DrawDigit": "reads a file",
     "explorers.Front": "holds what a page shows",
     "explorers.TrainHead": "reads rows",
 } | {

@@ -187,6 +187,32 @@ def test_a_reader_trains_a_head_in_it(site: Path, browser, name: str):
         assert not tab.errors and not tab.foreign
 
 
+FRONTS = {  # a page, and what its widgets say once the last of their choices is taken
+    "02_when_transfer_makes_sense.html": {"cells": "over from scratch", "decision-aid": "T3"},
+    "05_when_multi_task_makes_sense.html": {"cells": "over alone", "decision-aid": "M5"},
+    "evidence/01_transfer.html": {"draw-digit": "from scratch: "},
+}
+
+
+@needs_chromium
+def test_dials_aid_and_paper_answer_in_it(site: Path, browser):
+    with lab.new_tab(browser) as tab:
+        for name, widgets in FRONTS.items():
+            tab.page.goto((site / "notebooks" / name).as_uri())
+            for kind, words in widgets.items():
+                widget = tab.page.locator(f".mtl-{kind}").first
+                before = widget.locator(".mtl-picture").inner_html()
+                widget.locator("select").last.press("End")
+                widget.locator("select").nth(1 if kind != "draw-digit" else 0).press("End")
+                assert words in widget.locator(".mtl-answer").inner_text()
+                assert widget.locator(".mtl-picture").inner_html() != before
+                found = axe.Axe().run(tab.page, context={"include": [[f".mtl-{kind}"]]})
+                assert not found.response["violations"]
+                if link := widget.locator("a").all():
+                    assert (site / "notebooks" / link[0].get_attribute("href")).exists()
+        assert not tab.errors and not tab.foreign
+
+
 # ---------------------------------------------------------------------------------- Colab, Binder
 
 

@@ -12,9 +12,9 @@ const STYLE = `${CONTROLS}
 .mtl-aid { color: var(--jp-content-font-color1, inherit); font-size: 14px; line-height: 1.4;
   position: relative; box-sizing: border-box; max-width: 980px; padding: 0 6px 6px; container-type: inline-size }
 .mtl-aid p { margin: 8px 0; color: inherit }
-.mtl-aid .row { display: grid; grid-template-columns: 1fr; gap: 2px 20px; padding: 5px 0;
+.mtl-aid .question { display: grid; grid-template-columns: 1fr; gap: 2px 20px; padding: 5px 0;
   border-top: 1px solid #767676; min-height: 46px; align-items: center }
-@container (min-width: 660px) { .mtl-aid .row { grid-template-columns: 5fr 6fr } }
+@container (min-width: 660px) { .mtl-aid .question { grid-template-columns: 5fr 6fr } }
 .mtl-aid .fact { display: flex; flex-wrap: wrap; gap: 0 14px; align-items: center }
 .mtl-aid svg { width: ${WIDE}px; height: ${TALL}px; flex: none; overflow: visible }
 .mtl-aid svg text { fill: currentColor; font-size: 11px; text-anchor: middle; font-family: inherit }
@@ -65,7 +65,7 @@ function render({ model, el }) {
       fact.append(picture(answer), make("span", {}, make("b", {}, text), make("br"), interval));
       about.append(make("small", {}, `Measured: ${measured}; ${distance(far)}.`));
     }
-    return make("div", { class: "row" }, about, fact);
+    return make("div", { class: "question" }, about, fact);
   }
 
   function draw() {

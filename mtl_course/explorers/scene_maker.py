@@ -20,6 +20,9 @@ _THINGS = (*THE_FOUR, "cyclist", "round sign")
 _FOGS = ("none", "thin", "thick")
 _PATCH, _STRIDE = 6, 2  # pixels
 _NOTHING = "(nothing)"
+_WIDE = 200  # pixels, of a picture in the page
+# A dark theme of JupyterLab draws the arrow of a choice in black.
+_STYLE = "<style>.mtl-scene-maker select {background-color: #eee !important; color: black}</style>"
 
 
 class _Scene(NamedTuple):
@@ -45,7 +48,7 @@ class SceneMaker(Explorer):
     def __init__(self, network: Network, seed: int) -> None:
         if network.names != THE_FOUR:
             raise ValueError(f"network must answer {', '.join(THE_FOUR)}; got {network.names}.")
-        self._network, self._seed, width = network, seed, "300px"
+        self._network, self._seed, width = network, seed, "auto"
         where = ("absent", "near", "middle", "far")
         self._where = {kind: dropdown(kind, where, width) for kind in _THINGS}
         self._where["car"].value = "near"
@@ -54,10 +57,13 @@ class SceneMaker(Explorer):
         self._start = widgets.BoundedIntText(max=999, description="Surroundings", **look)
         self._why = dropdown("What made it say", (_NOTHING, *THE_FOUR), width)
         self._answer, self._picture = output("answer"), output("picture")
-        columns = [*self._where.values()], [self._time, self._fog, self._start, self._why]
-        boxes = widgets.HBox(list(map(widgets.VBox, columns)), layout={"flex_flow": "row wrap"})
-        children, controls = [boxes, self._answer, self._picture], [*columns[0], *columns[1]]
-        super().__init__("scene-maker", children, controls)
+        controls = [*self._where.values(), self._time, self._fog, self._start, self._why]
+        for control in controls:
+            control.layout.margin, control.style.description_width = "1px 2px", "128px"
+        look = {"flex": "1 1 250px", "max_width": "280px", "min_width": "250px"}
+        panel = widgets.VBox([*controls, widgets.HTML(_STYLE)], layout=look)
+        board = widgets.HBox([self._picture, panel], layout={"flex_flow": "row wrap"})
+        super().__init__("scene-maker", [board, self._answer], controls)
 
     def static(self) -> dict[str, str]:
         """Return one road eight times: each thing near, then night in fog, and far away."""
@@ -89,7 +95,7 @@ class SceneMaker(Explorer):
         seen = ", ".join(f"{kind} ({n} pixels)" for kind, n in scene.pixels.items() if n)
         seen = f"Seen: {seen or 'none of the six things'}"
         image, task, text = scene.data.images[0], self._why.value, f"{seen}. {scene}."
-        pages = [figures.image(image, f"The scene: {seen}.", width=224)]
+        pages = [figures.image(image, f"The scene: {seen}.", width=_WIDE)]
         if task != _NOTHING:
             falls = occlusion(self._network, image, task, _PATCH, _STRIDE)
             reason = f"{task}: no place; hidden wherever, the logit does not fall"
@@ -98,11 +104,10 @@ class SceneMaker(Explorer):
                 x, y = (_STRIDE * place + _PATCH // 2 for place in (column, row))
                 reason = f"{task}: the place around pixel {x} from the left, {y} from the top"
                 reason += f"; without it the logit falls by {falls.max():.2f}"
-            pages.append(figures.image(_over(image, falls), reason, width=224))
+            pages.append(figures.image(_over(image, falls), reason, width=_WIDE))
             text += f" What made it say {reason}."
-        self._answer.value, page = text, "".join([*pages, _table(scene)])
-        style = "display:flex;flex-wrap:wrap;gap:16px;background:white;color:black"
-        self._picture.value = f'<div style="{style}">{page}</div>'
+        images = f'<div style="display:flex;gap:8px">{"".join(pages)}</div>'
+        self._answer.value, self._picture.value = text, images + _table(scene)
 
 
 def _table(scene: _Scene) -> str:
