@@ -325,9 +325,9 @@ def test_the_aid_names_the_nearest_cells_and_how_far_they_are():
     assert big["times"].tolist()[:2] == [25.0, 1.0], "25,000 / 1,000 a task; the very cell"
     far = advice.multi_task(4, 500, others=500_000, kin=amounts.OTHER_FAMILIES, width=2)
     assert far["times"].tolist()[:2] == [166.7, 4.0], "500,000 / 3 beside 1,000; 8 / 2"
-    wide = advice.multi_task(8, 2_000, others=None, kin=amounts.OTHER_FAMILIES, width=12).iloc[2]
+    wide = advice.multi_task(8, 3_000, others=None, kin=amounts.OTHER_FAMILIES, width=12).iloc[2]
     assert wide["nearest measured"] == "one of width 16 − four of width 8, 4,000 images"
-    assert wide["times"] == 2.0, "8 / 4 tasks, 4,000 / 2,000 images; 16 / 12 is less"
+    assert wide["times"] == 2.0, "8 / 4 tasks; 4,000 / 3,000 images and 16 / 12 are less"
 
 
 @pytest.mark.parametrize("kin", advice.KIN)
