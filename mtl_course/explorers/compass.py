@@ -63,7 +63,8 @@ class Compass(Explorer):
         panels = {way: self.angles(step, way) for way in _WAYS}
         text = " ".join(f"{way}: {_in_words(table)}." for way, table in panels.items())
         alt = f"A compass for each way to combine the gradients of step {step}. {text}"
-        return figures.bundle(figures.compass(panels), alt)
+        titled = {f"step {step}: {way}": table for way, table in panels.items()}
+        return figures.bundle(figures.compass(titled), alt)
 
     def _of_ways(self, each: Tensor) -> pd.DataFrame:
         with seeded(derive_seed(0, "step 0")):  # the order in which PCGrad takes the tasks
