@@ -67,22 +67,23 @@ def by_seed(panels: Mapping[str, Mapping[str, pd.Series]], *, xlabel: str) -> Fi
     names, n = list(next(iter(panels.values()))), len(panels)
     size = (3.0 + 3.6 * n, 1.3 + 0.9 * len(names))
     figure, boxes = subplots(*size, ncols=n, sharey=True)
-    text = f"{xlabel}, a dot a seed and means with 95 % intervals."
+    words = []
     for axes, (title, groups) in zip(boxes, panels.items(), strict=True):
         axes.axvline(0, color="0.25", linewidth=1.2)
         for i, (name, gains) in enumerate(groups.items()):
             color, one = COLORS[i], len(gains) == 1
-            aside = i - 0.16 + 0.12 * np.linspace(-1, 1, len(gains)) * (not one)
+            aside = [i] if one else i - 0.16 + 0.12 * np.linspace(-1, 1, len(gains))
             alone = {"marker": MARKERS[3], "markersize": 10} if one else {"marker": "o"}
             axes.plot(gains, aside, linestyle="none", color=color, alpha=1 if one else 0.5, **alone)
-            text += f" {title}, {name}: {gains.mean():+.3f}"
+            words.append(f"{title}, {name}: {gains.mean():+.3f}")
             if not one:
                 mean, low, high = interval(gains)
                 table = pd.DataFrame({"mean": [mean], "low": [low], "high": [high]})
                 draw_series(axes, i, table, [i + 0.18])
-                text += f" ({low:+.3f} to {high:+.3f})"
+                words[-1] += f" ({low:+.3f} to {high:+.3f})"
         axes.set(title=title, xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
         axes.set_yticks(range(len(names)), names)
         axes.locator_params(axis="x", nbins=5)
         axes.grid(visible=False, axis="y")
-    return described(figure, f"{text}.")
+    text = f"{xlabel}: a dot a seed, and means with 95 % intervals."
+    return described(figure, f"{text} {'; '.join(words)}.")

@@ -43,13 +43,16 @@ def take_part(number: int | None, folder: Path | str | None = None) -> None:
     if check_count("number", number, least=1) > len(SEEDS):
         raise ValueError(f"number must be at most {len(SEEDS):,}; got {number}.")
     seed, own = SEEDS[number - 1], results_folder() / "class"
-    path = (Path(folder).expanduser() if folder else own) / f"class_{seed}.csv"
-    check_writable(path.parent, "name another folder")
+    folder = Path(folder).expanduser() if folder else own
+    check_writable(folder, "name another folder")
     rows = _rows([seed], store=own, jobs=1)
+    text = line(rows)
+    # Two students with one number do not overwrite each other's results, or nobody would notice.
+    path = folder / f"class_{seed}_{text[-8:]}.csv"
     with atomic(path) as file:
         rows.to_csv(file, index=False, lineterminator="\n")
     figures.show(figure(rows, f"your seed, {seed}"))
-    pasted = f"paste this line where your class collects them:\n\n```text\n{line(rows)}\n```"
+    pasted = f"paste this line where your class collects them:\n\n```text\n{text}\n```"
     display(Markdown(f"Your rows are in `{path}`. Hand in this file, or {pasted}"))
 
 

@@ -276,12 +276,28 @@ def test_a_student_trains_one_seed_and_can_hand_it_in(trained: list, shown: list
     figure, text = shown
     assert f"your seed, {SEEDS[6]}: " in figure["text/plain"]
     pasted = text["text/markdown"].partition("```text\n")[2].partition("\n```")[0]
-    assert [path.name for path in folder.iterdir()] == [f"class_{SEEDS[6]}.csv"]
+    (path,) = folder.iterdir()
+    assert path.name.startswith(f"class_{SEEDS[6]}_")
     rows, _ = gather(folder)
     (folder / "pasted.txt").write_text(pasted, encoding="utf-8")
-    (folder / f"class_{SEEDS[6]}.csv").unlink()
+    path.unlink()
     pd.testing.assert_frame_equal(gather(folder)[0], rows)
     assert len(rows) == 4
+
+
+def test_two_students_with_one_number_do_not_overwrite_each_other(
+    trained: list, shown: list, monkeypatch, tmp_path: Path
+):
+    classroom.take_part(7, tmp_path / "shared")
+    classroom.take_part(7, tmp_path / "shared")
+    assert len(list((tmp_path / "shared").iterdir())) == 1, "run again, it is the same result"
+    real = student
+    monkeypatch.setattr(
+        classroom, "_rows", lambda *_, **__: real(7).assign(seed=SEEDS[6]) if _ else shipped()
+    )
+    classroom.take_part(7, tmp_path / "shared")
+    rows, left_out = gather(tmp_path / "shared")
+    assert rows.empty and len(left_out) == 2
 
 
 def test_without_a_number_nothing_is_trained(trained: list, shown: list):
