@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command(_class)
     add("folder", type=Path, help="what the students handed in: their files, or lines in texts")
     add("--check", type=int, default=0, metavar="N", help="train N students' seeds again")
-    add("--figure", type=Path, default=results_folder() / "class" / "class.png",
-        help="where it is saved; default: results/class/class.png")  # fmt: skip
+    add("--figure", type=Path, default=results_folder() / "class.png",
+        help="where it is saved; default: results/class.png")  # fmt: skip
     add = command(_headline)
     add("--folder", type=Path, default=results_folder() / "headline",
         help="for the trunk and the rows; default: results/headline")  # fmt: skip

@@ -19,7 +19,7 @@ STUDY, WAY, OVER = "clothes", "new head", "all layers"
 CELLS = cells(way=[WAY, OVER], labels=[10, 300])  # what a student trains
 SEEDS = range(10_001, 20_000)  # of students, by number; no other rows of the course have them
 TEST = 2_000  # photographs, of which an accuracy is a share
-_BYTES, _FILES = 1_000_000, 2_000  # of a file; in the folder
+_BYTES, _FILES = 4_000_000, 2_000  # of a file; in the folder
 _SUFFIXES = (".csv", ".json", ".txt", ".md", ".ipynb")
 _MARK = "mtl-class:"
 _LINE = re.compile(rf"\s+(\d+\s+\w+(?:\s+[\d.]+){{{len(CELLS)}}})\s+#([0-9a-f]{{8}})\b", re.ASCII)

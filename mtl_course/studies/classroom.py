@@ -42,10 +42,10 @@ def take_part(number: int | None, folder: Path | str | None = None) -> None:
         return
     if check_count("number", number, least=1) > len(SEEDS):
         raise ValueError(f"number must be at most {len(SEEDS):,}; got {number}.")
-    seed, own = SEEDS[number - 1], results_folder() / "class"
-    folder = Path(folder).expanduser() if folder else own
+    seed = SEEDS[number - 1]
+    folder = Path(folder).expanduser() if folder else results_folder() / "class"
     check_writable(folder, "name another folder")
-    rows = _rows([seed], store=own, jobs=1)
+    rows = _rows([seed], jobs=1)
     text = line(rows)
     # Two students with one number do not overwrite each other's results, or nobody would notice.
     path = folder / f"class_{seed}_{text[-8:]}.csv"

@@ -162,7 +162,7 @@ def test_what_cannot_be_a_result_is_named(tmp_path: Path, old: str, new: str, wh
         ("a.csv", b"x,y\n1,2\n", "a.csv is damaged"),
         ("a.csv", b"\xff\xfe\x00", "a.csv is damaged"),
         ("a.csv", b'seed\n"' + b"x" * 200_000, "a.csv is damaged"),
-        ("a.csv", b"x" * 1_000_001, "a.csv is larger than 1 MB"),
+        ("a.csv", b"x" * 4_000_001, "a.csv is larger than 4 MB"),
         ("a.json", b"[" * 200_000, "a.json is damaged"),
         ("a.json", b'{"seed": 10001}', "a.json is damaged"),
         ("a.json", b"[1, 2]", "a.json is damaged"),
