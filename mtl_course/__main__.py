@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mtl_course.base import HOME, check_writable
+from mtl_course.base import HOME, atomic, check_writable
 from mtl_course.copies import copy_lessons
 from mtl_course.storage import results_folder
 
@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--golden", action="store_true", help="renew assets/golden_run.json")
     add = command(_claims, stored)
     add("lesson", help="its number, such as 02")
+    add = command(_class)
+    add("folder", type=Path, help="what the students handed in: their files, or lines in texts")
+    add("--check", type=int, default=0, metavar="N", help="train N students' seeds again")
+    add("--figure", type=Path, default=results_folder() / "class.png",
+        help="where it is saved; default: results/class.png")  # fmt: skip
     add = command(_headline)
     add("--folder", type=Path, default=results_folder() / "headline",
         help="for the trunk and the rows; default: results/headline")  # fmt: skip
@@ -174,6 +179,19 @@ def _claims(asked: argparse.Namespace) -> Iterator[str]:
         where = {"store": folder / studies.OTHERS, "shipped": asked.ship}
     for table in claims.replicated(asked.lesson, **where):
         yield table.round(3).to_string()
+
+
+def _class(asked: argparse.Namespace) -> Iterator[str]:
+    """Put the seeds that the students of a class trained in lesson 01 together: its own figure."""
+    from matplotlib.figure import Figure
+
+    from mtl_course.studies import classroom
+
+    for part in classroom.report(asked.folder, asked.check):
+        if isinstance(part, Figure):
+            with atomic(asked.figure) as file:
+                part.savefig(file, format="png", dpi=180)
+        yield f"The figure: {asked.figure}" if isinstance(part, Figure) else part
 
 
 def _headline(asked: argparse.Namespace) -> Iterator[str]:

@@ -384,7 +384,7 @@ NO_TENSORS = {
     "explorers.TrainHead": "reads rows",
 } | {
     f"figures.{name}": "draws numbers and tables" for name in (
-        "arrows", "by_task", "compass", "curves", "dots", "gain_map", "gains", "history",
+        "arrows", "by_seed", "by_task", "compass", "curves", "dots", "gain_map", "gains", "history",
         "ladder", "matrices", "points",
     )
 }  # fmt: skip

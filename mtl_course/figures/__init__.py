@@ -20,5 +20,5 @@ from mtl_course.figures._pictures import (
     sheet,
     surgery,
 )
-from mtl_course.figures._runs import calibration, history
+from mtl_course.figures._runs import by_seed, calibration, history
 from mtl_course.figures._style import COLORS, bundle, image, show, url

@@ -1,13 +1,15 @@
-"""Figures of one network: how its loss fell, and whether its probabilities are right."""
+"""Figures of single runs: how a loss fell, whether probabilities are right, seed beside seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mtl_course.figures._style import COLORS, MARKERS, described, draw_series, subplots
+from mtl_course.studies import interval
 
 _SMOOTH = 25  # steps whose losses are averaged
 
@@ -55,3 +57,33 @@ def history(history: pd.DataFrame) -> Figure:
     text = "The loss in nats against the step, on a logarithmic scale: "
     text += f"{history['loss'].iloc[0]:.2g} in the first step, {last:.2g} in the mean of the last "
     return described(figure, f"{text}{_SMOOTH} of {steps:,}.")
+
+
+def by_seed(panels: Mapping[str, Mapping[str, pd.Series]], *, xlabel: str) -> Figure:
+    """Draw the gain of each seed as a dot, and below each group its mean and 95 % interval.
+
+    panels: by title, the groups from the top, by name. One seed alone has no interval.
+    """
+    names, n = list(next(iter(panels.values()))), len(panels)
+    size = (3.0 + 3.6 * n, 1.3 + 0.9 * len(names))
+    figure, boxes = subplots(*size, ncols=n, sharey=True)
+    words = []
+    for axes, (title, groups) in zip(boxes, panels.items(), strict=True):
+        axes.axvline(0, color="0.25", linewidth=1.2)
+        for i, (name, gains) in enumerate(groups.items()):
+            color, one = COLORS[i], len(gains) == 1
+            aside = [i] if one else i - 0.16 + 0.12 * np.linspace(-1, 1, len(gains))
+            alone = {"marker": MARKERS[3], "markersize": 10} if one else {"marker": "o"}
+            axes.plot(gains, aside, linestyle="none", color=color, alpha=1 if one else 0.5, **alone)
+            words.append(f"{title}, {name}: {gains.mean():+.3f}")
+            if not one:
+                mean, low, high = interval(gains)
+                table = pd.DataFrame({"mean": [mean], "low": [low], "high": [high]})
+                draw_series(axes, i, table, [i + 0.18])
+                words[-1] += f" ({low:+.3f} to {high:+.3f})"
+        axes.set(title=title, xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
+        axes.set_yticks(range(len(names)), names)
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid(visible=False, axis="y")
+    text = f"{xlabel}: a dot a seed, and means with 95 % intervals."
+    return described(figure, f"{text} {'; '.join(words)}.")

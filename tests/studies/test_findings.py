@@ -1,14 +1,17 @@
-"""Guards README's findings: every number in them is what the rows say."""
+"""Guards README's findings and the instructors' page: what they say is what the rows say."""
 
 from __future__ import annotations
 
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
-from notebook_files import ROOT
+import scipy.stats
+from notebook_files import ROOT, read, result
 
 from mtl_course import studies
-from mtl_course.studies import claims
+from mtl_course.studies import claims, classroom
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What README says, and the claim that says it; {} stands for the gain and its interval.
@@ -81,3 +84,86 @@ def test_no_other_number_is_put_into_a_finding_by_hand():
     table = README.partition("## The lessons")[2].partition("## A world")[0]
     assert len(re.findall(r"[+−]\d\.\d{3}.*?\(", table)) == len(SAID)
     assert len(re.findall(r"(?<!\d)0\.\d{3}", table)) == 3 * len(SAID) + 2
+
+
+# ---------------------------------------------------------------------- for instructors
+
+INSTRUCTORS = (ROOT / "notebooks" / "INSTRUCTORS.md").read_text(encoding="utf-8")
+# Each item of the lecture, the claims that decide its verdict, and what these must say.
+DECIDED = {
+    "T1": ("02", {"T1, the same x: the four gain": "supported"}),
+    "T2": ("02", {"T2, 1,000,000 → 1,000: A gains": "supported"}),
+    "T3": ("02", {"T3: the four gain over other things": "supported"}),
+    "surgery": (
+        "02",
+        {
+            "B = 100: new head beats all layers": "supported",
+            "B = 30,000: new head beats all layers": "opposite",
+        },
+    ),
+    "M3": ("03", {"M3: four sigmoids answer better than one softmax": "supported"}),
+    "M4": ("04", {"half unknown: the mask ranks better than calling '?' 0": "supported"}),
+    "M5": ("05", {"… over those with their labels hidden": "supported"}),
+    "M6": ("05", {"M6: 9 related tasks help": "supported"}),
+    "M7": (
+        "05",
+        {"M7, 4,000 scenes: a big one, of width 32, gains over four of width 8": "supported"},
+    ),
+}
+
+
+def test_each_item_of_the_lecture_has_one_verdict():
+    table = re.findall(r"^\| (T\d|M\d|surgery) \| .* \| ([^|]*) \|$", INSTRUCTORS, re.MULTILINE)
+    assert dict(table) == dict.fromkeys(DECIDED, "supported") | {
+        "M1": "a definition",
+        "M2": "a definition",
+    }
+    assert len(table) == len(DECIDED) + 2
+
+
+@pytest.mark.parametrize("item", DECIDED)
+def test_the_verdict_of_an_item_is_that_of_its_claims(item: str):
+    """In the rows, with ten other seeds, and where a lesson or its evidence shows it."""
+    lesson, decided = DECIDED[item]
+    shown = [
+        result(read(path))["verdicts"] for path in (ROOT / "notebooks").rglob(f"{lesson}_*.ipynb")
+        if path.parent.name in ("notebooks", "evidence")
+    ]  # fmt: skip
+    for claim, verdict in decided.items():
+        comparison = claims.LESSONS[lesson].claims[claim]
+        assert comparison.found()["verdict"] == verdict
+        assert comparison.found(claims.OTHER_SEEDS)["verdict"] == verdict
+        assert {there[claim] for there in shown if claim in there} == {verdict}
+        words = claim.removeprefix("… ").partition(": new head")[0]
+        assert f"*{words}" in INSTRUCTORS
+
+
+def test_each_plan_adds_up():
+    for heading, minutes in (("One lecture of 90 minutes", 90), ("Half a day", 240)):
+        plan = INSTRUCTORS.partition(f"### {heading}\n")[2].partition("\n#")[0]
+        assert sum(map(int, re.findall(r"^\| (\d+) \|", plan, re.MULTILINE))) == minutes
+    weeks = INSTRUCTORS.partition("### Seven weeks\n")[2].partition("\n#")[0]
+    assert re.findall(r"^\| (\d) \|", weeks, re.MULTILINE) == [*"1234567"]
+
+
+def test_what_a_class_is_told_about_luck_is_what_the_rows_say():
+    text = INSTRUCTORS.partition("## The class is the experiment")[2].partition("\n## ")[0]
+    rows = studies.run("clothes", only={"way": [classroom.WAY, classroom.OVER]})
+    gain = studies.gain(rows, classroom.WAY, classroom.OVER).set_index("labels")
+    assert gain.loc[10, "verdict"] == "cannot tell" and "*cannot tell* whether a new head" in text
+    assert gain.loc[300, "verdict"] == "no difference"
+    assert "at 300 they find no difference larger than 0.01" in text
+    scores = rows[rows["labels"] == 10].pivot(index="seed", columns="way", values="accuracy")
+    gains = scores[classroom.WAY] - scores[classroom.OVER]
+    assert (gains < 0).sum() == 2 and "In two of the ten, all layers was ahead" in text
+    width = {n: scipy.stats.t.ppf(0.975, n - 1) / np.sqrt(n) for n in (10, 30)}
+    assert f"about half as wide as that of ten ({width[30] / width[10]:.2f} times)" in text
+    assert f"{gain.loc[10, 'detectable']:.3f} for the lesson's ten at 10 labels" in text
+    thirty = np.resize([1.0, -1.0], 30)
+    thirty *= gains.std() / thirty.std(ddof=1)
+    alike = [
+        {"way": way, "labels": 10, "seed": seed, "accuracy": by * (way == classroom.WAY)}
+        for seed, by in enumerate(thirty) for way in (classroom.WAY, classroom.OVER)
+    ]  # fmt: skip
+    noticed = studies.gain(pd.DataFrame(alike), classroom.WAY, classroom.OVER, keys=["labels"])
+    assert f"thirty would notice {noticed['detectable'].iloc[0]:.3f}" in text
