@@ -98,9 +98,9 @@ def test_pins_satisfy_the_lower_bounds():
     for line in project["dependencies"]:
         bound = Requirement(line)
         assert bound.specifier.contains(student[bound.name]), line
-    own = "mtl_course[site]"
-    assert own in extras["test"], "what the tests of the site need"
-    test = [*(line for line in extras["test"] if line != own), *extras["site"]]
+    own = "mtl_course[site,imagenet]"
+    assert own in extras["test"], "what the tests of the site and of lesson 07 need"
+    test = [line for line in extras["test"] if line != own] + extras["site"] + extras["imagenet"]
     for line in project["dependencies"] + test + extras["grading"]:
         bound = Requirement(line)
         assert bound.specifier.contains(everything[bound.name]), line
