@@ -132,7 +132,8 @@ def test_the_package_does_not_grow():
     """It had 12,435 lines before it was laid out in folders, and 10,297 after.
 
     Then came clothes, predictions that wait, cells to fill in and figures with their alt texts;
-    then widgets in the page, copies for students, and how lessons 05 and 06 read their rows.
+    widgets in the page, copies for students, and how lessons 05 and 06 read their rows; then a
+    class's own seeds, ImageNet's network, one's own photographs, and things taught by a camera.
     """
     count = sum(map(lines, FILES))
-    assert count < 12_150, f"the package has {count:,} lines: what can go?"
+    assert count < 13_100, f"the package has {count:,} lines: what can go?"
