@@ -25,7 +25,7 @@ from mtl_course.explorers._frame import Explorer, Front, output
 from mtl_course.networks import Network
 
 FOLDS = 5  # heads that each leave out a fifth of every thing's pictures
-STEPS, RATE = 100, 1e-2  # of AdamW, all pictures at once
+STEPS, RATE = 100, 1e-3  # of AdamW, all pictures at once
 DARK = 16  # of 255: below it, in the mean, nobody can see anything
 _UNSURE = 5  # pictures shown
 
@@ -177,6 +177,8 @@ def train_heads(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor,
     for i, label in enumerate(labels.tolist()):
         fold[i] = FOLDS * counts[label] // int((labels == label).sum())
         counts[label] += 1
+    size = features.square().mean().sqrt()  # backbones differ in it; the steps do not
+    features = features / size
     seen = torch.ones(1 + FOLDS, len(labels))  # head 0 sees all
     seen[1:] = (fold[None] != torch.arange(FOLDS)[:, None]).float()
     weight = torch.zeros(1 + FOLDS, features.shape[1], classes, requires_grad=True)
@@ -192,7 +194,7 @@ def train_heads(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor,
         optimizer.step()
     with torch.no_grad():
         logits = (features @ weight + bias)[fold + 1, torch.arange(len(labels))]
-        return weight[0].T.contiguous(), bias[0, 0].clone(), logits.softmax(dim=1)
+        return (weight[0].T / size).contiguous(), bias[0, 0].clone(), logits.softmax(dim=1)
 
 
 def _with_head(source: Network, names: Sequence[str]) -> Network:

@@ -63,7 +63,8 @@ def test_it_learns_what_it_is_shown():
     assert said["ready"] and "30 pictures" in said["said"] and "30 of 30 right" in said["said"]
     for thing, name in enumerate(widget.names):
         sure = widget.reply({"do": "look"}, picture(name, 99))["sure"]
-        assert sum(sure) == pytest.approx(1) and sure[thing] > 0.8
+        assert sum(sure) == pytest.approx(1)
+        assert sure[thing] == max(sure)
 
 
 def test_the_network_is_the_readers_to_go_on_with():
@@ -88,7 +89,9 @@ def test_the_backbone_stays_as_it_was():
     assert backbone.training and all(p.requires_grad for p in backbone.parameters())
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
     trunk = widget.network.trunk.state_dict()
-    assert all(torch.equal(trunk[name], value) for name, value in backbone.trunk.state_dict().items())
+    assert all(
+        torch.equal(trunk[name], value) for name, value in backbone.trunk.state_dict().items()
+    )
 
 
 def test_a_picture_is_judged_by_a_head_that_has_not_seen_it():
@@ -103,11 +106,11 @@ def test_a_picture_is_judged_by_a_head_that_has_not_seen_it():
 
 
 def test_neighbors_are_left_out_together():
-    """Ten copies of one picture in a row are no proof: their heads have seen half of them at most."""
+    """Of pictures that have nothing in common with others but their twin, no head knows anything."""
     features = torch.eye(10).repeat_interleave(2, dim=0)  # pairs of equal pictures
     labels = torch.tensor([0, 0, 1, 1] * 5)
     held_out = teach.train_heads(features, labels, 2)[2]
-    assert held_out.max() < 0.9, "a head had seen a picture's twin"
+    assert (held_out - 0.5).abs().max() < 0.05, "a head had seen a picture's twin"
 
 
 def test_the_least_sure_pictures_come_first():
@@ -239,7 +242,7 @@ def test_from_files_by_hand(tab: lab.Tab, tmp_path: Path):
     expect(page.locator(".unsure figure")).to_have_count(5)
     page.get_by_label("Ask about a file").set_input_files(files(tmp_path, "blue", 12)[11])
     expect(answer).to_contain_text("It says blue")
-    expect(page.locator(".bar").nth(1)).to_contain_text("9")
+    assert int(page.locator(".bar span").nth(1).inner_text().split()[0]) > 50
     page.get_by_role("button", name="Remove picture 3 of red", exact=True).click()
     expect(page.locator("legend").first).to_have_text("red: 9 pictures")
     assert len(widget.data) == 19
