@@ -1,4 +1,4 @@
-"""Teach it yourself: some pictures of two or three things, by camera or from files; then it answers.
+"""Teach it yourself: some pictures of two or three things, from a camera or files; then it answers.
 
 The page is `teach.js`. It sends each picture as a small JPEG to the kernel; the rest is done here:
 the features of a frozen backbone, a new head on them, and its answers.

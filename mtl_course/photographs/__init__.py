@@ -1,6 +1,9 @@
-"""Photographs on your disk: CIFAR-10, STL-10, Fashion-MNIST and COCO as datasets."""
+"""Photographs on your disk: your own, CIFAR-10, STL-10, Fashion-MNIST and COCO as datasets."""
 
 from mtl_course.photographs._archives import ARCHIVES, folder, there
+from mtl_course.photographs._own import own
 from mtl_course.photographs._reading import COCO_NAMES, cifar10, coco, fashion_mnist, stl10
 
-__all__ = ["ARCHIVES", "COCO_NAMES", "cifar10", "coco", "fashion_mnist", "folder", "stl10", "there"]
+__all__ = [
+    "ARCHIVES", "COCO_NAMES", "cifar10", "coco", "fashion_mnist", "folder", "own", "stl10", "there",
+]  # fmt: skip

@@ -17,7 +17,7 @@ import torch
 from notebook_files import ROOT
 from PIL import Image
 
-from mtl_course import datasets, evaluation, networks
+from mtl_course import evaluation, networks
 from mtl_course.explorers import teach
 from mtl_course.explorers.teach import Teach
 
@@ -106,7 +106,7 @@ def test_a_picture_is_judged_by_a_head_that_has_not_seen_it():
 
 
 def test_neighbors_are_left_out_together():
-    """Of pictures that have nothing in common with others but their twin, no head knows anything."""
+    """Pictures share nothing but with their twin: no head knows one whose twin it has not seen."""
     features = torch.eye(10).repeat_interleave(2, dim=0)  # pairs of equal pictures
     labels = torch.tensor([0, 0, 1, 1] * 5)
     held_out = teach.train_heads(features, labels, 2)[2]
