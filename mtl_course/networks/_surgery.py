@@ -8,7 +8,7 @@ from torch import nn
 from mtl_course.base import check_count, derive_seed
 from mtl_course.datasets import Dataset
 from mtl_course.devices import seeded
-from mtl_course.networks._backbones import Backbone
+from mtl_course.networks._backbones import Backbone, random_or_learned
 from mtl_course.networks._network import Network, linear_head
 
 
@@ -31,7 +31,7 @@ def reinitialized(network: Network, data: Dataset, seed: int) -> Network:
     """
     with seeded(derive_seed(seed, "trunk")):
         if isinstance(network.trunk, Backbone):  # torchvision's first weights, not the layers' own
-            trunk = Backbone(network.trunk.name)
+            trunk, _ = random_or_learned(network.trunk.name)
         else:
             trunk = copy.deepcopy(network.trunk).requires_grad_(True)
             # Random numbers are drawn on the CPU, and fill memory in the order that it has there.

@@ -2,8 +2,24 @@
 
 from mtl_course.photographs._archives import ARCHIVES, folder, there
 from mtl_course.photographs._own import own
-from mtl_course.photographs._reading import COCO_NAMES, cifar10, coco, fashion_mnist, stl10
+from mtl_course.photographs._reading import (
+    COCO_NAMES,
+    cifar10,
+    coco,
+    fashion_mnist,
+    in_color,
+    stl10,
+)
 
 __all__ = [
-    "ARCHIVES", "COCO_NAMES", "cifar10", "coco", "fashion_mnist", "folder", "own", "stl10", "there",
-]  # fmt: skip
+    "ARCHIVES",
+    "COCO_NAMES",
+    "cifar10",
+    "coco",
+    "fashion_mnist",
+    "folder",
+    "in_color",
+    "own",
+    "stl10",
+    "there",
+]

@@ -10,16 +10,18 @@ import json
 import os
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10, STL10
 from tqdm.auto import tqdm
 
 from mtl_course.base import check_count, check_writable
-from mtl_course.datasets import UNKNOWN, Split, clothes, stored
+from mtl_course.datasets import UNKNOWN, Dataset, Split, clothes, stored
 from mtl_course.photographs import _archives
 from mtl_course.storage import new_array
 
@@ -54,6 +56,23 @@ def stl10(folder: Folder = None, *, size: int = 32, download: bool = False) -> S
     Source: A. Coates, H. Lee and A. Ng, An analysis of single-layer networks, AISTATS 2011.
     """
     return _read_once("stl10", folder, size, download)
+
+
+def in_color(data: Dataset, size: int) -> Dataset:
+    """Return photographs as a network for color ones takes them: three channels, size × size.
+
+    A gray image fills each channel. Smaller and larger ones are brought to size by bilinear
+    interpolation, which averages where pixels are lost.
+    Returns: images uint8 (m, 3, size, size), on the device where they lay; labels as they were.
+    Raises: ValueError if `size` is below 8, or images have neither one nor three channels.
+    """
+    check_count("size", size, least=8)
+    if (channels := data.images.shape[1]) not in (1, 3):
+        raise ValueError(f"data must have images of one or three channels; got {channels}.")
+    how = {"mode": "bilinear", "align_corners": False, "antialias": True}
+    images = torch.nn.functional.interpolate(data.images.float(), size=(size, size), **how)
+    images = images.round_().clamp_(0, 255).to(torch.uint8)  # (m, channels, size, size)
+    return replace(data, images=images.expand(-1, 3, -1, -1))
 
 
 def fashion_mnist(folder: Folder = None, *, download: bool = False) -> Split:

@@ -13,10 +13,11 @@ from mtl_course.studies import (
     lesson_05_big_enough,
     lesson_06,
     lesson_06_pairs,
+    lesson_07_clothes,
 )
 
 STUDIES = lesson_01.STUDIES | lesson_01_digits.STUDIES
 STUDIES |= lesson_02.STUDIES | lesson_02_digits.STUDIES | headline.STUDIES
 STUDIES |= lesson_03.STUDIES | lesson_04.STUDIES | lesson_05.STUDIES | lesson_05_amounts.STUDIES
 STUDIES |= lesson_05_big_enough.STUDIES
-STUDIES |= lesson_06.STUDIES | lesson_06_pairs.STUDIES
+STUDIES |= lesson_06.STUDIES | lesson_06_pairs.STUDIES | lesson_07_clothes.STUDIES

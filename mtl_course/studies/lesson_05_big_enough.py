@@ -12,9 +12,11 @@ from mtl_course.studies.common import BATCH, Scores, Study, cells
 from mtl_course.studies.lesson_05 import SEPARATE, SHARED
 from mtl_course.training import Fit, fit
 
-PLATEAU = {4_000: 1_200}  # steps of each network, by the number of scenes
+PLATEAU = {1_000: 600, 4_000: 1_200}  # steps of each network, by the number of scenes
 MARGIN = 0.01  # of AUC, stated before the run: the most that twice the steps may bring
 NETWORKS = {  # the best rate of "big_enough_tuning", by scenes, way and width
+    (1_000, SHARED, 8): 3e-2, (1_000, SHARED, 16): 3e-2, (1_000, SHARED, 32): 1e-2,
+    (1_000, SEPARATE, 8): 3e-2,
     (4_000, SHARED, 8): 3e-2, (4_000, SHARED, 16): 1e-2, (4_000, SHARED, 32): 1e-2,
     (4_000, SEPARATE, 8): 1e-2,
 }  # fmt: skip

@@ -24,7 +24,7 @@ from small_disk import python_on_disk
 from torchvision.datasets import CIFAR10, STL10
 
 from mtl_course import networks, photographs, training
-from mtl_course.datasets import UNKNOWN
+from mtl_course.datasets import UNKNOWN, Dataset
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 draw = np.random.default_rng(0)
@@ -352,3 +352,29 @@ def test_the_folder_is_the_users_choice(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(folder))
     assert photographs.folder() == folder
     assert photographs.folder("here") == Path("here")
+
+
+# ------------------------------------------------------------------------------- for color networks
+
+
+def test_a_gray_photograph_fills_three_channels_at_the_size_that_is_asked_for():
+    """As PIL enlarges and reduces, which averages where pixels are lost."""
+    gray = draw.integers(0, 256, (2, 1, 28, 28), dtype=np.uint8)
+    data = Dataset(torch.from_numpy(gray), torch.tensor([0, 1]), classes=("a", "b"))
+    for size in (96, 12):
+        found = photographs.in_color(data, size)
+        assert found.images.shape == (2, 3, size, size) and found.images.dtype == torch.uint8
+        assert torch.equal(found.labels, data.labels) and found.classes == data.classes
+        for image, pixels in zip(found.images, gray, strict=True):
+            want = Image.fromarray(pixels[0]).resize((size, size), Image.Resampling.BILINEAR)
+            off = image.int() - torch.from_numpy(np.array(want)).int()
+            assert off.abs().max() <= 1  # of rounding
+
+
+def test_what_cannot_be_brought_to_color_is_refused():
+    four = torch.zeros(1, 4, 8, 8, dtype=torch.uint8)
+    data = Dataset(four, torch.tensor([0]), classes=("a",))
+    with pytest.raises(ValueError, match="data must have images of one or three channels; got 4"):
+        photographs.in_color(data, 96)
+    with pytest.raises(ValueError, match="size must be"):
+        photographs.in_color(data, 7)
