@@ -165,14 +165,16 @@ class Teach(Explorer):
 
 @on_cpu()
 @threads(1)
+@torch.enable_grad()
 def train_heads(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Train a head on all features, and `FOLDS` side by side that each leave a fifth out.
 
     A fifth is a row of a class's pictures, in order: neighbors look alike.
-    features: (m, features). labels: int64 (m,).
+    features: floating point (m, features). labels: int64 (m,).
     Returns: the head's weight (classes, features) and bias (classes,); and for each picture the
         probabilities (m, classes) by the head that did not see it.
     """
+    features, labels = features.detach().float().cpu(), labels.cpu()
     counts, fold = [0] * classes, torch.empty_like(labels)
     for i, label in enumerate(labels.tolist()):
         fold[i] = FOLDS * counts[label] // int((labels == label).sum())
