@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -383,3 +384,45 @@ def test_without_weights_the_page_says_what_to_install(
     page = opened(tab, Teach(("a", "b")))
     expect(page.locator(".mtl-answer")).to_have_text("pip install the weights")
     expect(page.locator("button")).to_have_count(0)
+
+
+CELL = """
+from mtl_course import networks
+from mtl_course.explorers.teach import Teach
+teach = Teach(("red", "blue"), networks.shared(["anything"], width=4, seed=0), size=64)
+teach
+"""
+
+
+@pytest.mark.slow
+def test_the_camera_talks_to_a_kernel(tab: lab.Tab, tmp_path: Path):
+    """In JupyterLab: ten pictures of each, a head, live answers, and the pictures in the kernel."""
+    if not tab.has_camera:
+        pytest.skip("no camera here")
+    cells = [CELL, "assert len(teach.data) == 20 and teach.data.images.shape[1:] == (3, 64, 64)"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cells[0])])
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "name": "python3"}
+    notebook.cells.append(nbformat.v4.new_code_cell("2 + 2"))
+    nbformat.write(notebook, tmp_path / "camera.ipynb")
+    tab.page.set_default_timeout(1000 * lab.ANSWER)
+    (tmp_path / "lab").mkdir()
+    with lab.jupyterlab(tmp_path / "lab") as server:
+        lesson = lab.run_all(tab, server, tmp_path / "camera.ipynb")
+        page = lesson.locator(".mtl-camera")
+        page.get_by_role("button", name="Turn the camera on").press("Space")
+        expect(page.locator(".mtl-answer")).to_contain_text("The camera is on")
+        for name in ("red", "blue"):
+            page.get_by_role("button", name=f"Take ten of {name}").press("Space")
+            expect(page.get_by_text(f"{name}: 10 pictures")).to_be_visible()
+        expect(page.locator(".mtl-answer")).to_contain_text("trained on 20 pictures")
+        expect(page.locator(".speed")).to_contain_text("answers a second")
+        tab.page.wait_for_timeout(3_000)
+        assert int(page.locator(".speed").inner_text().split()[0]) >= 5
+        page.screenshot(path=ROOT / "results" / "screenshots" / "teach-lab.png")
+        page.get_by_role("button", name="Turn the camera off").press("Space")
+        lesson.locator(".jp-CodeCell").nth(1).locator(".cm-content").fill(cells[1])
+        tab.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+        tab.page.wait_for_function(lab.READY)
+        tab.assert_clean()
+        tab.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+        tab.page.goto("about:blank")
