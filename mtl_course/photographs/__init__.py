@@ -1,6 +1,6 @@
 """Photographs on your disk: your own, CIFAR-10, STL-10, Fashion-MNIST and COCO as datasets."""
 
-from mtl_course.photographs._archives import ARCHIVES, folder, there
+from mtl_course.photographs._archives import ARCHIVES, folder
 from mtl_course.photographs._own import own
 from mtl_course.photographs._reading import (
     COCO_NAMES,
@@ -21,5 +21,4 @@ __all__ = [
     "in_color",
     "own",
     "stl10",
-    "there",
 ]

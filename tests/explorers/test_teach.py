@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ import kernelless  # noqa: E402 - what they import needs playwright
 import lab  # noqa: E402
 
 expect = sync_api.expect
+expect.set_options(timeout=1000 * lab.ANSWER)
 COLORS = {"red": (200, 40, 40), "blue": (40, 60, 200), "green": (40, 180, 60)}
 
 
@@ -178,7 +180,9 @@ const model = {
 };
 window.leave = render({ model, el: document.querySelector("#here") });
 """
+FIVE = re.compile(r"\b([5-9]|\d\d+) answers a second")  # once in a while, on a busy machine
 ADDRESS = "http://localhost/teach"
+with_camera = pytest.mark.parametrize("own_browser", ["camera"], indirect=True)
 FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
@@ -267,9 +271,8 @@ def test_a_page_that_is_opened_again_shows_what_was_kept(tab: lab.Tab):
     expect(page.locator(".mtl-answer")).to_contain_text("trained on 20 pictures")
 
 
+@with_camera
 def test_the_camera_by_keys_alone(tab: lab.Tab):
-    if not tab.has_camera:
-        pytest.skip("no camera here")
     widget = Teach(("red", "blue"), tiny(), size=32)
     page, keys = opened(tab, widget), tab.page.keyboard
     answer = page.locator(".mtl-answer")
@@ -278,27 +281,23 @@ def test_the_camera_by_keys_alone(tab: lab.Tab):
     expect(answer).to_contain_text("The camera is on")
     expect(page.locator("video")).to_be_visible()
     for thing in range(2):
-        keys.press("Tab")
-        keys.press("Tab")
-        while page.get_by_role("button", name=f"Take ten of {widget.names[thing]}").evaluate(
-            "b => b !== document.activeElement"
-        ):
+        take = page.get_by_role("button", name=f"Take ten of {widget.names[thing]}")
+        for _ in range(20):
+            if take.evaluate("button => button === document.activeElement"):
+                break
             keys.press("Tab")
         keys.press("Enter")
         expect(page.locator("legend").nth(thing)).to_contain_text("10 pictures")
     expect(answer).to_contain_text("trained on 20 pictures")
     expect(page.locator(".speed")).to_contain_text("answers a second")
-    tab.page.wait_for_timeout(1_500)
-    each = int(page.locator(".speed").inner_text().split()[0])
-    assert each >= 5
+    expect(page.locator(".speed")).to_contain_text(FIVE)
     page.get_by_role("button", name="Turn the camera off").press("Space")
     expect(answer).to_have_text("The camera is off.")
     assert tab.page.evaluate("document.querySelector('video').srcObject === null")
 
 
+@with_camera
 def test_leaving_turns_the_camera_off(tab: lab.Tab):
-    if not tab.has_camera:
-        pytest.skip("no camera here")
     page = opened(tab, taught())
     page.get_by_role("button", name="Turn the camera on").click()
     expect(page.locator(".mtl-answer")).to_contain_text("The camera is on")
@@ -333,18 +332,16 @@ def test_no_camera_gets_a_sentence(tab: lab.Tab, script: str, says: str):
     expect(page.locator(".mtl-answer")).to_contain_text(says)
 
 
+@pytest.mark.parametrize("own_browser", ["none"], indirect=True)
 def test_a_machine_without_a_camera_says_so(tab: lab.Tab):
-    if tab.has_camera:
-        pytest.skip("a camera is here")
     page = opened(tab, Teach(("red", "blue"), tiny(), size=32))
     page.get_by_role("button", name="Turn the camera on").click()
     expect(page.locator(".mtl-answer")).to_contain_text("camera")
     expect(page.locator("video")).not_to_be_visible()
 
 
+@with_camera
 def test_a_dark_picture_gets_a_sentence(tab: lab.Tab):
-    if not tab.has_camera:
-        pytest.skip("no camera here")
     dark = "HTMLCanvasElement.prototype.getContext = new Proxy("
     dark += "HTMLCanvasElement.prototype.getContext, {apply: (f, canvas, kind) => {"
     dark += "const c = f.apply(canvas, kind);"
@@ -395,10 +392,9 @@ teach
 
 
 @pytest.mark.slow
+@with_camera
 def test_the_camera_talks_to_a_kernel(tab: lab.Tab, tmp_path: Path):
     """In JupyterLab: ten pictures of each, a head, live answers, and the pictures in the kernel."""
-    if not tab.has_camera:
-        pytest.skip("no camera here")
     cells = [CELL, "assert len(teach.data) == 20 and teach.data.images.shape[1:] == (3, 64, 64)"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cells[0])])
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "name": "python3"}
@@ -416,8 +412,7 @@ def test_the_camera_talks_to_a_kernel(tab: lab.Tab, tmp_path: Path):
             expect(page.get_by_text(f"{name}: 10 pictures")).to_be_visible()
         expect(page.locator(".mtl-answer")).to_contain_text("trained on 20 pictures")
         expect(page.locator(".speed")).to_contain_text("answers a second")
-        tab.page.wait_for_timeout(3_000)
-        assert int(page.locator(".speed").inner_text().split()[0]) >= 5
+        expect(page.locator(".speed")).to_contain_text(FIVE)
         page.screenshot(path=ROOT / "results" / "screenshots" / "teach-lab.png")
         page.get_by_role("button", name="Turn the camera off").press("Space")
         lesson.locator(".jp-CodeCell").nth(1).locator(".cm-content").fill(cells[1])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 
 import numpy as np
+import papermill
 import pytest
+from notebook_files import NOTEBOOKS, code_cells, faults, poll_in_slices, read, result
 from PIL import Image
 
 from mtl_course import datasets, networks, photographs, training
@@ -163,3 +166,51 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
 def test_a_size_below_eight_is_refused(tree: Path):
     with pytest.raises(ValueError, match="size must be at least 8"):
         photographs.own(tree, size=4)
+
+
+# --------------------------------------------------------------------------------- the notebook
+
+
+def run(folder: Path, **parameters: object) -> tuple[str, dict]:
+    """Return what the evidence notebook prints with these parameters, and its result."""
+    poll_in_slices()
+    name, executed = "evidence/07_your_photographs.ipynb", folder / "executed.ipynb"
+    how = {"cwd": NOTEBOOKS / "evidence", "kernel_name": "python3", "progress_bar": False}
+    papermill.execute_notebook(NOTEBOOKS / name, executed, parameters=parameters, **how)
+    assert not faults(read(executed))
+    outputs = [output for cell in code_cells(read(executed)) for output in cell.outputs]
+    return "".join(output.get("text", "") for output in outputs), result(read(executed))
+
+
+@pytest.mark.slow
+def test_the_notebook_learns_from_a_folder_with_odd_files(tree: Path, tmp_path_factory):
+    Image.new("CMYK", (90, 60), (0, 200, 0, 0)).save(tree / "bag" / "9.jpg")
+    (tree / "sneaker" / "写真é.png").write_bytes(b"no picture")
+    said, found = run(tmp_path_factory.mktemp("out"), folder=str(tree), labels=8)
+    assert "sneaker/写真é.png (no picture" in said and "not your photographs" not in said
+    assert "13 to learn from, 4 to test on: bag, sneaker" in said
+    assert len(found["verdicts"]) == 2 and found["labels"] == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar10", "coco"])
+def test_the_notebook_takes_a_data_set_that_was_fetched(
+    name: str, clothes: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With classes, and with tasks and their '?'."""
+    images = photographs.in_color(clothes.sample(40, seed=0), 96)
+    if name == "coco":
+        labels = np.tile(np.array([[0, 1, 1, 0], [1, 0, -1, 1]], np.int8), (20, 1))
+        names = {"tasks": list(photographs.COCO_NAMES)}
+    else:
+        labels, names = images.labels.numpy(), {"classes": KINDS}
+    for part in ("train", "test"):
+        kept = tmp_path / "kept" / f"{name}-96" / part
+        kept.mkdir(parents=True)
+        np.save(kept / "images.npy", images.images.numpy())
+        np.save(kept / "labels.npy", labels)
+        (kept / "names.json").write_text(json.dumps(names))
+    monkeypatch.setenv("MTL_COURSE_PHOTOGRAPHS", str(tmp_path))
+    said, found = run(tmp_path, data=name, labels=10)
+    assert f"40 to learn from, 40 to test on: {next(iter(names.values()))[0]}" in said
+    assert found["data"] == name and len(found["verdicts"]) == (1 if name == "coco" else 2)
