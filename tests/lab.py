@@ -141,10 +141,10 @@ def _address(process: subprocess.Popen, runtime: Path, log: Path) -> str:
 
 
 @contextlib.contextmanager
-def browser() -> Iterator[sync_api.Browser]:
+def browser(*options: str) -> Iterator[sync_api.Browser]:
     """A running Chromium, which must be on this machine."""
     with sync_api.sync_playwright() as playwright:
-        arguments = ["--disable-dev-shm-usage"] + ["--no-sandbox"] * _is_root()
+        arguments = ["--disable-dev-shm-usage", *options] + ["--no-sandbox"] * _is_root()
         running = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         yield running
         running.close()

@@ -34,10 +34,10 @@ EXPLORERS = {
     "05_when_multi_task_makes_sense": {"predict": 2, "reveal": 2, "cells": 1, "decision-aid": 1},
     "06_when_tasks_fight": {"predict": 3, "reveal": 3, "compass": 1},
     "evidence/01_transfer": {"draw-digit": 1},
-    "07_real_photographs": {"predict": 3, "reveal": 3, "label-sheet": 1},
+    "07_real_photographs": {"predict": 2, "reveal": 2, "teach": 1},
 }
 KINDS = {"predict", "reveal", "surgery", "cells", "scene-maker", "label-sheet", "compass"}
-KINDS |= {"train-head", "decision-aid"}
+KINDS |= {"train-head", "decision-aid", "teach"}
 # Every live run is started and stopped. In these lessons the first one goes on to its end, once for
 # each kind of explorer: what the others would train is tested without a browser.
 TO_THE_END = {"01_transfer", "02_when_transfer_makes_sense"}

@@ -24,6 +24,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from pretended_gpu import PLACE, gpu
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ from mtl_course import (
 )
 from mtl_course.datasets import Dataset
 from mtl_course.devices import Machine, machine
-from mtl_course.explorers import _frame, compass, label_sheet, scene_maker, surgery
+from mtl_course.explorers import _frame, compass, label_sheet, scene_maker, surgery, teach
 from mtl_course.studies import (
     common,
     lesson_02,
@@ -186,6 +187,17 @@ def needle(at: Place) -> tuple:
     return found.static(), found.cosines, found._table.value
 
 
+def taught(at: Place) -> tuple:
+    """What the page is told; seconds differ from run to run."""
+    widget = teach.Teach(("dark", "light"), at.network(tasks()), size=32)
+    for thing, value in ((0, 90), (0, 80), (1, 200), (1, 210)):
+        Image.new("RGB", (32, 32), (value, 90, 90)).save(file := io.BytesIO(), "jpeg")
+        widget.reply({"do": "keep", "thing": thing}, file.getvalue())
+    learned = widget.reply({"do": "learn"})
+    sure = torch.tensor(widget.reply({"do": "look"}, file.getvalue())["sure"], device="cpu")
+    return learned["ready"], learned["unsure"], sure, widget.network.head, widget.data
+
+
 def watched_run(at: Place) -> networks.Network:
     network = at.network(tasks())
     run = _frame.Run(lambda text: None)
@@ -323,6 +335,10 @@ CASES = {
     "explorers.Run": watched_run,
     "explorers.SceneMaker": made,
     "explorers.SurgeryTable": pressed,
+    "explorers.Teach": taught,
+    "explorers.train_heads": lambda at: teach.train_heads(
+        at.data(FEATURES), at.data(torch.arange(12, device="cpu") % 2), 2
+    ),
 }
 NO_TENSORS = {
     "training.load": "reads from disk, to the CPU; see test_fit",
@@ -376,6 +392,8 @@ NO_TENSORS = {
     "explorers.dealing": "checks a student's cell, on the CPU",
     "explorers.all_cosines": "checks a student's cell, on the CPU",
     "explorers.projection": "checks a student's cell, on the CPU",
+    "explorers.last_block": "checks a student's cell, on the CPU",
+    "explorers.question": "checks a student's string",
     "explorers.equal_weights": "checks a student's cell, on the CPU",
     "explorers.images_of_their_own": "checks a student's cell, on the CPU",
     "explorers.DecisionAid": "reads rows",

@@ -37,6 +37,8 @@ ALSO = {
     "04_unknown_labels": {"fraction": 0.8},
     "05_when_multi_task_makes_sense": {"width": 16},
     "06_when_tasks_fight": {"other": "car"},
+    "07_real_photographs": {"labels": 30},
+    "evidence/07_your_photographs": {"labels": 30},
     "assignments/instructor/transfer/transfer": {"variant": 3},
     "assignments/instructor/multi_task/multi_task": {"variant": 3},
     "assignments/student/transfer/transfer": {"variant": 2},
@@ -157,6 +159,7 @@ SITTING = {"cells": 45, "words": 2_000, "figures": 7, "tables": 6}
         "04_unknown_labels",
         "05_when_multi_task_makes_sense",
         "06_when_tasks_fight",
+        "07_real_photographs",
     ],
 )
 def test_a_lesson_takes_one_sitting(name: str):
@@ -242,6 +245,7 @@ def test_runs_with_other_parameters(path: Path):
         ("04_unknown_labels", {"fraction": 0.7}, "goes on with `fraction = 0.8`"),
         ("05_when_multi_task_makes_sense", {"width": 10}, "goes on with `width = 8`"),
         ("06_when_tasks_fight", {"other": "bicycle"}, "goes on with `other = 'traffic light'`"),
+        ("07_real_photographs", {"labels": 1_000}, "goes on with `labels = 50`"),
     ],
 )
 def test_a_lesson_goes_on_with_what_it_can_use(
@@ -265,6 +269,6 @@ def test_a_lesson_goes_on_with_what_it_can_use(
 @pytest.mark.parametrize("scale", ["class", "full"])
 @every_notebook
 def test_runs_at_a_larger_scale(path: Path, scale: str):
-    if label(path).startswith("07") and not torch.cuda.is_available():
+    if label(path) == "07_real_photographs" and not torch.cuda.is_available():
         pytest.skip("lesson 07 at this scale needs a GPU: it would take many hours")
     run_with(path, {"scale": scale}, timeout=3600)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_course.aggregators import aggregator
-from mtl_course.datasets import UNKNOWN, Dataset
+from mtl_course.datasets import CLOTHES, UNKNOWN, Dataset
 from mtl_course.gradients import cosines
 from mtl_course.losses import multi_task
-from mtl_course.networks import Network
+from mtl_course.networks import Network, blocks, frozen, trainable
 
 _RIGHT = "✓ Right."
 
@@ -30,6 +30,38 @@ def fine_tuning(make: Callable[[Network], nn.Module], source: Network, outputs: 
     if not all(p.requires_grad for p in net.parameters()):
         return "Not yet: some weights are frozen, and fine-tuning trains every layer."
     return _RIGHT
+
+
+def last_block(thaw: Callable[[Network], Network], source: Network) -> str:
+    """Say whether `thaw` returns a copy of `source` in which head and last block train, no more."""
+    try:
+        net = thaw(source)
+        parts, there = blocks(net), source.state_dict()
+    except Exception as error:
+        return f"Not yet: it stopped with {type(error).__name__}: {str(error)[:200]}"
+    if net is source or not frozen(source.trunk):
+        return "Not yet: the trunk you were given must stay frozen. Change the copy."
+    if not all(torch.equal(value, there[name]) for name, value in net.state_dict().items()):
+        return "Not yet: a weight has changed. Training comes later."
+    if not all(p.requires_grad for p in [*parts[-1].parameters(), *net.head.parameters()]):
+        return "Not yet: some weights of the last block or the head do not train."
+    if not all(map(frozen, parts[:-1])):
+        return f"Not yet: only the last of the {len(parts)} blocks should train."
+    return f"{_RIGHT} {trainable(net):,} weights train."
+
+
+def question(answers: str) -> str:
+    """Say whether `answers` has a 0, 1 or ? for each of the ten kinds of clothes (M4)."""
+    if not isinstance(answers, str) or len(answers) != len(CLOTHES) or {*answers} - {*"01?"}:
+        return f"Not yet: got {answers!r}. One of 0, 1 and ? for each of {len(CLOTHES)} kinds."
+    kinds = {
+        mark: [kind for kind, answer in zip(CLOTHES, answers, strict=True) if answer == mark]
+        for mark in "10?"
+    }
+    if not kinds["1"] or not kinds["0"]:
+        return "Not yet: without a yes and a no there is nothing to learn."
+    yes, no, unknown = (", ".join(kinds[mark]) or "none" for mark in "10?")
+    return f"{_RIGHT} Yes: {yes}. No: {no}. Unknown, so masked: {unknown}."
 
 
 def paired_gain(mean: float, table: pd.DataFrame, way: str, over: str) -> str:

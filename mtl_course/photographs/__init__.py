@@ -1,6 +1,7 @@
-"""Photographs on your disk: CIFAR-10, STL-10, Fashion-MNIST and COCO as datasets."""
+"""Photographs on your disk: your own, CIFAR-10, STL-10, Fashion-MNIST and COCO as datasets."""
 
-from mtl_course.photographs._archives import ARCHIVES, folder, there
+from mtl_course.photographs._archives import ARCHIVES, folder
+from mtl_course.photographs._own import own
 from mtl_course.photographs._reading import (
     COCO_NAMES,
     cifar10,
@@ -18,6 +19,6 @@ __all__ = [
     "fashion_mnist",
     "folder",
     "in_color",
+    "own",
     "stl10",
-    "there",
 ]

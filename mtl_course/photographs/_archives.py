@@ -51,20 +51,6 @@ def kept(home: Path, name: str, size: int) -> list[Path]:
     return [home / "kept" / f"{name}-{size}" / part for part in ("train", "test")]
 
 
-def there(name: str, size: int = 32) -> bool:
-    """Return whether "cifar10", "stl10" or "coco" can be read from `folder()` without a download.
-
-    size: pixels on a side, of arrays that may have been kept. Raises: ValueError for another name.
-    """
-    if name not in ARCHIVES:
-        raise ValueError(f"name must be one of {', '.join(ARCHIVES)}; got {name!r}.")
-    home = folder()
-    return all(path.exists() for path in kept(home, name, size)) or all(
-        (home / archive.content).exists() or (home / Path(archive.url).name).exists()
-        for archive in ARCHIVES[name]
-    )
-
-
 def unpack(name: str, home: Path, download: bool) -> None:
     """Unpack what is missing of a data set; with `download`, fetch its archives where needed.
 

