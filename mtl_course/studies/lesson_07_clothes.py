@@ -78,24 +78,23 @@ def imagenet() -> Network:
 
 def _photographs(
     source: Network, seed: int, way: str, labels: int,
-    rate: float | None = None, times: int = 1, *, fit: Fit = fit,
+    rate: float | None = None, *, fit: Fit = fit,
 ) -> Scores:  # fmt: skip
     """Train one network and score it on the 1,000 photographs of the test.
 
-    rate: a learning rate to try (for the support vectors: C), times: of the steps; both without
-        the test.
+    rate: a learning rate (for the support vectors: C) to try, without the test.
     """
-    data = _learn_and_score(rate is not None or times > 1)
+    data = _learn_and_score(rate is not None)
     sample, test = data.train.sample(labels, seed=derive_seed(seed, "B")), data.test
     rate = rate or RATES[way][labels > 50]
     if way == lesson_01.SUPPORT_VECTORS:
         accuracy = common.support_vectors(sample, test, rate)
         return {"accuracy": accuracy, "steps": 0, "chosen rate": rate}
-    settings = {"steps": STEPS * times, "batch_size": BATCH}
+    settings = {"steps": STEPS, "batch_size": BATCH}
     if way in LARGE:
         source, (sample, test) = imagenet(), (in_color(part, SIZE) for part in (sample, test))
         if way != IMAGENET_HEAD:
-            settings = {"steps": LARGE_STEPS * times, "batch_size": LARGE_BATCH}
+            settings = {"steps": LARGE_STEPS, "batch_size": LARGE_BATCH}
     network = common.adapted(source, sample, HOW[way], seed, rate=rate, **settings, fit=fit)
     accuracy = common.accuracy(network, test)
     return {"accuracy": accuracy, "steps": settings["steps"], "chosen rate": rate}
@@ -176,15 +175,6 @@ STUDIES = {
                 way=[lesson_01.SUPPORT_VECTORS], labels=(50, 1_000), rate=(0.1, 1.0, 10.0, 100.0)
             ),
         ],
-        seeds=common.DEVELOPMENT[:2],
-    ),
-    "photographs_plateau": common.tuning(
-        _PHOTOGRAPHS, "Would twice the steps bring more on photographs? Without the test.",
-        grid=cells(
-            way=["from scratch", OTHER_ALL, IMAGENET_HEAD, IMAGENET_ALL],
-            labels=[1_000],
-            times=[2],
-        ),
         seeds=common.DEVELOPMENT[:2],
     ),
     "questions": _QUESTIONS,

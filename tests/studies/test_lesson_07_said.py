@@ -8,7 +8,7 @@ import pytest
 import torch
 from notebook_files import ROOT, code_cells, read
 
-from mtl_course import networks, photographs, training
+from mtl_course import networks, photographs, studies, training
 from mtl_course.studies import lesson_01
 from mtl_course.studies import lesson_07_clothes as lesson_07
 
@@ -35,6 +35,33 @@ def test_no_result_stands_in_prose():
     """A gain or an accuracy would be false after other rows: cells compute them."""
     assert not re.findall(r"(?<![\d.])[+−-]?0\.\d{2,}", prose(LESSON))
     assert not re.findall(r"\d+(?:\.\d+)? %", prose(LESSON))
+
+
+def verdict(way: str, over: str, labels: int) -> str:
+    table = studies.gain(studies.run("photographs"), way, over=over).set_index("labels")
+    return table["verdict"][labels]
+
+
+HEAD, ALL, NEAR = lesson_07.IMAGENET_HEAD, lesson_07.IMAGENET_ALL, lesson_07.OTHER_HEAD
+STATED = {
+    "With 50 labels ImageNet's trunk helps: its new head beats training from scratch": lambda: (
+        verdict(HEAD, "from scratch", 50) == "supported"
+    ),
+    "But the small trunk helps more": lambda: verdict(NEAR, HEAD, 50) == "supported",
+    "Fine-tuned, it beats training from scratch; its new head does not": lambda: (
+        verdict(ALL, "from scratch", 1_000) == "supported"
+        and verdict(HEAD, "from scratch", 1_000) == "no difference"
+    ),
+    "With many labels, fine-tune the large network": lambda: (
+        verdict(ALL, HEAD, 1_000) == verdict(ALL, NEAR, 1_000) == "supported"
+    ),
+}
+
+
+@pytest.mark.parametrize("words", STATED)
+def test_what_is_concluded_stands_in_the_rows(words):
+    assert words in prose(LESSON)
+    assert STATED[words]()
 
 
 def test_the_network_is_as_large_as_is_said():
