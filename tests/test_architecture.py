@@ -113,8 +113,9 @@ def test_no_private_name_crosses_a_folder():
 
 
 def test_the_core_is_small():
+    """It had 1,300 at most before the network that lesson 07 takes from ImageNet."""
     count = sum(code_lines(path) for name, path in NAMES.items() if folder(name) in CORE)
-    assert count < 1_300, f"the core has {count} lines of code"
+    assert count < 1_380, f"the core has {count} lines of code"
 
 
 @pytest.mark.parametrize("name", FIVE)

@@ -11,7 +11,6 @@ import torch
 from mtl_course.base import derive_seed
 from mtl_course.datasets import CLOTHES, UNKNOWN, Dataset, Split, only
 from mtl_course.networks import Network, backbone, separate, shared
-from mtl_course.photographs import in_color
 from mtl_course.studies import common, lesson_01
 from mtl_course.studies.common import Scores, Study, cells
 from mtl_course.training import Fit, evaluate, fit
@@ -92,6 +91,8 @@ def _photographs(
         return {"accuracy": accuracy, "steps": 0, "chosen rate": rate}
     settings = {"steps": STEPS, "batch_size": BATCH}
     if way in LARGE:
+        from mtl_course.photographs import in_color  # brings torchvision, which takes a second
+
         source, (sample, test) = imagenet(), (in_color(part, SIZE) for part in (sample, test))
         if way != IMAGENET_HEAD:
             settings = {"steps": LARGE_STEPS, "batch_size": LARGE_BATCH}
