@@ -7,7 +7,7 @@
 // pictures (URLs by thing), ready (is there a head), said, unsure ([thing, place, sure, taken for]).
 
 const [TEN, EVERY, PATIENCE] = [10, 150, 4000]; // pictures a press, and milliseconds
-const COLORS = ["#0072b2", "#d55e00", "#009e73", "#a0527e", "#56606b"];
+const PAINTS = ["#0072b2", "#d55e00", "#009e73", "#a0527e", "#56606b"];
 const NO_CAMERA = {
   NotFoundError: "No camera was found. Plug one in, or choose pictures from files.",
   NotAllowedError:
@@ -53,14 +53,6 @@ const STYLE = `
 .mtl-camera .unsure { display: flex; flex-wrap: wrap; gap: 10px }
 .mtl-camera figure { margin: 0; width: 112px; font-size: 12px; line-height: 1.25 }
 .mtl-camera figure img { width: 84px; height: 84px; display: block }`;
-
-/** An element with these attributes and children. */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, text] of Object.entries(attributes)) element.setAttribute(name, text);
-  element.append(...children);
-  return element;
-}
 
 /** The middle of a video or picture, cut square, as the bytes of a small JPEG. */
 async function shrunk(source, wide, high, size) {
@@ -265,7 +257,7 @@ function render({ model, el }) {
   const counts = names.map(name => make("legend", {}, `${name}: 0 pictures`));
   const takes = names.map((name, k) => press(`Take ten of ${name}`, () => ten(k)));
   const kept = names.map(() => make("div", { class: "kept" }));
-  const lengths = names.map((_, k) => make("i", { style: `background: ${COLORS[k]}; width: 0` }));
+  const lengths = names.map((_, k) => make("i", { style: `background: ${PAINTS[k]}; width: 0` }));
   const shares = names.map(() => make("span"));
   const speed = make("p", { class: "speed" });
   const row = make("div", { class: "unsure" });
@@ -274,7 +266,7 @@ function render({ model, el }) {
     const from = chooser(`Choose files of ${name}`, true, chosen => files(k, chosen));
     const forget = press(`Forget ${name}`, () => tell({ do: "forget", thing: k }));
     const buttons = make("div", { class: "row" }, takes[k], from, forget);
-    return make("fieldset", { style: `border-color: ${COLORS[k]}` }, counts[k], buttons, kept[k]);
+    return make("fieldset", { style: `border-color: ${PAINTS[k]}` }, counts[k], buttons, kept[k]);
   });
   const answers = names.map((name, k) =>
     make("div", { class: "bar" }, make("b", {}, name), make("div", {}, lengths[k]), shares[k]),

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -335,3 +336,24 @@ def test_a_run_that_fails_says_why_and_can_be_tried_again():
     button.click()
     pressed.thread.join()
     assert said.value == "well"
+
+
+# ---------------------------------------------------------------------------------- modules
+
+FOLDER = Path(_frame.__file__).parent
+
+
+def declared(module: Path) -> set[str]:
+    """The names that a module declares at its top."""
+    text = module.read_text(encoding="utf-8")
+    found = re.findall(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", text, re.MULTILINE)
+    lists = re.findall(r"^(?:const|let) \[(.+?)\] =", text, re.MULTILINE)
+    return {*found, *(name for names in lists for name in names.split(", "))}
+
+
+def test_no_module_declares_what_the_page_before_it_has():
+    """A name that is declared twice is a syntax error, and the widget stays empty."""
+    page = declared(FOLDER / "_page.js")
+    modules = [path for path in sorted(FOLDER.glob("*.js")) if path.name != "_page.js"]
+    assert {"make", "choice", "COLORS"} <= page and len(modules) > 4
+    assert not {path.name: both for path in modules if (both := declared(path) & page)}
