@@ -410,6 +410,8 @@ def test_the_camera_talks_to_a_kernel(tab: lab.Tab, tmp_path: Path):
         for name in ("red", "blue"):
             page.get_by_role("button", name=f"Take ten of {name}").press("Space")
             expect(page.get_by_text(f"{name}: 10 pictures")).to_be_visible()
+            # until it has learned from them, another press would be ignored
+            expect(page.locator(".mtl-answer")).not_to_contain_text("Turn it a little")
         expect(page.locator(".mtl-answer")).to_contain_text("trained on 20 pictures")
         expect(page.locator(".speed")).to_contain_text("answers a second")
         expect(page.locator(".speed")).to_contain_text(FIVE)
