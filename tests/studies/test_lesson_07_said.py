@@ -9,7 +9,7 @@ import torch
 from notebook_files import ROOT, code_cells, read
 
 from mtl_course import networks, photographs, studies, training
-from mtl_course.studies import lesson_01
+from mtl_course.studies import claims, lesson_01
 from mtl_course.studies import lesson_07_clothes as lesson_07
 
 LESSON = ROOT / "notebooks" / "07_real_photographs.ipynb"
@@ -42,21 +42,44 @@ def verdict(way: str, over: str, labels: int) -> str:
     return table["verdict"][labels]
 
 
+def asked(over: str) -> list[str]:
+    """Return what one network with the mask is found to gain over another way, by size."""
+    rows = studies.run("questions")
+    return studies.gain(rows, lesson_07.SHARED, over=over, score="auc")["verdict"].tolist()
+
+
 HEAD, ALL, NEAR = lesson_07.IMAGENET_HEAD, lesson_07.IMAGENET_ALL, lesson_07.OTHER_HEAD
 STATED = {
-    "With 50 labels ImageNet's trunk helps: its new head beats training from scratch": lambda: (
-        verdict(HEAD, "from scratch", 50) == "supported"
+    "its new head beats training from scratch (T2). The small trunk helps more": lambda: (
+        verdict(HEAD, "from scratch", 50) == verdict(NEAR, HEAD, 50) == "supported"
     ),
-    "But the small trunk helps more": lambda: verdict(NEAR, HEAD, 50) == "supported",
-    "Fine-tuned, it beats training from scratch; its new head does not": lambda: (
+    "fine-tuned, beats training from scratch**; its new head does not": lambda: (
         verdict(ALL, "from scratch", 1_000) == "supported"
         and verdict(HEAD, "from scratch", 1_000) == "no difference"
     ),
-    "Against the small trunk's new head, ten seeds cannot tell": lambda: (
+    "Ten seeds cannot tell the fine-tuned network from the small trunk's new head": lambda: (
         verdict(ALL, NEAR, 1_000) == "cannot tell"
     ),
-    "If there is none, put a new head on ImageNet's. With many labels, fine-tune it": lambda: (
+    "With about 1,000 labels and no close trunk, fine-tune ImageNet's": lambda: (
         verdict(ALL, HEAD, 1_000) == "supported"
+    ),
+    "fine-tuning it was done with 50 and 1,000 labels only": lambda: (
+        set(studies.run("photographs").query("way == @ALL")["labels"]) == {50, 1_000}
+    ),
+    "Taking '?' for a no ranks worse, with 100 photographs and with 1,000": lambda: (
+        asked(lesson_07.ZERO) == ["supported", "supported"]
+    ),
+    "Between one network and five there is *no difference*": lambda: (
+        asked(lesson_07.SEPARATE) == ["no difference", "no difference"]
+    ),
+    "in lesson 01 there was no difference": lambda: (
+        claims.LESSONS["01"]
+        .claims["1,000 labels: all layers beats from scratch"]
+        .found()["verdict"]
+        == "no difference"
+    ),
+    "of which its head has 1.3 million": lambda: (
+        round(weights(networks.backbone(lesson_07.BACKBONE, pretrained=False).head) / 1e6, 1) == 1.3
     ),
 }
 
