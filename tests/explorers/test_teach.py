@@ -212,7 +212,8 @@ def opened(tab: lab.Tab, widget: Teach, style: str = kernelless.LIGHT, script: s
     def pass_on(message: dict, picture: str) -> dict:
         return widget.reply(message, base64.b64decode(picture))
 
-    module = (ROOT / "mtl_course" / "explorers" / "teach.js").read_text(encoding="utf-8")
+    parts = (ROOT / "mtl_course" / "explorers" / f"{part}.js" for part in ("_page", "teach"))
+    module = "".join(part.read_text(encoding="utf-8") for part in parts)  # as in a notebook
     module = module.replace("export default { render };", "")
     shim = SHIM.replace("DATA", json.dumps(widget._front.data))
     body = (
