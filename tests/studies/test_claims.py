@@ -137,6 +137,9 @@ VERDICTS = {
         "M6, 1,000,000 and 1,000: joint gains over alone": "supported",
         "… joint gains over A first, then B": "cannot tell",
         "… over A first, then B's head, then all": "opposite",
+        "M7, 1,000 scenes, equal width: one of width 8 gains over four of width 8": "opposite",
+        "M7, 1,000 scenes, equal weights: one of width 16 gains over four of width 8": "opposite",
+        "M7, 1,000 scenes: a big one, of width 32, gains over four of width 8": "no difference",
     },
     "06": {
         "gradients, the lecture's four: cosine larger than under random labels": "cannot tell",
