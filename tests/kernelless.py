@@ -70,3 +70,15 @@ PRESSES = """async widget => {
     }
   return took;
 }"""
+
+
+def check_sizes(tab, widget, tall: int) -> None:
+    """Assert that a widget fits a screen, a projector at 150 %, and a phone `tall` pixels high."""
+    cut = "s => [...s.querySelectorAll('select')].some(c => c.scrollWidth > c.clientWidth)"
+    for width, height in ((1366, 768), (910, 512), (390, tall)):
+        tab.page.set_viewport_size({"width": width, "height": height})
+        assert not tab.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert widget.bounding_box()["height"] < height - 60
+        assert not widget.evaluate(cut)
+    took = widget.evaluate(TURNS)
+    assert min(took) < 50, "milliseconds from a choice to the changed picture, at best"

@@ -171,14 +171,7 @@ def test_it_can_be_read_everywhere(tab: lab.Tab, tmp_path: Path):
     """At 150 % of a projector's 1366 × 768 pixels, on a phone; light and dark; at once."""
     for study in MAPS:
         page = opened(tab, tmp_path, study)
-        for width, height in ((1366, 768), (910, 512), (390, 800)):
-            tab.page.set_viewport_size({"width": width, "height": height})
-            assert not tab.page.evaluate("document.documentElement.scrollWidth > innerWidth")
-            assert page.bounding_box()["height"] < height - 60
-            cut = "s => [...s.querySelectorAll('select')].some(c => c.scrollWidth > c.clientWidth)"
-            assert not page.evaluate(cut)
-        took = page.evaluate(kernelless.TURNS)
-        assert min(took) < 50, "milliseconds from a choice to the changed picture, at best"
+        kernelless.check_sizes(tab, page, tall=800)
     for style in (kernelless.LIGHT, kernelless.DARK):
         opened(tab, tmp_path, "relatedness", style)
         found = axe.Axe().run(tab.page).response["violations"]

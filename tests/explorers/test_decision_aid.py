@@ -128,14 +128,7 @@ def test_the_page_says_what_advice_says(tab: lab.Tab, tmp_path: Path, aids: dict
 def test_it_can_be_read_everywhere(tab: lab.Tab, tmp_path: Path, aids: dict, topic: str):
     """At 150 % of a projector's 1366 × 768 pixels, on a phone; light and dark; at once."""
     page = opened(tab, tmp_path, aids[topic])
-    for width, height in ((1366, 768), (910, 512), (390, 900)):
-        tab.page.set_viewport_size({"width": width, "height": height})
-        assert not tab.page.evaluate("document.documentElement.scrollWidth > innerWidth")
-        assert page.bounding_box()["height"] < height - 60
-        cut = "s => [...s.querySelectorAll('select')].some(c => c.scrollWidth > c.clientWidth)"
-        assert not page.evaluate(cut)
-    took = page.evaluate(kernelless.TURNS)
-    assert min(took) < 50, "milliseconds from a choice to the changed picture, at best"
+    kernelless.check_sizes(tab, page, tall=900)
     for style in (kernelless.LIGHT, kernelless.DARK):
         opened(tab, tmp_path, aids[topic], style)
         found = axe.Axe().run(tab.page).response["violations"]
