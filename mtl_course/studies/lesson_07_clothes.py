@@ -146,7 +146,7 @@ _PHOTOGRAPHS = Study(
     "ImageNet → ten kinds of clothes: what do a large trunk, a small one, and none bring?",
     grid=[
         *cells(way=[lesson_01.SUPPORT_VECTORS, *_QUICK], labels=LABELS),
-        *cells(way=[IMAGENET_ALL], labels=LABELS[1::2]),  # a minute each
+        *cells(way=[IMAGENET_ALL], labels=LABELS),  # a minute each
     ],
     source=source, train=_photographs, seeds=range(10), over="from scratch",
     settings={
@@ -158,7 +158,8 @@ _PHOTOGRAPHS = Study(
 _QUESTIONS = Study(
     "One photograph, five questions, '?' where the kind does not decide: one network or five?",
     grid=cells(way=[SHARED, SEPARATE, ZERO], images=ASKED),
-    source=common.nothing_shared, train=_questions, seeds=range(10), over=SEPARATE, score="auc",
+    source=common.nothing_shared, train=_questions, seeds=range(10), golden="scenes",
+    over=SEPARATE, score="auc",
     settings={
         "questions": QUESTIONS, "steps": QUESTION_STEPS, "width": QUESTION_WIDTH,
         "tested": TESTED,

@@ -171,10 +171,10 @@ def test_a_size_below_eight_is_refused(tree: Path):
 # --------------------------------------------------------------------------------- the notebook
 
 
-def run(folder: Path, **parameters: object) -> tuple[str, dict]:
+def run(place: Path, **parameters: object) -> tuple[str, dict]:
     """Return what the evidence notebook prints with these parameters, and its result."""
     poll_in_slices()
-    name, executed = "evidence/07_your_photographs.ipynb", folder / "executed.ipynb"
+    name, executed = "evidence/07_your_photographs.ipynb", place / "executed.ipynb"
     how = {"cwd": NOTEBOOKS / "evidence", "kernel_name": "python3", "progress_bar": False}
     papermill.execute_notebook(NOTEBOOKS / name, executed, parameters=parameters, **how)
     assert not faults(read(executed))

@@ -207,11 +207,11 @@ def test_seeds_that_were_trained_are_kept_when_a_later_one_fails(fake, store):
 WORLDS = sorted(golden.WORLDS)
 
 
-def test_every_study_of_scenes_is_guarded_by_a_golden_run_on_scenes():
+def test_every_study_of_tasks_is_guarded_by_a_golden_run_on_scenes():
     guards = {name: chosen.golden for name, chosen in studies.STUDIES.items()}
     assert set(guards.values()) <= set(WORLDS), guards
     for name, world in guards.items():
-        of_classes = name.startswith(("digits", "clothes"))
+        of_classes = name.startswith(("digits", "clothes", "photographs"))
         assert world in ("dials", "digits" if of_classes else "scenes"), name
 
 
