@@ -152,7 +152,8 @@ def _read(path: Path, chosen: Study) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=needed)
     try:
-        rows = pd.read_csv(path, dtype={"recipe": str})
+        about = path.stat()
+        rows = _parsed(path, about.st_mtime_ns, about.st_size).copy()
         if lost := set(needed) - set(rows.columns):
             raise ValueError(f"the columns {', '.join(sorted(lost))} are missing")
         if rows[needed].isna().any(axis=None):
@@ -160,6 +161,12 @@ def _read(path: Path, chosen: Study) -> pd.DataFrame:
     except ValueError as error:  # pandas' own are ValueErrors, too
         raise ValueError(f"{path} is damaged ({error}): restore it from git.") from error
     return rows
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, changed: int, size: int) -> pd.DataFrame:
+    """Parse a file once while it does not change: a table of claims asks for it a hundred times."""
+    return pd.read_csv(path, dtype={"recipe": str})
 
 
 @functools.cache

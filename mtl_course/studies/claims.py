@@ -64,7 +64,7 @@ class Comparison(NamedTuple):
             tables[name] = _rows(name, cells, seeds, **where)
         score = self.score or studies.study(self.study).score
         both = pd.concat(
-            tables[name].merge(pd.DataFrame([cell]))[["seed", score]].assign(way=way)
+            _of_cell(tables[name], cell)[["seed", score]].assign(way=way)
             for way, (name, cell) in pair.items()
         ).assign(study=self.study, cell=str(self))
         keys = ["cell", "way"]
@@ -78,6 +78,10 @@ class Comparison(NamedTuple):
         elif isinstance(over, Mapping):
             over = _in_words(over)
         return f"{self.study}, {self.score or chosen.score}: {_in_words(self.cell)}, over {over}"
+
+
+def _of_cell(rows: pd.DataFrame, cell: Mapping[str, object]) -> pd.DataFrame:
+    return rows[np.logical_and.reduce([rows[key] == value for key, value in cell.items()])]
 
 
 def _in_words(cell: Mapping[str, object]) -> str:
