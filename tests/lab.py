@@ -229,8 +229,14 @@ def restart(tab: Tab) -> None:
 
 # ------------------------------------------------------------------------------ by keyboard
 
-SHOWN = """explorer => [...explorer.querySelectorAll(".mtl-answer, .mtl-picture")]
-  .map(part => part.innerHTML).join()"""
+# A number: figures are a megabyte of text, which would go to and fro with every key.
+SHOWN = """explorer => {
+  const parts = explorer.querySelectorAll(".mtl-answer, .mtl-picture");
+  const text = [...parts].map(part => part.innerHTML).join();
+  let hash = text.length;
+  for (let at = 0; at < text.length; at += 1) hash = (31 * hash + text.charCodeAt(at)) | 0;
+  return hash;
+}"""
 
 
 def press(explorer: sync_api.Locator, control: sync_api.Locator, key: str) -> None:
@@ -244,6 +250,7 @@ def press(explorer: sync_api.Locator, control: sync_api.Locator, key: str) -> No
     explorer.page.wait_for_function(
         f"([explorer, before]) => ({SHOWN})(explorer) !== before",
         arg=[explorer.element_handle(), before],
+        polling=20,
         timeout=1000 * ANSWER,
     )
     explorer.page.wait_for_function(ANSWERED)
