@@ -445,8 +445,8 @@ STATED_BESIDE = {
         {verdict("… unrelated ones at width 16", other) for other in (False, True)}
         == {"opposite"}
     ),
-    "Of these forty-eight verdicts thirty-eight stay; ten change, none from a gain to a cost or back":
-        lambda: (
+    "Of these forty-eight verdicts thirty-eight stay; ten change, none from a gain to a cost or "
+    "back": lambda: (
             [len(OWN), sum(verdict(c) == verdict(c, True) for c in OWN)] == [48, 38]
             and not any(
                 {verdict(c), verdict(c, True)} == {"supported", "opposite"} for c in OWN

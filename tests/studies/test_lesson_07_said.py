@@ -61,8 +61,17 @@ STATED = {
     "Ten seeds cannot tell the fine-tuned network from the small trunk's new head": lambda: (
         verdict(ALL, NEAR, 1_000) == "cannot tell"
     ),
-    "With about 1,000 labels and no close trunk, fine-tune ImageNet's": lambda: (
-        verdict(ALL, HEAD, 1_000) == "supported"
+    "a new head beats fine-tuning with 20 and with 50 labels, and fine-tuning beats the new head "
+    "with 200 and with 1,000": lambda: (
+        [verdict(HEAD, ALL, labels) for labels in lesson_07.LABELS]
+        == ["supported", "supported", "opposite", "opposite"]
+    ),
+    "With hundreds of labels and no close trunk, fine-tune ImageNet's": lambda: (
+        {verdict(ALL, way, labels) for way in (HEAD, "from scratch") for labels in (200, 1_000)}
+        == {"supported"}
+    ),
+    "Ten other seeds keep all six verdicts": lambda: (
+        len(CLAIMS) == 6 and claims.table(CLAIMS)["the verdict", "stays"].all()
     ),
     "Taking '?' for a no ranks worse, with 100 photographs and with 1,000": lambda: (
         asked(lesson_07.ZERO) == ["supported", "supported"]
