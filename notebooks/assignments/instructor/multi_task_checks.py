@@ -435,7 +435,7 @@ def learns_with_every_label(student: Student, draw: np.random.Generator) -> None
 
 
 def learns_with_half_of_the_labels(student: Student, draw: np.random.Generator) -> None:
-    """With half of the labels unknown, some of every image, hidden scenes are answered as well."""
+    """With half of the labels unknown, and no image complete, it also answers hidden scenes."""
     sent, truth = _lesson(draw)
     hidden = torch.tensor(draw.permuted(np.tile([True, True, False, False], (400, 1)), axis=1))
     sent["labels"][hidden] = UNKNOWN
@@ -443,7 +443,7 @@ def learns_with_half_of_the_labels(student: Student, draw: np.random.Generator) 
 
 
 def unknown_leaves_no_trace(student: Student, draw: np.random.Generator) -> None:
-    """What is in an image of which nothing is known makes no difference; the seed is the same."""
+    """An image without any known label leaves no trace, and one seed gives one result."""
     sent, truth = _lesson(draw)
     nothing = torch.tensor(draw.permutation(400) < 100)
     sent["labels"][nothing] = UNKNOWN
@@ -456,7 +456,7 @@ def unknown_leaves_no_trace(student: Student, draw: np.random.Generator) -> None
 
 
 def the_loss_falls(student: Student, draw: np.random.Generator) -> None:
-    """The loss falls, further with more steps, and every layer has learned."""
+    """The loss falls, and falls further with more steps, and every layer has learned."""
     sent, truth = _lesson(draw)
     got, where = student.run(FALLS, **sent), f"{STEPS} steps"
     _reaches(got, truth, where)
