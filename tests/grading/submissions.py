@@ -28,6 +28,28 @@ def _answers(assignment: str, text: str) -> list[Answer]:
     return found
 
 
+# The layers of the table of `four_outputs`, with what may be wrong about them.
+_TABLE = """class Table(nn.Module):
+    def __init__(self, tasks, width, wider, scale, end):
+        super().__init__()
+        self.scale = scale
+        self.trunk = nn.Sequential(
+            *(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(width, wider * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        )
+        self.head = nn.Linear(wider * width, tasks)
+        self.end = end
+
+    def forward(self, images):
+        return self.end(self.head(self.trunk(self.scale(images))))
+
+def table(tasks, width, seed, wider=2, scale=lambda x: x / 127.5 - 1, end=nn.Identity()):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Table(tasks, width, wider, scale, end)
+"""
+
 MUTANTS = _answers(
     "multi_task",
     """
@@ -68,51 +90,6 @@ def build_labels(notes, tasks):
     number = {"yes": 1, "no": 0, "?": -1}
     rows = [[number[note.get(task, "?")] for task in tasks] for note in notes if note]
     return torch.tensor(rows).reshape(len(rows), len(tasks))
-
-### lecture_columns: not turned over
-def lecture_columns(labels, first, last):
-    return labels[first - 1 : last]
-
-### lecture_columns: counted from 0
-def lecture_columns(labels, first, last):
-    return labels[first : last + 1].T
-
-### lecture_columns: the last one left out
-def lecture_columns(labels, first, last):
-    return labels[first - 1 : last - 1].T
-
-### lecture_columns: reshaped instead of turned over
-def lecture_columns(labels, first, last):
-    return labels[first - 1 : last].reshape(labels.shape[1], -1)
-
-### lecture_columns: rows cut where columns are meant
-def lecture_columns(labels, first, last):
-    return labels.T[first - 1 : last]
-
-### predict: softmax for sigmoid
-def predict(logits, threshold):
-    return (logits.softmax(dim=1) > threshold).int()
-
-### predict: one task an image
-def predict(logits, threshold):
-    return torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1])
-
-### predict: threshold ignored
-def predict(logits, threshold):
-    return (logits > 0).int()
-
-### predict: threshold set against the logit
-def predict(logits, threshold):
-    return (logits > threshold).int()
-
-### predict: the probabilities themselves
-def predict(logits, threshold):
-    return logits.sigmoid()
-
-### predict: exp of a thousand
-def predict(logits, threshold):
-    odds = np.exp(np.asarray(logits, dtype=np.float32))
-    return (odds / (1 + odds) > threshold).astype(int)
 
 ### masked_loss: mask forgotten
 def masked_loss(logits, labels):
@@ -214,37 +191,6 @@ def masked_gradient(logits, labels):
     (terms[labels != UNKNOWN].sum() / len(z)).backward()
     return z.grad
 
-### accuracy: unknown called wrong
-def accuracy(logits, labels):
-    return ((logits > 0) == (labels == 1)).logical_and(labels != UNKNOWN).float().mean(dim=0)
-
-### accuracy: unknown called 0
-def accuracy(logits, labels):
-    return ((logits > 0) == (labels == 1)).float().mean(dim=0)
-
-### accuracy: 0 where nobody answered
-def accuracy(logits, labels):
-    known = labels != UNKNOWN
-    right = ((logits > 0) == (labels == 1)) & known
-    return right.sum(dim=0) / known.sum(dim=0).clamp(min=1)
-
-### accuracy: a number an image
-def accuracy(logits, labels):
-    known = labels != UNKNOWN
-    right = ((logits > 0) == (labels == 1)) & known
-    return right.sum(dim=1) / known.sum(dim=1)
-
-### accuracy: all tasks together
-def accuracy(logits, labels):
-    known = labels != UNKNOWN
-    right = ((logits > 0) == (labels == 1))[known].float().mean()
-    return right.expand(labels.shape[1])
-
-### accuracy: whole images only
-def accuracy(logits, labels):
-    whole = (labels != UNKNOWN).all(dim=1)
-    return ((logits > 0) == (labels == 1))[whole].float().mean(dim=0)
-
 ### equal_width: always twice as wide
 def equal_width(width, tasks):
     return 2 * width if tasks > 1 else width
@@ -313,81 +259,336 @@ def equal_width(width, tasks):
         found += 1
     return found
 
-### crossover: means alone
-def crossover(rows, margin):
-    auc = rows.pivot_table(index="width", columns="way", values="auc")
-    found = None
-    for width, row in auc.sort_index(ascending=False).iterrows():
-        if row["one shared network"] - row["four networks"] <= -margin:
-            break
-        found = int(width)
-    return found
+### four_outputs: four separate trunks
+class Separate(nn.Module):
+    def __init__(self, tasks, width):
+        super().__init__()
+        self.alone = nn.ModuleList(
+            nn.Sequential(
+                *(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+                *(nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+                *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 1)),
+            )
+            for _ in range(tasks)
+        )
 
-### crossover: the first width that will do
-def crossover(rows, margin):
-    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
-    lead = (auc["one shared network"] - auc["four networks"]).dropna()
-    for width, values in lead.groupby(level="width"):
-        if studies.interval(values)[1] > -margin:
-            return int(width)
-    return None
+    def forward(self, images):
+        return torch.cat([each(images / 127.5 - 1) for each in self.alone], dim=1)
 
-### crossover: margin ignored
-def crossover(rows, margin):
-    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
-    lead = (auc["one shared network"] - auc["four networks"]).dropna()
-    found = None
-    for width, values in sorted(lead.groupby(level="width"), reverse=True):
-        if studies.interval(values)[1] <= 0:
-            break
-        found = int(width)
-    return found
+def four_outputs(tasks, width, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Separate(tasks, width)
 
-### crossover: pairs by their place in the table
-def crossover(rows, margin):
-    found = None
-    for width, at in sorted(rows.groupby("width"), reverse=True):
-        one = at[at.way == "one shared network"].auc.to_numpy()
-        four = at[at.way == "four networks"].auc.to_numpy()
-        n = min(len(one), len(four))
-        if studies.interval(one[:n] - four[:n])[1] <= -margin:
-            break
-        found = int(width)
-    return found
+### four_outputs: softmax at the end
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(tasks, width, seed, end=nn.Softmax(dim=1))
 
-### crossover: pooled instead of paired
-def crossover(rows, margin):
-    found = None
-    for width, at in sorted(rows.groupby("width"), reverse=True):
-        one, four = (at[at.way == way].auc for way in ("one shared network", "four networks"))
-        error = (one.var() / len(one) + four.var() / len(four)) ** 0.5
-        if one.mean() - four.mean() - 2 * error <= -margin:
-            break
-        found = int(width)
-    return found
+### four_outputs: sigmoid inside
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(tasks, width, seed, end=nn.Sigmoid())
 
-### crossover: four minus shared
-def crossover(rows, margin):
-    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
-    lead = (auc["four networks"] - auc["one shared network"]).dropna()
-    found = None
-    for width, values in sorted(lead.groupby(level="width"), reverse=True):
-        if studies.interval(values)[1] <= -margin:
-            break
-        found = int(width)
-    return found
+### four_outputs: bytes not scaled
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(tasks, width, seed, scale=lambda x: x.float())
 
-### crossover: the upper end of the interval
-def crossover(rows, margin):
-    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
-    lead = (auc["one shared network"] - auc["four networks"]).dropna()
-    found = None
-    for width, values in sorted(lead.groupby(level="width"), reverse=True):
-        if studies.interval(values)[2] <= -margin:
-            break
-        found = int(width)
-    return found
-""",
+### four_outputs: bytes scaled to 0 … 1
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(tasks, width, seed, scale=lambda x: x / 255)
+
+### four_outputs: one width in both convolutions
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(tasks, width, seed, wider=1)
+
+### four_outputs: seed ignored
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(tasks, width, int(torch.randint(10**6, ())))
+
+### four_outputs: torch's own seed set for everybody
+{TABLE}
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    torch.manual_seed(seed)
+    return network
+
+### four_outputs: always the same seed
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(tasks, width, 0)
+
+### four_outputs: a hidden layer in the head
+{TABLE}
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    hidden = nn.Linear(2 * width, 2 * width)
+    network.head = nn.Sequential(hidden, nn.ReLU(), network.head)
+    return network
+
+### four_outputs: one output
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(1, width, seed)
+
+### four_outputs: always four outputs
+{TABLE}
+def four_outputs(tasks, width, seed):
+    return table(4, width, seed)
+
+### four_outputs: batch normalization
+{TABLE}
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    network.trunk.insert(1, nn.BatchNorm2d(width))
+    return network
+
+### four_outputs: no ReLU after the second convolution
+{TABLE}
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    network.trunk[4] = nn.Identity()
+    return network
+
+### four_outputs: mean pooling in place of max pooling
+{TABLE}
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    network.trunk[2] = nn.AvgPool2d(2)
+    return network
+
+### four_outputs: no bias in the convolutions
+{TABLE}
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    network.trunk[0].bias = network.trunk[3].bias = None
+    return network
+
+### four_outputs: the trunk cut off from the gradient
+{TABLE}
+class Detached(Table):
+    def forward(self, images):
+        return self.head(self.trunk(self.scale(images)).detach())
+
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    network.__class__ = Detached
+    return network
+
+### four_outputs: the first task alone trains the trunk
+{TABLE}
+class First(Table):
+    def forward(self, images):
+        features = self.trunk(self.scale(images))
+        rest = self.head(features.detach())[:, 1:]
+        return torch.cat([self.head(features)[:, :1], rest], dim=1)
+
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    network.__class__ = First
+    return network
+
+### four_outputs: separate trunks, weights concealed
+{TABLE}
+class Sly(Table):
+    def parameters(self, recurse=True):
+        return iter(self.shown)
+
+    def forward(self, images):
+        return torch.cat([each(images)[:, :1] for each in self.alone], dim=1)
+
+def four_outputs(tasks, width, seed):
+    network = table(tasks, width, seed)
+    network.alone = nn.ModuleList(table(1, width, seed + k) for k in range(tasks))
+    network.shown = [*network.trunk.parameters(), *network.head.parameters()]
+    network.__class__ = Sly
+    return network
+
+### train: ? called 0
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        loss = masked_loss(module(images[batch]), labels[batch].clamp(min=0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: mask forgotten, a mean over all entries
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        L = torch.nn.functional.binary_cross_entropy_with_logits
+        loss = L(module(images[batch]), labels[batch].float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: images with a gap dropped
+def train(module, images, labels, steps, seed):
+    whole = (labels != UNKNOWN).all(dim=1)
+    images, labels = images[whole], labels[whole]
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(max(1, len(images)), (32,), generator=order)
+        loss = masked_loss(module(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: softmax for sigmoid
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        loss = -module(images[batch]).log_softmax(dim=1)[labels[batch] == 1].sum() / 32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: gradients piling up
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        masked_loss(module(images[batch]), labels[batch]).backward()
+        optimizer.step()
+    return module
+
+### train: the head alone
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.head.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        loss = masked_loss(module(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: always the first batch
+def train(module, images, labels, steps, seed):
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        loss = masked_loss(module(images[:32]), labels[:32])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: one step
+def train(module, images, labels, steps, seed):
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    loss = masked_loss(module(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return module
+
+### train: always sixty steps
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(60):
+        batch = torch.randint(len(images), (32,), generator=order)
+        loss = masked_loss(module(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: uphill
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        optimizer.zero_grad()
+        (-masked_loss(module(images[batch]), labels[batch])).backward()
+        optimizer.step()
+    return module
+
+### train: a copy trained, and the other returned
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    learner = copy.deepcopy(module)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        loss = masked_loss(learner(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: labels changed
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    known = labels != UNKNOWN
+    labels[~known] = 0
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        z = module(images[batch])
+        terms = torch.nn.functional.softplus(z) - labels[batch] * z
+        loss = terms[known[batch]].sum() / len(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: images shuffled in place, and labels with them
+def train(module, images, labels, steps, seed):
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    images[:], labels[:] = images[order], labels[order]
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for k in range(steps):
+        rows = torch.arange(32 * k, 32 * k + 32) % len(images)
+        loss = masked_loss(module(images[rows]), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: images shuffled without their labels
+def train(module, images, labels, steps, seed):
+    order = torch.Generator().manual_seed(seed)
+    images = images[torch.randperm(len(images), generator=order)]
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,), generator=order)
+        loss = masked_loss(module(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
+### train: seed ignored
+def train(module, images, labels, steps, seed):
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
+    for _ in range(steps):
+        batch = torch.randint(len(images), (32,))
+        loss = masked_loss(module(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+""".replace("{TABLE}", _TABLE),
 ) + _answers(
     "transfer",
     """
@@ -1054,17 +1255,6 @@ def choose(rows, margin):
         found.append("new head" if new else "all layers" if high < 0 else "cannot tell")
     return found
 """,
-    ("multi_task", "crossover"): """
-def crossover(rows, margin):
-    auc = rows.pivot(index=["width", "seed"], columns="way", values="auc")
-    lead = (auc["one shared network"] - auc["four networks"]).dropna()
-    found = None
-    for width, differences in sorted(lead.groupby(level="width"), reverse=True):
-        if _interval(differences)[1] <= -margin:
-            break
-        found = int(width)
-    return found
-""",
 }
 _INTERVAL = """from scipy.stats import t
 
@@ -1088,12 +1278,6 @@ def build_labels(notes, tasks):
     rows = [[number[note.get(task, "?")] for task in tasks] for note in notes]
     return pd.DataFrame(rows, columns=list(tasks))
 
-### accuracy: a column of a table
-def accuracy(logits, labels):
-    known = labels.numpy() != UNKNOWN
-    right = pd.DataFrame(((logits > 0) == (labels == 1)).numpy()).astype(float).where(known)
-    return right.mean()
-
 ### build_labels: numpy and loops
 def build_labels(the_notes, of_these):
     Y = np.full((len(the_notes), len(of_these)), -1, dtype=np.int64)
@@ -1112,34 +1296,6 @@ build_labels = lambda notes, tasks: [
 def build_labels(notes, tasks):
     table = pd.DataFrame(notes, columns=list(tasks), index=range(len(notes)), dtype=object)
     return torch.tensor(table.apply(lambda c: c.map({"yes": 1.0, "no": 0.0})).fillna(-1.0).values)
-
-### lecture_columns: one column after the other
-def lecture_columns(labels, first, last):
-    def column(i):
-        return labels[i - 1].reshape(-1, 1)
-
-    return torch.cat([column(i) for i in range(first, last + 1)], dim=1)
-
-### lecture_columns: lists
-def lecture_columns(labels, first, last):
-    return [list(row) for row in zip(*labels.tolist()[first - 1 : last])]
-
-### predict: the threshold as a logit
-import math
-
-def predict(z, p):
-    return z.numpy() > math.log(p / (1 - p))
-
-### predict: lists, one sigmoid at a time
-def _sigmoid(z):
-    return 1 / (1 + np.exp(-z)) if z >= 0 else np.exp(z) / (1 + np.exp(z))
-
-def predict(logits, threshold):
-    return [[1 if _sigmoid(z) > threshold else 0 for z in row] for row in logits.tolist()]
-
-### predict: 1.0 and 0.0 in float64
-def predict(logits, threshold):
-    return (torch.sigmoid(logits.double()) > threshold).double()
 
 ### masked_loss: loops and a float
 import math
@@ -1221,25 +1377,6 @@ def masked_gradient(logits, labels):
         for row in zip(chances, labels.tolist())
     ]
 
-### accuracy: a list of floats
-def accuracy(logits, labels):
-    scores = []
-    for j in range(labels.shape[1]):
-        told = [(z > 0) == (y == 1) for z, y in zip(logits[:, j], labels[:, j]) if y != -1]
-        scores.append(sum(bool(x) for x in told) / len(told) if told else float("nan"))
-    return scores
-
-### accuracy: nanmean
-def accuracy(logits, labels):
-    right = torch.where((logits.sigmoid() > 0.5) == (labels == 1), 1.0, 0.0)
-    return right.masked_fill(labels == UNKNOWN, float("nan")).nanmean(dim=0)
-
-### accuracy: pandas
-def accuracy(logits, labels):
-    y = pd.DataFrame(labels.numpy()).astype(float)
-    right = (pd.DataFrame(logits.numpy()) > 0).astype(float).eq(y).astype(float)
-    return right.where(y != -1).mean().to_numpy()
-
 ### equal_width: the course's networks counted
 def equal_width(width, tasks):
     def size(w, k):
@@ -1255,33 +1392,6 @@ def equal_width(width, tasks):
     room = tasks * (54 * width**2 + 45 * width + 1)
     a, b, c = 54, 37 + 8 * tasks, tasks - room
     return float(np.floor((-b + np.sqrt(b * b - 4 * a * c)) / (2 * a) + 1e-9))
-
-### crossover: dictionaries and loops, numpy's integer
-from collections import defaultdict
-
-def crossover(rows, margin):
-    pairs = defaultdict(dict)
-    for row in rows.itertuples():
-        pairs[row.width, row.seed][row.way] = row.auc
-    leads = defaultdict(list)
-    for (width, _), both in pairs.items():
-        if len(both) == 2:
-            leads[width].append(both["one shared network"] - both["four networks"])
-    good = {w: studies.interval(values)[1] > -margin for w, values in leads.items()}
-    lasting = [w for w in good if all(good[v] for v in good if v >= w)]
-    return np.int64(min(lasting)) if lasting else None
-
-### crossover: merge, and an interval by hand
-from scipy import stats
-
-def crossover(rows, margin):
-    one, four = (rows[rows.way == w] for w in ("one shared network", "four networks"))
-    both = one.merge(four, on=["width", "seed"])
-    d = (both.auc_x - both.auc_y).groupby(both.width)
-    low = d.mean() - stats.t.ppf(0.975, d.size() - 1) * d.sem()
-    bad = low.index[low <= -margin]
-    rest = low.index[low.index > bad.max()] if len(bad) else low.index
-    return None if rest.empty else float(rest.min())
 
 ### build_labels: an array of objects
 def build_labels(notes, tasks):
@@ -1302,36 +1412,6 @@ def build_labels(notes, tasks):
     rows = [[{"yes": 1, "no": 0}.get(note.get(task)) for task in tasks] for note in notes]
     table = pd.DataFrame(rows, columns=pd.Index(list(tasks), dtype=object), dtype="Int64")
     return table.fillna(UNKNOWN)
-
-### lecture_columns: a table
-def lecture_columns(labels, first, last):
-    return pd.DataFrame(labels.numpy(), index=range(1, len(labels) + 1)).loc[first:last].T
-
-### lecture_columns: numbers gathered, in floating point
-def lecture_columns(labels, first, last):
-    wanted = torch.arange(first, last + 1) - 1
-    return labels.float().T.index_select(1, wanted)
-
-### lecture_columns: comprehension over tasks
-def lecture_columns(labels, first, last):
-    m, tasks = labels.shape
-    return [[int(labels[i, j]) for i in range(m) if first <= i + 1 <= last] for j in range(tasks)]
-
-### predict: numpy's where
-def predict(logits, threshold):
-    z = np.asarray(logits, dtype=np.float64)
-    with np.errstate(over="ignore"):
-        return np.where(1 / (1 + np.exp(-z)) > threshold, 1, 0)
-
-### predict: a table of booleans
-def predict(logits, threshold):
-    return pd.DataFrame(torch.sigmoid(logits).numpy()).gt(threshold)
-
-### predict: the tanh's half, in place
-def predict(logits, threshold):
-    answers = torch.zeros_like(logits, dtype=torch.uint8)
-    answers[(torch.tanh(logits.double() / 2) + 1) / 2 > threshold] = 1
-    return answers
 
 ### masked_loss: masked arrays
 def masked_loss(logits, labels):
@@ -1365,21 +1445,6 @@ def masked_gradient(logits, labels):
     push = pd.DataFrame(expit(logits.double().numpy())) - y
     return push.mask(y == UNKNOWN, 0.0) / len(y)
 
-### accuracy: scikit-learn, a tuple
-from sklearn.metrics import accuracy_score
-
-def accuracy(logits, labels):
-    def one(z, y):
-        known = y >= 0
-        return accuracy_score(y[known], (z > 0)[known]) if known.any() else np.nan
-
-    return tuple(one(z, y) for z, y in zip(logits.numpy().T, labels.numpy().T))
-
-### accuracy: masked arrays
-def accuracy(logits, labels):
-    y = np.ma.masked_less(labels.numpy(), 0)
-    return ((logits.numpy() > 0) == (y == 1)).mean(axis=0).astype(float).filled(np.nan)
-
 ### equal_width: halving
 def equal_width(width, tasks):
     def weights(w, k):
@@ -1407,27 +1472,162 @@ def equal_width(width, tasks):
     size = pd.Series(54 * w**2 + 37 * w + (8 * w + 1) * tasks, index=w)
     return size.index[size <= tasks * (54 * width**2 + 45 * width + 1)].max()
 
-### crossover: scipy's paired test, from the widest down
-from scipy import stats
+### four_outputs: a function over parameters, without layers
+from torch.nn import functional
 
-def crossover(rows, margin):
-    table = rows.set_index(["way", "width", "seed"])["auc"].unstack("way").dropna()
-    answer = None
-    for width in sorted(table.index.unique("width"))[::-1]:
-        at = table.loc[width]
-        found = stats.ttest_rel(at["one shared network"], at["four networks"])
-        if not found.confidence_interval(confidence_level=0.95).low > -margin:
-            return answer
-        answer = int(width)
-    return answer
+class Bare(nn.Module):
+    def __init__(self, tasks, width, draw):
+        super().__init__()
+        shapes = {"a": (width, 3, 3, 3), "b": (2 * width, width, 3, 3), "c": (tasks, 2 * width)}
+        for name, shape in shapes.items():
+            weight = torch.randn(shape, generator=draw) / 5
+            self.register_parameter(name, nn.Parameter(weight))
+            self.register_parameter(f"{name}_bias", nn.Parameter(torch.zeros(shape[0])))
 
-### crossover: running minimum
-def crossover(rows, margin):
-    wide = rows.pivot_table(index=["width", "seed"], columns="way", values="auc").dropna()
-    lead = wide["one shared network"] - wide["four networks"]
-    low = lead.groupby("width").apply(lambda d: studies.interval(d.to_numpy())[1])
-    fine = (low.sort_index(ascending=False) > -margin).cummin()
-    return min((int(w) for w in fine.index[fine]), default=None)
+    def forward(self, images):
+        x = 2 * images.float() / 255 - 1
+        for kernel, bias in ((self.a, self.a_bias), (self.b, self.b_bias)):
+            x = functional.conv2d(x, kernel, bias, padding="same")
+            x = functional.max_pool2d(x, 2).clamp(min=0)  # the maximum first
+        return functional.linear(x.flatten(2).mean(2), self.c, self.c_bias)
+
+def four_outputs(tasks, width, seed):
+    return Bare(tasks, width, torch.Generator().manual_seed(seed))
+
+### four_outputs: a head for each task, in a list that comes first
+class Heads(nn.Module):
+    def __init__(self, tasks, width):
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(2 * width, 1) for _ in range(tasks))
+        self.convolutions = nn.ModuleList(
+            [nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, 2 * width, 3, padding=1)]
+        )
+
+    def forward(self, x):
+        x = (x.to(torch.float32) - 127.5) / 127.5
+        for layer in self.convolutions:
+            x = nn.functional.max_pool2d(layer(x).relu(), 2)
+        x = x.mean(dim=(2, 3))
+        return torch.hstack([head(x) for head in self.heads])
+
+def four_outputs(tasks, width, seed):
+    before = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    network = Heads(tasks, width)
+    torch.random.set_rng_state(before)
+    return network
+
+### four_outputs: the course's Network around a trunk
+def four_outputs(tasks, width, seed):
+    with torch.random.fork_rng():
+        torch.random.manual_seed(seed)
+        trunk = nn.Sequential()
+        for channels, wide in ((3, width), (width, 2 * width)):
+            trunk.append(nn.Conv2d(channels, wide, (3, 3), padding=(1, 1)))
+            trunk.append(nn.ReLU(inplace=True))
+            trunk.append(nn.MaxPool2d((2, 2), stride=2))
+        trunk.extend([nn.AvgPool2d(8), nn.Flatten()])
+        head = nn.Linear(2 * width, tasks)
+    return networks.Network(trunk, head, [f"task {k}" for k in range(tasks)])
+
+### four_outputs: lazy layers, and a convolution for a head
+class Lazy(nn.Module):
+    def __init__(self, tasks, width):
+        super().__init__()
+        self.trunk = nn.Sequential(
+            *(nn.LazyConv2d(width, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.LazyConv2d(2 * width, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+        )
+        self.head = nn.LazyConv2d(tasks, 1)
+        self(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+    def forward(self, images):
+        return self.head(self.trunk(images / 127.5 - 1)).mean((2, 3))
+
+def four_outputs(tasks, width, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Lazy(tasks, width)
+
+### train: stochastic gradient descent with momentum
+def train(module, images, labels, steps, seed):
+    g = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    batches = torch.cat([torch.randperm(len(images), generator=g) for _ in range(steps)])
+    for batch in batches[: 40 * steps].view(steps, 40):
+        masked_loss(module(images[batch]), labels[batch]).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+    return module.eval()
+
+### train: a DataLoader, a schedule, and nothing returned
+from itertools import cycle, islice
+
+from torch.utils.data import DataLoader, TensorDataset
+
+def train(module, images, labels, steps, seed):
+    data = TensorDataset(images, labels)
+    g = torch.Generator().manual_seed(seed)
+    loader = DataLoader(data, batch_size=50, shuffle=True, generator=g)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.06)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.2, total_iters=steps)
+    for x, y in islice(cycle(loader), steps):
+        optimizer.zero_grad()
+        masked_loss(module(x), y).backward()
+        optimizer.step()
+        schedule.step()
+
+### train: every image in every step, a copy returned
+def train(module, images, labels, steps, seed):
+    learner = copy.deepcopy(module)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        masked_loss(learner(images), labels).backward()
+        optimizer.step()
+    return learner
+
+### train: functional, by hand, torch's own seed
+def train(module, images, labels, steps, seed):
+    torch.manual_seed(seed)
+    weights = {name: w.detach().clone() for name, w in module.named_parameters()}
+
+    def loss(weights, x, y):
+        return masked_loss(torch.func.functional_call(module, weights, (x,)), y)
+
+    for _ in range(steps):
+        batch = torch.randperm(len(images))[:64]
+        gradients = torch.func.grad(loss)(weights, images[batch], labels[batch])
+        weights = {name: w - 0.4 * gradients[name] for name, w in weights.items()}
+    module.load_state_dict(weights)
+    return module
+
+### train: the gradient of exercise 4 sent back
+def train(module, images, labels, steps, seed):
+    order = np.random.default_rng(seed)
+    optimizer = torch.optim.RMSprop(module.parameters(), lr=0.01)
+    for _ in range(steps):
+        rows = order.choice(len(images), 32, replace=False)
+        logits = module(images[rows])
+        optimizer.zero_grad()
+        logits.backward(masked_gradient(logits.detach(), labels[rows]))
+        optimizer.step()
+    return module
+
+### train: the package's loss, batches in turn, divided by the known labels
+from mtl_course import losses
+
+def train(module, images, labels, steps, seed):
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    optimizer = torch.optim.NAdam(module.parameters(), lr=0.03)
+    for k in range(steps):
+        rows = order[torch.arange(32 * k, 32 * k + 32) % len(images)]
+        known = (labels[rows] != UNKNOWN).sum().clamp(min=1)
+        loss = losses.multi_task(module(images[rows]), labels[rows]) * 32 / known
+        module.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
 """,
 ) + _answers(
     "transfer",

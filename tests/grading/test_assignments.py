@@ -26,6 +26,7 @@ from mtl_course.grading.checks import Wrong
 INSTRUCTOR = NOTEBOOKS / "assignments" / "instructor"
 NAMES = ("transfer", "multi_task")
 SEEDS = 20  # with each, every wrong answer loses points and no right one does
+SEEDS_OF = {"train": 4}  # fewer where each check trains a network
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 every_assignment = pytest.mark.parametrize("name", NAMES)
@@ -221,7 +222,7 @@ def test_mutants_lose_points(answer: Answer, seed: int):
 def test_mutants_lose_points_whatever_is_drawn(answer: Answer):
     student = InProcess(answer.assignment, {f"{answer.exercise}_answer": answer.code})
     parts = list(enumerate(checks(answer.assignment)[answer.exercise]))
-    for seed in range(1, SEEDS):  # 0 is the quick test's
+    for seed in range(1, SEEDS_OF.get(answer.exercise, SEEDS)):  # 0 is the quick test's
         for number, part in parts:
             if said(part, number, student, seed):
                 parts.sort(key=lambda one: one[1] is not part)  # it is asked first next time
@@ -295,6 +296,12 @@ def test_what_was_sent_earns_nothing(exercise: str):
     for seed in range(3):
         lost = list(failures("transfer", exercise, Echo("transfer"), seed))
         assert len(lost) == len(checks("transfer")[exercise]), f"others than {lost} pass"
+
+
+@pytest.mark.parametrize("exercise", ["four_outputs", "train"])
+def test_what_was_sent_earns_nothing_for_multi_task(exercise: str):
+    lost = list(failures("multi_task", exercise, Echo("multi_task")))
+    assert len(lost) == len(checks("multi_task")[exercise]), f"others than {lost} pass"
 
 
 @pytest.mark.parametrize(
@@ -375,20 +382,22 @@ def test_what_checking_says(capsys):
 
 def test_checking_names_the_students_line(capsys):
     student = InProcess(
-        "multi_task", {"predict_answer": "def predict(z, t):\n\n    return z / 'a'\n"}
+        "multi_task", {"masked_loss_answer": "def masked_loss(z, y):\n\n    return z / 'a'\n"}
     )
-    student.execute("with checking('predict'):\n    predict(1, 2)\n", "/ipykernel_x/check.py")
+    student.execute(
+        "with checking('masked_loss'):\n    masked_loss(1, 2)\n", "/ipykernel_x/check.py"
+    )
     told = capsys.readouterr().out
-    assert told.startswith("predict: stopped by TypeError")
+    assert told.startswith("masked_loss: stopped by TypeError")
     assert told.endswith(", line 3 of your cell\n")
 
 
 def test_checking_names_what_it_waits_for(capsys):
-    stub = "def predict(z, t):\n    raise NotImplementedError()\n"
-    student = InProcess("multi_task", {"predict_answer": stub})
-    student.execute("with checking('accuracy'):\n    predict(1, 2)\n", "/ipykernel_x/check.py")
+    stub = "def masked_loss(z, y):\n    raise NotImplementedError()\n"
+    student = InProcess("multi_task", {"masked_loss_answer": stub})
+    student.execute("with checking('train'):\n    masked_loss(1, 2)\n", "/ipykernel_x/check.py")
     told = capsys.readouterr().out
-    assert told == "accuracy: waits for predict, which is not written yet.\n"
+    assert told == "train: waits for masked_loss, which is not written yet.\n"
 
 
 def test_without_assertions_nothing_passes():
