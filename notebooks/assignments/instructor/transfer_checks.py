@@ -352,7 +352,7 @@ with torch.no_grad():
     answer["features, old weights"] = seen(network)["features"]
 """
 IN_USE, BY_WEIGHTS, BY_AVERAGES = "features", "features, old averages", "features, old weights"
-RATES = ((0.2, 0.04), (0.5, 0.1), (0.05, 0.2), (0.3, 0.03), (0.0005, 0.1))
+RATES = ((0.2, 0.04), (0.5, 0.1), (0.05, 0.2), (0.3, 0.03), (0.002, 0.1))  # head's and trunk's
 
 
 def _right_step(
@@ -370,16 +370,17 @@ def _right_step(
 def _steps(student: Student, draw: np.random.Generator, count: int) -> Iterator[tuple]:
     """What is seen of networks after so many steps, each on other images, and what should be.
 
-    In the last network features are large, and so are gradients: clipping them shows.
+    In the last network features are large, and so are gradients: clipping them shows. It takes
+    part in several steps only.
     """
-    for number, (head_rate, trunk_rate) in enumerate(RATES):
+    for number, (head_rate, trunk_rate) in enumerate(RATES if count > 1 else RATES[:3]):
         training = number != 1
         while True:
             network = _network(draw, int(draw.integers(2, 11)), int(draw.integers(1, 4)))
             sent = _sent(draw, network, training)
             if number == 4:
                 length = np.linalg.norm(_features(network, sent), axis=1).mean()
-                _enlarge(network, 60 / max(length, 0.1))
+                _enlarge(network, 40 / max(length, 0.1))
                 sent["state"] = {k: v.clone() for k, v in network.state_dict().items()}
             sent |= {"batches": _batches(draw, len(network.names), count)}
             sent |= {"head_rate": head_rate, "trunk_rate": trunk_rate}
@@ -391,9 +392,7 @@ def _steps(student: Student, draw: np.random.Generator, count: int) -> Iterator[
         yield student.run(FINE_TUNE, **sent), right, f"{where}, a network in {mode} mode"
 
 
-def _tells(
-    draw: np.random.Generator, network: networks.Network, sent: dict, right: dict
-) -> bool:  # fmt: skip
+def _tells(draw: np.random.Generator, network: networks.Network, sent: dict, right: dict) -> bool:
     """Whether a step shows in head, weights and averages, and rounding does not."""
     old = torch.tensor(_features(network, sent))
     moves = [right["head"] - network.head(sent["vectors"]).detach()]
@@ -402,7 +401,7 @@ def _tells(
         return False
     shaken = {}
     for name, value in sent["state"].items():
-        noise = torch.tensor(draw.normal(0, 1e-6, tuple(value.shape)), dtype=torch.float32)
+        noise = torch.tensor(draw.normal(0, 3e-7, tuple(value.shape)), dtype=torch.float32)
         shaken[name] = value * (1 + noise) if value.is_floating_point() else value
     again = _answer(FINE_TUNE, sent | {"state": shaken}, fine_tune_step=_right_step)
     names = ("head", "logits", IN_USE, BY_WEIGHTS, BY_AVERAGES)
