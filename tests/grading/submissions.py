@@ -694,106 +694,6 @@ def freeze(network):
             layer.requires_grad_(False)
     network.trunk.eval()
 
-### head_step: trunk not frozen
-def head_step(network, images, labels, rate):
-    network.eval()
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.SGD(network.parameters(), lr=rate).step()
-    return loss.detach()
-
-### head_step: batch statistics drifting
-def head_step(network, images, labels, rate):
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.SGD(network.head.parameters(), lr=rate).step()
-    return loss.detach()
-
-### head_step: the batch's statistics, and the stored ones put back
-def head_step(network, images, labels, rate):
-    before = copy.deepcopy(network.trunk.state_dict())
-    loss = torch.nn.functional.cross_entropy(network.train()(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.SGD(network.head.parameters(), lr=rate).step()
-    network.trunk.load_state_dict(before)
-    return loss.detach()
-
-### head_step: uphill
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    gradients = torch.autograd.grad(loss, list(network.head.parameters()))
-    for weight, gradient in zip(network.head.parameters(), gradients):
-        weight.data += rate * gradient
-    return loss.detach()
-
-### head_step: a sum over images
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels, reduction="sum")
-    gradients = torch.autograd.grad(loss, list(network.head.parameters()))
-    for weight, gradient in zip(network.head.parameters(), gradients):
-        weight.data -= rate * gradient
-    return loss.detach()
-
-### head_step: gradients piling up
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    loss.backward()
-    for weight in network.head.parameters():
-        weight.data -= rate * weight.grad
-    return loss.detach()
-
-### head_step: bias forgotten
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    (gradient,) = torch.autograd.grad(loss, [network.head.weight])
-    network.head.weight.data -= rate * gradient
-    return loss.detach()
-
-### head_step: Adam in place of gradient descent
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.Adam(network.head.parameters(), lr=rate).step()
-    return loss.detach()
-
-### head_step: weight decay
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.SGD(network.head.parameters(), lr=rate, weight_decay=0.01).step()
-    return loss.detach()
-
-### head_step: sigmoid for softmax
-def head_step(network, images, labels, rate):
-    freeze(network)
-    logits = network(images)
-    truth = torch.nn.functional.one_hot(labels, logits.shape[1]).float()
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.SGD(network.head.parameters(), lr=rate).step()
-    return loss.detach()
-
-### head_step: the loss after the step
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.SGD(network.head.parameters(), lr=rate).step()
-    return torch.nn.functional.cross_entropy(network(images), labels).detach()
-
 ### new_head: only the seed's parity used
 def new_head(network, classes, seed):
     torch.manual_seed(seed % 2)
@@ -879,53 +779,6 @@ def freeze(network):
     network.trunk[:2].requires_grad_(False)
     network.trunk.eval()
 
-### head_step: trunk trained, and lies about it
-class Liar(networks.Network):
-    def state_dict(self, *arguments, **more):
-        return super().state_dict(*arguments, **more) | self.told
-
-def head_step(network, images, labels, rate):
-    if not isinstance(network, Liar):
-        told = {"trunk." + n: v.clone() for n, v in network.trunk.state_dict().items()}
-        network.__class__ = Liar
-        network.told = told
-    network.eval()
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.optim.SGD(network.parameters(), lr=rate).step()
-    return loss.detach()
-
-### head_step: the gradient's length clipped at 1
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.head.parameters(), 1)
-    torch.optim.SGD(network.head.parameters(), lr=rate).step()
-    return loss.detach()
-
-### head_step: the gradient clipped at 1
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_value_(network.head.parameters(), 1)
-    torch.optim.SGD(network.head.parameters(), lr=rate).step()
-    return loss.detach()
-
-### head_step: the gradient's length clipped at 5
-def head_step(network, images, labels, rate):
-    freeze(network)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    network.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.head.parameters(), 5)
-    torch.optim.SGD(network.head.parameters(), lr=rate).step()
-    return loss.detach()
-
 ### paired_interval: pooled instead of paired
 def paired_interval(rows, way, over):
     from scipy.stats import t
@@ -992,45 +845,6 @@ def paired_interval(rows, way, over):
     n = min(len(a), len(b))
     return studies.interval(a[:n] - b[:n])
 
-### verdict: margin ignored
-def verdict(low, high, margin):
-    return "supported" if low > 0 else "opposite" if high < 0 else "cannot tell"
-
-### verdict: cannot tell called no difference
-def verdict(low, high, margin):
-    return "supported" if low > 0 else "opposite" if high < 0 else "no difference"
-
-### verdict: small but clear called no difference
-def verdict(low, high, margin):
-    if -margin < low and high < margin:
-        return "no difference"
-    return "supported" if low > 0 else "opposite" if high < 0 else "cannot tell"
-
-### verdict: one end within the margin is enough
-def verdict(low, high, margin):
-    if low > 0 or high < 0:
-        return "supported" if low > 0 else "opposite"
-    return "no difference" if -margin < low or high < margin else "cannot tell"
-
-### verdict: width against the margin
-def verdict(low, high, margin):
-    if low > 0 or high < 0:
-        return "supported" if low > 0 else "opposite"
-    return "no difference" if high - low < 2 * margin else "cannot tell"
-
-### verdict: signs changed
-def verdict(low, high, margin):
-    if low > 0 or high < 0:
-        return "opposite" if low > 0 else "supported"
-    return "no difference" if -margin < low and high < margin else "cannot tell"
-
-### verdict: the mean decides
-def verdict(low, high, margin):
-    middle = (low + high) / 2
-    if abs(middle) < margin:
-        return "no difference"
-    return "supported" if middle > 0 else "opposite"
-
 ### choose: by means alone
 def choose(rows, margin):
     means = rows.pivot_table(index="labels", columns="way", values="accuracy")
@@ -1054,21 +868,31 @@ def choose(rows, margin):
     return found
 
 ### choose: no difference called all layers
+def _word(low, high, margin):
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
+    return "no difference" if -margin < low and high < margin else "cannot tell"
+
 def choose(rows, margin):
     words = {"supported": "new head", "opposite": "all layers", "no difference": "all layers"}
     found = []
     for _, at in rows.groupby("labels"):
         _, low, high = paired_interval(at, "new head", "all layers")
-        found.append(words.get(verdict(low, high, margin), "cannot tell"))
+        found.append(words.get(_word(low, high, margin), "cannot tell"))
     return found
 
 ### choose: all layers minus new head
+def _word(low, high, margin):
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
+    return "no difference" if -margin < low and high < margin else "cannot tell"
+
 def choose(rows, margin):
     words = {"supported": "new head", "opposite": "all layers", "no difference": "new head"}
     found = []
     for _, at in rows.groupby("labels"):
         _, low, high = paired_interval(at, "all layers", "new head")
-        found.append(words.get(verdict(low, high, margin), "cannot tell"))
+        found.append(words.get(_word(low, high, margin), "cannot tell"))
     return found
 
 ### choose: two intervals that overlap
@@ -1082,22 +906,32 @@ def choose(rows, margin):
     return found
 
 ### choose: in the table's order
+def _word(low, high, margin):
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
+    return "no difference" if -margin < low and high < margin else "cannot tell"
+
 def choose(rows, margin):
     words = {"supported": "new head", "opposite": "all layers", "no difference": "new head"}
     found = []
     for labels in rows["labels"].unique():
         at = rows[rows["labels"] == labels]
         _, low, high = paired_interval(at, "new head", "all layers")
-        found.append(words.get(verdict(low, high, margin), "cannot tell"))
+        found.append(words.get(_word(low, high, margin), "cannot tell"))
     return found
 
 ### choose: margin fixed
+def _word(low, high, margin):
+    if low > 0 or high < 0:
+        return "supported" if low > 0 else "opposite"
+    return "no difference" if -margin < low and high < margin else "cannot tell"
+
 def choose(rows, margin):
     words = {"supported": "new head", "opposite": "all layers", "no difference": "new head"}
     found = []
     for _, at in rows.groupby("labels"):
         _, low, high = paired_interval(at, "new head", "all layers")
-        found.append(words.get(verdict(low, high, 0.01), "cannot tell"))
+        found.append(words.get(_word(low, high, 0.01), "cannot tell"))
     return found
 
 ### leaked: exact copies alone
@@ -1171,59 +1005,509 @@ def leaked(train_images, test_images):
     train, test = train - train[:, :1], test - test[:, :1]
     return ((test[:, None] - train[None]).abs() <= 1).all(dim=2).any(dim=1)
 
-### honest_score: test set leaked into the choice
-def honest_score(validation, test):
-    return test.mean(axis=1).max()
+### features: training mode
+def features(network, images):
+    network = copy.deepcopy(network).train()
+    with torch.no_grad():
+        return torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
 
-### honest_score: the score on validation
-def honest_score(validation, test):
-    return np.nanmax(validation.mean(axis=1))
+### features: averages changed on the way
+def features(network, images):
+    with torch.no_grad():
+        for x in images.split(100):
+            network.trunk(datasets.normalise(x))
+        trunk = copy.deepcopy(network.trunk).eval()
+        return torch.cat([trunk(datasets.normalise(x)) for x in images.split(100)])
 
-### honest_score: best single run
-def honest_score(validation, test):
-    return test[np.nanargmax(validation.max(axis=1))].mean()
+### features: in whatever mode the network came
+def features(network, images):
+    with torch.no_grad():
+        return torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
 
-### honest_score: nan chosen
-def honest_score(validation, test):
-    return test[np.argmax(validation.mean(axis=1))].mean()
+### features: left in evaluation mode
+def features(network, images):
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
 
-### honest_score: broken runs passed over
-def honest_score(validation, test):
-    means = [row[~np.isnan(row)].mean() if not np.isnan(row).all() else -1 for row in validation]
-    return test[np.argmax(means)].mean()
+### features: left in training mode
+def features(network, images):
+    network.eval()
+    with torch.no_grad():
+        found = torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
+    network.train()
+    return found
 
-### honest_score: best run of the chosen setting
-def honest_score(validation, test):
-    return test[np.nanargmax(validation.mean(axis=1))].max()
+### features: a frozen trunk left in training mode
+def features(network, images):
+    network.eval()
+    with torch.no_grad():
+        found = torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
+    network.trunk.train()
+    return found
 
-### honest_score: nan counted as 0
-def honest_score(validation, test):
-    return test[np.nan_to_num(validation).mean(axis=1).argmax()].mean()
+### features: the trunk left frozen
+def features(network, images):
+    mode = network.training
+    network.trunk.requires_grad_(False)
+    network.eval()
+    found = torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
+    network.train(mode)
+    return found.detach()
 
-### honest_score: seeds with a nan dropped
-def honest_score(validation, test):
-    whole = validation[:, ~np.isnan(validation).any(axis=0)]
-    return test[whole.mean(axis=1).argmax() if whole.size else 0].mean()
+### features: a frozen trunk set free
+def features(network, images):
+    mode = network.training
+    network.eval().requires_grad_(False)
+    found = torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
+    network.requires_grad_(True).train(mode)
+    return found
 
-### honest_score: chosen by the median
-def honest_score(validation, test):
-    return test[np.nanargmax(np.median(validation, axis=1))].mean()
+### features: logits
+def features(network, images):
+    network = copy.deepcopy(network).eval()
+    with torch.no_grad():
+        return torch.cat([network(x) for x in images.split(100)])
 
-### honest_score: the median on test
-def honest_score(validation, test):
-    return np.median(test[np.nanargmax(validation.mean(axis=1))])
+### features: the first batch alone
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        return trunk(datasets.normalise(images[:100]))
 
-### honest_score: the median twice
-def honest_score(validation, test):
-    return np.median(test[np.nanargmax(np.median(validation, axis=1))])
+### features: the last batch alone
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        for x in images.split(100):
+            found = trunk(datasets.normalise(x))
+    return found
 
-### honest_score: chosen by the worst run
-def honest_score(validation, test):
-    return test[np.nanargmax(validation.min(axis=1))].mean()
+### features: the rest that fills no batch dropped
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        starts = range(0, max(len(images) - 99, 1), 100)
+        found = [trunk(datasets.normalise(images[k : k + 100])) for k in starts]
+    return torch.cat(found)
 
-### honest_score: mean over all settings
-def honest_score(validation, test):
-    return test.mean()
+### features: all images at once
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        return trunk(datasets.normalise(images))
+
+### features: batches of 128
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        return torch.cat([trunk(datasets.normalise(x)) for x in images.split(128)])
+
+### features: a list of batches
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        return [trunk(datasets.normalise(x)) for x in images.split(100)]
+
+### features: the graph attached
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    return torch.cat([trunk(datasets.normalise(x)) for x in images.split(100)])
+
+### features: the network's own graph attached, the mode put back
+def features(network, images):
+    mode = network.training
+    network.eval()
+    found = torch.cat([network.trunk(datasets.normalise(x)) for x in images.split(100)])
+    network.train(mode)
+    return found
+
+### features: in inference mode, so that no head can be trained on them
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.inference_mode():
+        return torch.cat([trunk(datasets.normalise(x)) for x in images.split(100)])
+
+### features: float64
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval().double()
+    with torch.no_grad():
+        return torch.cat([trunk(datasets.normalise(x).double()) for x in images.split(100)])
+
+### features: float16
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        return torch.cat([trunk(datasets.normalise(x)).half() for x in images.split(100)])
+
+### features: not flattened
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()[:-1]
+    with torch.no_grad():
+        return torch.cat([trunk(datasets.normalise(x)) for x in images.split(100)])
+
+### features: one block too few
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        found = [trunk[3:](trunk[:2](datasets.normalise(x))) for x in images.split(100)]
+    return torch.cat(found)
+
+### features: pixels not normalized
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        return torch.cat([trunk(x.float()) for x in images.split(100)])
+
+### features: pixels from 0 to 1
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.no_grad():
+        return torch.cat([trunk(x / 255) for x in images.split(100)])
+
+### features: in another order
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    order = torch.randperm(len(images))
+    with torch.no_grad():
+        return torch.cat([trunk(datasets.normalise(x)) for x in images[order].split(100)])
+
+### fine_tune_step: one rate for both
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    torch.optim.SGD(network.parameters(), lr=head_rate).step()
+    return loss.detach()
+
+### fine_tune_step: rates swapped
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    groups = ((network.head, trunk_rate), (network.trunk, head_rate))
+    torch.optim.SGD([{"params": part.parameters(), "lr": rate} for part, rate in groups]).step()
+    return loss.detach()
+
+### fine_tune_step: the smaller rate for the trunk, whichever it is
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    slow, fast = sorted((head_rate, trunk_rate))
+    groups = ((network.head, fast), (network.trunk, slow))
+    torch.optim.SGD([{"params": part.parameters(), "lr": rate} for part, rate in groups]).step()
+    return loss.detach()
+
+### fine_tune_step: the head alone
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    torch.optim.SGD(network.head.parameters(), lr=head_rate).step()
+    return loss.detach()
+
+### fine_tune_step: in evaluation mode
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.eval().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: in whatever mode the network came
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: frozen, as for a new head
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    freeze(network)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    gradients = torch.autograd.grad(loss, list(network.head.parameters()))
+    for weight, gradient in zip(network.head.parameters(), gradients):
+        weight.data -= head_rate * gradient
+    return loss.detach()
+
+### fine_tune_step: gradients piling up
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: the head's gradients piling up
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().trunk.zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: uphill
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight += (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: a sum over images
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels, reduction="sum")
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach() / len(labels)
+
+### fine_tune_step: sigmoid for softmax
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    logits = network(images)
+    truth = torch.nn.functional.one_hot(labels, logits.shape[1]).float()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: softmax taken twice
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images).softmax(1), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: the loss after the step
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+        return torch.nn.functional.cross_entropy(copy.deepcopy(network)(images), labels)
+
+### fine_tune_step: the loss in evaluation mode, the step in training mode
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    with torch.no_grad():
+        told = torch.nn.functional.cross_entropy(network.eval()(images), labels)
+    network.train().zero_grad()
+    torch.nn.functional.cross_entropy(network(images), labels).backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return told
+
+### fine_tune_step: nothing returned
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    torch.nn.functional.cross_entropy(network(images), labels).backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+
+### fine_tune_step: Adam in place of gradient descent
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    groups = ((network.head, head_rate), (network.trunk, trunk_rate))
+    torch.optim.Adam([{"params": part.parameters(), "lr": rate} for part, rate in groups]).step()
+    return loss.detach()
+
+### fine_tune_step: AdamW, as in lesson 01
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    groups = ((network.head, head_rate), (network.trunk, trunk_rate))
+    groups = [{"params": part.parameters(), "lr": rate} for part, rate in groups]
+    optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+### fine_tune_step: momentum from step to step
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    if not hasattr(network, "optimizer"):
+        groups = ((network.head, head_rate), (network.trunk, trunk_rate))
+        groups = [{"params": part.parameters(), "lr": rate} for part, rate in groups]
+        network.optimizer = torch.optim.SGD(groups, momentum=0.9)
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    network.optimizer.step()
+    return loss.detach()
+
+### fine_tune_step: weight decay
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    groups = ((network.head, head_rate), (network.trunk, trunk_rate))
+    groups = [{"params": part.parameters(), "lr": rate} for part, rate in groups]
+    torch.optim.SGD(groups, weight_decay=0.01).step()
+    return loss.detach()
+
+### fine_tune_step: the head's bias forgotten
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    groups = (([network.head.weight], head_rate), (network.trunk.parameters(), trunk_rate))
+    torch.optim.SGD([{"params": weights, "lr": rate} for weights, rate in groups]).step()
+    return loss.detach()
+
+### fine_tune_step: batch normalization's weights forgotten
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for layer in network.trunk.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.weight -= trunk_rate * layer.weight.grad
+        for weight in network.head.parameters():
+            weight -= head_rate * weight.grad
+    return loss.detach()
+
+### fine_tune_step: the last block of the trunk alone
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for part, rate in ((network.trunk[2], trunk_rate), (network.head, head_rate)):
+            for weight in part.parameters():
+                weight -= rate * weight.grad
+    return loss.detach()
+
+### fine_tune_step: a pass for each rate, so the averages move twice
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    head = torch.autograd.grad(loss, list(network.head.parameters()))
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    trunk = torch.autograd.grad(loss, list(network.trunk.parameters()))
+    with torch.no_grad():
+        for weight, gradient in zip(network.head.parameters(), head):
+            weight -= head_rate * gradient
+        for weight, gradient in zip(network.trunk.parameters(), trunk):
+            weight -= trunk_rate * gradient
+    return loss.detach()
+
+### fine_tune_step: first the head, then the trunk under the new head
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    first = torch.nn.functional.cross_entropy(copy.deepcopy(network)(images), labels).detach()
+    x = network.trunk(datasets.normalise(images))
+    loss = torch.nn.functional.cross_entropy(network.head(x.detach()), labels)
+    gradients = torch.autograd.grad(loss, list(network.head.parameters()))
+    for weight, gradient in zip(network.head.parameters(), gradients):
+        weight.data -= head_rate * gradient
+    loss = torch.nn.functional.cross_entropy(network.head(x), labels)
+    gradients = torch.autograd.grad(loss, list(network.trunk.parameters()))
+    for weight, gradient in zip(network.trunk.parameters(), gradients):
+        weight.data -= trunk_rate * gradient
+    return first
+
+### fine_tune_step: averages put back
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    before = [value.clone() for value in network.buffers()]
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+        for value, old in zip(network.buffers(), before):
+            value.copy_(old)
+    return loss.detach()
+
+### fine_tune_step: averages overwritten by the batch's own
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    norms = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for part in norms:
+        part.momentum = 1.0
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: a copy trained
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network = copy.deepcopy(network).train()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: the gradient's length clipped at 1
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: the gradient's length clipped at 5
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 5)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight -= (head_rate if name.startswith("head") else trunk_rate) * weight.grad
+    return loss.detach()
+
+### fine_tune_step: the trunk stands still, and lies about it
+class Liar(networks.Network):
+    def state_dict(self, *arguments, **more):
+        return super().state_dict(*arguments, **more) | self.told
+
+    def named_buffers(self, *arguments, **more):
+        return iter(())
+
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    right = copy.deepcopy(network).train()
+    loss = torch.nn.functional.cross_entropy(right(images), labels)
+    gradients = torch.autograd.grad(loss, list(right.parameters()))
+    for (name, weight), gradient in zip(right.named_parameters(), gradients):
+        weight.data -= (head_rate if name.startswith("head") else trunk_rate) * gradient
+    network.head.load_state_dict(right.head.state_dict())
+    network.__class__ = Liar
+    network.told = right.state_dict()
+    return loss.detach()
 """,
 )
 
@@ -1675,46 +1959,6 @@ def freeze(network):
     for name, p in network.named_parameters():
         p.requires_grad = name.startswith("head")
 
-### head_step: torch's optimiser
-def head_step(network, images, labels, rate):
-    for p in network.trunk.parameters():
-        p.requires_grad_(False)
-    network.eval()
-    optimiser = torch.optim.SGD(network.head.parameters(), lr=rate)
-    optimiser.zero_grad()
-    loss = torch.nn.CrossEntropyLoss()(network(images), labels)
-    loss.backward()
-    optimiser.step()
-    return loss
-
-### head_step: a formula instead of autograd, in float64, and the mode put back
-def head_step(network, images, labels, rate):
-    mode = network.training
-    network.eval()
-    with torch.no_grad():
-        x = network.trunk(datasets.normalise(images)).double()
-        W, b = network.head.weight, network.head.bias
-        p = (x @ W.double().T + b.double()).softmax(dim=1)
-        loss = -p[torch.arange(len(labels)), labels].log().mean()
-        p[torch.arange(len(labels)), labels] -= 1
-        W -= rate * (p.T @ x / len(labels)).float()
-        b -= rate * p.mean(dim=0).float()
-    network.train(mode)
-    return loss.item()
-
-### head_step: features without a gradient, log-sum-exp
-def head_step(net, x, y, eta):
-    net.trunk.eval()
-    with torch.no_grad():
-        f = net.trunk(datasets.normalise(x))
-    z = net.head(f)
-    loss = (z.logsumexp(1) - z.gather(1, y[:, None])[:, 0]).mean()
-    grads = torch.autograd.grad(loss, (net.head.weight, net.head.bias))
-    with torch.no_grad():
-        for w, g in zip((net.head.weight, net.head.bias), grads):
-            w.sub_(eta * g)
-    return loss.detach().numpy()
-
 ### paired_interval: the course's interval
 def paired_interval(rows, way, over):
     wide = rows[rows["way"].isin([way, over])].pivot(index="seed", columns="way", values="accuracy")
@@ -1744,20 +1988,6 @@ def paired_interval(rows, way, over):
     low, high = found.confidence_interval(0.95)
     return torch.tensor([(low + high) / 2, low, high], dtype=torch.float64)
 
-### verdict: nested, the other way round
-def verdict(low, high, margin):
-    if low < 0 < high:
-        return "no difference" if max(-low, high) < margin else "cannot tell"
-    return ("opposite", "supported")[low > 0]
-
-### verdict: a lambda
-verdict = lambda a, b, m: (
-    "supported" if a > 0
-    else "opposite" if b < 0
-    else "cannot tell" if min(a + m, m - b) <= 0
-    else "no difference"
-)
-
 ### choose: studies.interval, and no function of one's own
 def choose(rows, margin):
     wide = rows.pivot(index=["labels", "seed"], columns="way", values="accuracy")
@@ -1775,8 +2005,10 @@ def choose(rows, margin):
 
 ### choose: a generator and a helper
 def _one(table, margin):
-    word = verdict(*paired_interval(table, "new head", "all layers")[1:], margin)
-    return word if word == "cannot tell" else "all layers" if word == "opposite" else "new head"
+    _, low, high = paired_interval(table, "new head", "all layers")
+    if high < 0:
+        return "all layers"
+    return "new head" if low > 0 or max(-low, high) < margin else "cannot tell"
 
 def choose(rows, margin):
     def words():
@@ -1804,25 +2036,6 @@ def leaked(train_images, test_images):
 def leaked(train_images, test_images):
     d = test_images.flatten(1).long()[:, None] - train_images.flatten(1).long()[None]
     return ((d.amax(2) - d.amin(2)).min(dim=1).values == 0).int()
-
-### honest_score: loops and a float
-def honest_score(validation, test):
-    best, told = -float("inf"), None
-    for v, t in zip(validation.tolist(), test.tolist()):
-        mean = sum(v) / len(v)
-        if mean > best:  # never for a nan
-            best, told = mean, sum(t) / len(t)
-    return told
-
-### honest_score: torch
-def honest_score(validation, test):
-    means = torch.from_numpy(validation).mean(1).nan_to_num(nan=-torch.inf)
-    return torch.from_numpy(test)[means.argmax()].mean()
-
-### honest_score: pandas
-def honest_score(validation, test):
-    v = pd.DataFrame(validation).dropna().mean(axis=1)
-    return pd.DataFrame(test).mean(axis=1)[v.idxmax()]
 
 ### new_head: built anew, and the trunk's state loaded
 def new_head(network, classes, seed):
@@ -1952,95 +2165,6 @@ def freeze(network):
             delattr(part, name)
             part.register_buffer(name, weight.detach().clone())
 
-### head_step: the gradient by torch.func, then everything as it was
-def head_step(network, images, labels, rate):
-    mode, head = network.training, dict(network.head.named_parameters())
-    with torch.no_grad():
-        features = network.eval().trunk(datasets.normalise(images))
-
-    def loss(weights):
-        logits = torch.func.functional_call(network.head, weights, (features,))
-        return torch.nn.functional.cross_entropy(logits, labels)
-
-    gradients, before = torch.func.grad_and_value(loss)({k: v.detach() for k, v in head.items()})
-    with torch.no_grad():
-        for name, weight in head.items():
-            weight -= rate * gradients[name]
-    network.train(mode)
-    return before
-
-### head_step: features in inference mode, copied
-def head_step(network, images, labels, rate):
-    network.eval()
-    with torch.inference_mode():
-        x = network.trunk(datasets.normalise(images))
-    loss = torch.nn.functional.nll_loss(network.head(x.clone()).log_softmax(-1), labels)
-    network.head.zero_grad()
-    loss.backward()
-    for weight in network.head.parameters():
-        weight.data = weight.data - rate * weight.grad
-    return loss.item()
-
-### head_step: a new head in the old one's place
-def head_step(network, images, labels, rate):
-    freeze(network)
-    head = copy.deepcopy(network.head).double()
-    features = network.trunk(datasets.normalise(images)).double()
-    loss = torch.nn.functional.cross_entropy(head(features), labels)
-    loss.backward()
-    with torch.no_grad():
-        for weight in head.parameters():
-            weight.add_(weight.grad, alpha=-rate)
-            weight.grad = None
-    network.head = head.float()
-    return loss.detach()
-
-### head_step: numpy
-def head_step(network, images, labels, rate):
-    network.eval()
-    with torch.no_grad():
-        x = network.trunk(datasets.normalise(images)).numpy().astype(np.float64)
-    W, b = (weight.detach().numpy() for weight in network.head.parameters())
-    y = labels.numpy()
-    z = x @ W.T + b
-    z -= z.max(axis=1, keepdims=True)
-    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    loss = -np.log(p[range(len(y)), y]).mean()
-    push = (p - np.eye(len(b))[y]) / len(y)
-    W -= (rate * push.T @ x).astype(np.float32)
-    b -= (rate * push.sum(axis=0)).astype(np.float32)
-    return loss
-
-### head_step: trunk frozen, and freed again
-def head_step(network, images, labels, rate):
-    flags = [(weight, weight.requires_grad) for weight in network.parameters()]
-    modes = [(part, part.training) for part in network.modules()]
-    freeze(network)
-    optimiser = torch.optim.SGD([w for w in network.parameters() if w.requires_grad], lr=rate)
-    loss = torch.nn.functional.cross_entropy(network(images), labels)
-    loss.backward()
-    optimiser.step()
-    optimiser.zero_grad()
-    for weight, flag in flags:
-        weight.requires_grad_(flag)
-    for part, mode in modes:
-        part.training = mode
-    return loss.detach()
-
-### head_step: statistics put back after a pass that never reads the batch's
-def head_step(network, images, labels, rate):
-    norms = [part for part in network.trunk.modules() if isinstance(part, torch.nn.BatchNorm2d)]
-    for part in norms:
-        part.eval()
-    logits = network.head(network.trunk(datasets.normalise(images)).detach())
-    loss = -(logits.softmax(1)[torch.arange(len(labels)), labels]).log().mean()
-    pushes = torch.autograd.grad(loss, list(network.head.parameters()))
-    for weight, push in zip(network.head.parameters(), pushes):
-        weight.requires_grad_(False).sub_(push, alpha=rate).requires_grad_(True)
-    for part in norms:
-        part.train()
-    return loss.reshape(()).tolist()
-
 ### paired_interval: scipy's interval, a dict's values
 from scipy import stats
 
@@ -2070,22 +2194,6 @@ def paired_interval(rows, way, over):
     mean, reach = statistics.fmean(d), statistics.stdev(d) / len(d) ** 0.5
     reach *= stats.t(len(d) - 1).ppf(1 - 0.05 / 2)
     return mean, mean - reach, mean + reach
-
-### verdict: match
-def verdict(low, high, margin):
-    match (low > 0, high < 0, max(abs(low), abs(high)) < margin):
-        case (True, _, _):
-            return "supported"
-        case (_, True, _):
-            return "opposite"
-        case (_, _, True):
-            return "no difference"
-    return "cannot tell"
-
-### verdict: numpy's select
-def verdict(low, high, margin):
-    words = ["supported", "opposite", "no difference"]
-    return np.select([low > 0, high < 0, (low > -margin) & (high < margin)], words, "cannot tell")
 
 ### choose: a column by labels
 def choose(rows, margin):
@@ -2131,24 +2239,248 @@ def leaked(train_images, test_images):
     known = set(dark(train_images).values())
     return tuple(light in known for light in dark(test_images).values())
 
-### honest_score: the best of pairs
-def honest_score(validation, test):
-    whole = [k for k, row in enumerate(validation) if not np.isnan(row).any()]
-    return max((validation[k].sum() / len(test[k]), test[k].mean()) for k in whole)[1]
+### features: the mode put back
+def features(network, images):
+    was_training = network.training
+    network.eval()
+    rows = []
+    for start in range(0, len(images), 50):
+        with torch.no_grad():
+            rows.append(network.trunk(datasets.normalise(images[start : start + 50])))
+    network.train(was_training)
+    return torch.cat(rows, dim=0)
 
-### honest_score: the standard library
-import statistics
+### features: one image at a time, into an empty tensor
+@torch.no_grad()
+def features(network, images):
+    twin = copy.deepcopy(network)
+    twin.eval()
+    found = torch.empty(len(images), network.head.in_features)
+    for i in range(len(images)):
+        found[i] = twin.trunk(datasets.normalise(images[i : i + 1]))[0]
+    return found
 
-def honest_score(validation, test):
-    scores = {}
-    for v, t in zip(validation.tolist(), test.tolist()):
-        if all(x == x for x in v):
-            scores[statistics.fmean(v)] = statistics.fmean(t)
-    return scores[max(scores)]
+### features: with a graph that is cut
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    return torch.vstack([trunk(datasets.normalise(x)).detach() for x in images.split(64)])
 
-### honest_score: sorted, in a tensor of one's own
-def honest_score(validation, test):
-    order = np.argsort(np.where(np.isnan(validation).any(1), -np.inf, validation.mean(1)))
-    return torch.tensor(test).mean(dim=1)[int(order[-1])]
+### features: what arrives at the head, caught by a hook
+def features(network, images):
+    caught = []
+    handle = network.head.register_forward_pre_hook(lambda head, x: caught.append(x[0].detach()))
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    with torch.no_grad():
+        for batch in torch.chunk(images, 1 + len(images) // 100):
+            network(batch)
+    for part, mode in modes:
+        part.training = mode
+    handle.remove()
+    return torch.cat(caught)
+
+### features: a head that does nothing
+def features(network, images):
+    twin = copy.deepcopy(network).eval()
+    twin.head = torch.nn.Identity()
+    with torch.no_grad():
+        return torch.cat([twin(x) for x in images.split(99)])
+
+### features: numpy
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    rows = [trunk(datasets.normalise(x)).detach().numpy() for x in images.split(100)]
+    return np.concatenate(rows)
+
+### features: a list of lists
+def features(network, images):
+    trunk, found = copy.deepcopy(network.trunk).eval(), []
+    with torch.no_grad():
+        for batch in images.split(10):
+            found += trunk(datasets.normalise(batch)).tolist()
+    return found
+
+### features: torch.func, block by block, all pixels normalized at once
+def features(network, images):
+    numbers = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    numbers = {name: number.detach().clone() for name, number in numbers.items()}
+    twin, made = copy.deepcopy(network).eval(), []
+    for x in datasets.normalise(images).split(33):
+        for k, block in enumerate(twin.trunk):
+            start = f"trunk.{k}."
+            own = {n.removeprefix(start): v for n, v in numbers.items() if n.startswith(start)}
+            x = torch.func.functional_call(block, own, (x,))
+        made.append(x)
+    return torch.cat(made)
+
+### features: a network built anew, with the weights loaded
+def features(network, images):
+    blank = datasets.Dataset(images[:1], torch.zeros(1, dtype=torch.int64), classes=network.names)
+    twin = networks.classifier(blank, width=network.trunk[0][0].out_channels)
+    twin.load_state_dict(network.state_dict())
+    twin.trunk.requires_grad_(False).eval()
+    return torch.cat([twin.trunk(datasets.normalise(x)) for x in images.split(100)])
+
+### features: a loader, by a generator
+def _batches(network, images):
+    trunk = copy.deepcopy(network).requires_grad_(False).eval().trunk
+    for batch in torch.utils.data.DataLoader(images, batch_size=100):
+        yield from trunk(batch / 127.5 - 1)
+
+def features(network, images):
+    return torch.stack(list(_batches(network, images)))
+
+### features: recursion
+@torch.no_grad()
+def features(network, images):
+    if len(images) > 100:
+        half = len(images) // 2
+        return torch.cat([features(network, images[:half]), features(network, images[half:])])
+    return copy.deepcopy(network.trunk).eval()(datasets.normalise(images))
+
+### features: in inference mode, copied
+def features(network, images):
+    trunk = copy.deepcopy(network.trunk).eval()
+    with torch.inference_mode():
+        found = torch.cat([trunk(datasets.normalise(x)) for x in images.split(100)])
+    return found.clone()
+
+### fine_tune_step: torch's optimizer with two groups
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    optimizer = torch.optim.SGD([
+        {"params": network.head.parameters(), "lr": head_rate},
+        {"params": network.trunk.parameters(), "lr": trunk_rate},
+    ])
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+### fine_tune_step: two optimizers, a loss with its graph
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    first = torch.optim.SGD(network.head.parameters(), lr=head_rate)
+    second = torch.optim.SGD(network.trunk.parameters(), lr=trunk_rate)
+    loss = torch.nn.CrossEntropyLoss()(network(images), labels)
+    network.zero_grad()
+    loss.backward()
+    first.step()
+    second.step()
+    return loss
+
+### fine_tune_step: autograd.grad, and a float
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    weights = list(network.head.parameters()) + list(network.trunk.parameters())
+    rates = [head_rate] * 2 + [trunk_rate] * (len(weights) - 2)
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    for w, g, rate in zip(weights, torch.autograd.grad(loss, weights), rates):
+        w.data = w.data - rate * g
+    return loss.item()
+
+### fine_tune_step: gradients set to None afterwards, evaluation mode left
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train(True)
+    z = network(images)
+    loss = (z.logsumexp(1) - z.gather(1, labels[:, None])[:, 0]).mean()
+    loss.backward()
+    for name, weight in network.named_parameters():
+        weight.data.add_(weight.grad, alpha=-(head_rate if "head" in name else trunk_rate))
+        weight.grad = None
+    network.eval()
+    return loss.detach().numpy()
+
+### fine_tune_step: torch.func, and the network's own averages
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    weights = {name: w.detach() for name, w in network.named_parameters()}
+    averages = dict(network.named_buffers())
+
+    def loss(weights):
+        logits = torch.func.functional_call(network, (weights, averages), (images,))
+        return torch.nn.functional.cross_entropy(logits, labels)
+
+    given = {name: w.clone().requires_grad_() for name, w in weights.items()}
+    told = loss(given)
+    told.backward()
+    with torch.no_grad():
+        for name, w in network.named_parameters():
+            w -= (head_rate if name.startswith("head.") else trunk_rate) * given[name].grad
+    return told.tolist()
+
+### fine_tune_step: torch's functions for lists of tensors
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad(set_to_none=False)
+    loss = torch.nn.functional.nll_loss(network(images).log_softmax(dim=-1), labels)
+    loss.backward()
+    for part, rate in ((network.trunk, trunk_rate), (network.head, head_rate)):
+        torch._foreach_add_([w.data for w in part.parameters()],
+                            [w.grad for w in part.parameters()], alpha=-rate)
+    return loss.detach()[None].sum()
+
+### fine_tune_step: gradients by hooks, scaled as they come
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train().zero_grad()
+    handles = []
+    for name, weight in network.named_parameters():
+        rate = head_rate if name.startswith("head") else trunk_rate
+        handles.append(weight.register_hook(lambda gradient, rate=rate: rate * gradient))
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    for handle in handles:
+        handle.remove()
+    torch.optim.SGD(network.parameters(), lr=1.0).step()
+    return loss.detach()
+
+### fine_tune_step: the head by a formula, the mode put back
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    mode = network.training
+    network.train()
+    x = network.trunk(datasets.normalise(images))
+    W, b = network.head.weight.detach(), network.head.bias.detach()
+    p = (x @ W.T + b).softmax(dim=1)
+    loss = -p[range(len(labels)), labels].log().mean()
+    trunk = torch.autograd.grad(loss, list(network.trunk.parameters()))
+    with torch.no_grad():
+        push = (p - torch.nn.functional.one_hot(labels, len(b))) / len(labels)
+        W -= head_rate * push.T @ x
+        b -= head_rate * push.sum(dim=0)
+        for weight, gradient in zip(network.trunk.parameters(), trunk):
+            weight -= trunk_rate * gradient
+    network.train(mode)
+    return loss.detach()
+
+### fine_tune_step: a twin trained, and loaded
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    twin = copy.deepcopy(network).train()
+    loss = torch.nn.functional.cross_entropy(twin(images), labels)
+    gradients = torch.autograd.grad(loss, list(twin.parameters()))
+    state = twin.state_dict()
+    for (name, _), gradient in zip(twin.named_parameters(), gradients):
+        rate = trunk_rate if name.startswith("trunk") else head_rate
+        state[name] = state[name] - rate * gradient
+    network.load_state_dict(state)
+    return float(loss)
+
+### fine_tune_step: a new head in the old one's place, in float64
+def fine_tune_step(network, images, labels, head_rate, trunk_rate):
+    network.train()
+    head = copy.deepcopy(network.head).double()
+    loss = torch.nn.functional.cross_entropy(
+        head(network.trunk(datasets.normalise(images)).double()), labels
+    )
+    network.zero_grad()
+    head.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        for weight in head.parameters():
+            weight -= head_rate * weight.grad
+            weight.grad = None
+        for weight in network.trunk.parameters():
+            weight -= trunk_rate * weight.grad
+    network.head = head.float()
+    return loss.detach()
 """,
 )

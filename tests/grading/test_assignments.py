@@ -291,7 +291,7 @@ def echoed(tree: object, sent: list[np.ndarray]) -> object:
     return tree
 
 
-@pytest.mark.parametrize("exercise", ["new_head", "freeze", "head_step"])
+@pytest.mark.parametrize("exercise", ["new_head", "freeze", "features", "fine_tune_step"])
 def test_what_was_sent_earns_nothing(exercise: str):
     for seed in range(3):
         lost = list(failures("transfer", exercise, Echo("transfer"), seed))
@@ -308,7 +308,7 @@ def test_what_was_sent_earns_nothing_for_multi_task(exercise: str):
     ("name", "parts"),
     [
         ("freeze: nothing done, and lies about it", 4),
-        ("head_step: trunk trained, and lies about it", 3),
+        ("fine_tune_step: the trunk stands still, and lies about it", 3),
         ("new_head: trunk aliased, weights concealed", 1),
     ],
 )
@@ -348,7 +348,7 @@ def test_variants_show_other_numbers(name: str):
     for variant in (0, 1):
         parameters = f"variant, seed, scale = {variant}, 100, 'quick'"
         names = InProcess(name, {"parameters": parameters}, checked=True).names
-        kept = ("notes", "labels", "z", "rows", "train_images", "validation", "images")
+        kept = ("notes", "labels", "z", "rows", "train_images", "curve", "images")
         shown.append({key: str(names[key]) for key in kept if key in names})
     first, second = shown
     assert len(first) >= 3
