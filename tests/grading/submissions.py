@@ -2462,7 +2462,7 @@ def fine_tune_step(network, images, labels, head_rate, trunk_rate):
         rate = trunk_rate if name.startswith("trunk") else head_rate
         state[name] = state[name] - rate * gradient
     network.load_state_dict(state)
-    return float(loss)
+    return loss.item()
 
 ### fine_tune_step: a new head in the old one's place, in float64
 def fine_tune_step(network, images, labels, head_rate, trunk_rate):
