@@ -26,7 +26,7 @@ from mtl_course.grading.checks import Wrong
 INSTRUCTOR = NOTEBOOKS / "assignments" / "instructor"
 NAMES = ("transfer", "multi_task")
 SEEDS = 20  # with each, every wrong answer loses points and no right one does
-SEEDS_OF = {"four_outputs": 8, "train": 3}  # fewer where each check makes or trains networks
+SEEDS_OF = {"features": 4, "fine_tune_step": 4, "four_outputs": 3, "train": 2}  # fewer where each check makes or trains networks
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 every_assignment = pytest.mark.parametrize("name", NAMES)
