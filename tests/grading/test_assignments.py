@@ -26,7 +26,8 @@ from mtl_course.grading.checks import Wrong
 INSTRUCTOR = NOTEBOOKS / "assignments" / "instructor"
 NAMES = ("transfer", "multi_task")
 SEEDS = 20  # with each, every wrong answer loses points and no right one does
-SEEDS_OF = {"features": 4, "fine_tune_step": 4, "four_outputs": 3, "train": 2}  # fewer where each check makes or trains networks
+# Fewer where each check makes networks or trains them.
+SEEDS_OF = {"features": 4, "fine_tune_step": 4, "four_outputs": 3, "train": 2}
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 every_assignment = pytest.mark.parametrize("name", NAMES)
