@@ -73,7 +73,7 @@ STATED = {
     "Ten other seeds keep all six verdicts": lambda: (
         len(CLAIMS) == 6 and claims.table(CLAIMS)["the verdict", "stays"].all()
     ),
-    "Taking '?' for a no ranks worse, with 100 photographs and with 1,000": lambda: (
+    "takes '?' for a no ranks worse, with 100 photographs and with 1,000": lambda: (
         asked(lesson_07.ZERO) == ["supported", "supported"]
     ),
     "Between one network and five there is *no difference*": lambda: (
