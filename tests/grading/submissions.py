@@ -1833,6 +1833,21 @@ def four_outputs(tasks, width, seed):
         torch.manual_seed(seed)
         return Lazy(tasks, width)
 
+### train: the package's loss, batches in turn, divided by the known labels
+from mtl_course import losses
+
+def train(module, images, labels, steps, seed):
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    optimizer = torch.optim.NAdam(module.parameters(), lr=0.03)
+    for k in range(steps):
+        rows = order[torch.arange(32 * k, 32 * k + 32) % len(images)]
+        known = (labels[rows] != UNKNOWN).sum().clamp(min=1)
+        loss = losses.multi_task(module(images[rows]), labels[rows]) * 32 / known
+        module.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
+
 ### train: stochastic gradient descent with momentum
 def train(module, images, labels, steps, seed):
     g = torch.Generator().manual_seed(seed)
@@ -1895,21 +1910,6 @@ def train(module, images, labels, steps, seed):
         logits = module(images[rows])
         optimizer.zero_grad()
         logits.backward(masked_gradient(logits.detach(), labels[rows]))
-        optimizer.step()
-    return module
-
-### train: the package's loss, batches in turn, divided by the known labels
-from mtl_course import losses
-
-def train(module, images, labels, steps, seed):
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    optimizer = torch.optim.NAdam(module.parameters(), lr=0.03)
-    for k in range(steps):
-        rows = order[torch.arange(32 * k, 32 * k + 32) % len(images)]
-        known = (labels[rows] != UNKNOWN).sum().clamp(min=1)
-        loss = losses.multi_task(module(images[rows]), labels[rows]) * 32 / known
-        module.zero_grad()
-        loss.backward()
         optimizer.step()
     return module
 """,

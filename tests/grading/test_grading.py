@@ -35,7 +35,7 @@ def real(folder: Path) -> Path:
         }
         classes = {"solutions": solutions}
         for kind, answers in (("mutants", MUTANTS), ("odd", ODD)):
-            for answer in answers:  # one of each exercise: the first
+            for answer in answers:  # of each exercise the first, which stands on no other answer
                 if answer.assignment == name:
                     classes.setdefault(kind, dict(solutions)).setdefault("used", set())
                     if answer.exercise not in classes[kind]["used"]:
